@@ -104,7 +104,13 @@ PROVIDERS = {
     "notification.sms.provider": "twilio",
     "notification.sms.existingSecret": "twilio",
 }
+CLUSTERS = {
+    **{f"{service}-db.provider": "cnpg" for service in WITH_DATABASE},
+    "order-db.instances": "3",
+    "payment-db.instances": "2",
+}
 PLATFORM_CASES: dict[str, dict[str, str]] = {
+    "cloudnativepg": CLUSTERS | {"global.monitoring.serviceMonitors": "true"},
     "defaults": {},
     "autoscaling": AUTOSCALING,
     "ingress": {"ingress.enabled": "true", "ingress.host": "shop.example.com", "ingress.tls.secretName": "tls"},
@@ -207,6 +213,7 @@ def wave(manifest: Manifest) -> int:
     if manifest["kind"] == "StatefulSet":
         return 5 if manifest["metadata"]["labels"][f"{LABEL}component"] == "monitoring" else 1
     late = {
+        "Cluster": 1,
         "Job": 2,
         "HorizontalPodAutoscaler": 4,
         "Ingress": 4,

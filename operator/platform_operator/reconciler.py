@@ -11,7 +11,16 @@ from datetime import datetime, timedelta
 
 from platform_operator import metrics
 from platform_operator.api.conditions import UpgradePhase
-from platform_operator.api.kinds import EVENT, LABEL_COMPONENT, LABEL_INSTANCE, PLATFORM, POD, ObjectId, PlatformKey
+from platform_operator.api.kinds import (
+    DATABASE_CLUSTER,
+    EVENT,
+    LABEL_COMPONENT,
+    LABEL_INSTANCE,
+    PLATFORM,
+    POD,
+    ObjectId,
+    PlatformKey,
+)
 from platform_operator.api.spec import SERVICES, Spec, parse
 from platform_operator.apply.applier import apply_object, delete_object, find_conflict, prune
 from platform_operator.apply.deletion import finish_deletion, set_finalizer
@@ -94,7 +103,7 @@ from platform_operator.secrets.rotation import (
 )
 from platform_operator.secrets.salt import read_salt, salt_id
 from platform_operator.secrets.secret_reader import read_named_secrets, read_url_secrets
-from platform_operator.secrets.store_tls import StoreTls, builtin_stores, store_tls
+from platform_operator.secrets.store_tls import StoreTls, own_stores, store_tls
 from platform_operator.status.backups import BackupReport
 from platform_operator.status.blocked import blocked_for, blocked_since
 from platform_operator.status.causes import MAX_EVENTS, WARNINGS, with_causes
@@ -596,7 +605,7 @@ class Reconciler:
             hibernation_of(platform, spec, observed, draining=generated.draining),
         )
         scale = Scale(surge.factor, greatest_factor(spec), hibernated.value)
-        plain = [store for store in builtin_stores(spec) if store not in generated.tls.stores]
+        plain = [store for store in own_stores(spec) if store not in generated.tls.stores]
         return chart_values(
             platform.key, spec, self.installation, profile, authentication, annotations, images, roles, plain, scale
         )
@@ -620,7 +629,8 @@ class Reconciler:
         observed = self.cache.children(platform.key)
         inventory = self.fights.tolerate(platform.key, inventory, observed, self.now())
         records = {inventory_id(platform.key), rotation_id(platform.key), salt_id(platform.key), *release_ids(observed)}
-        protected = protected_secrets(platform.key, spec, observed) | records
+        clusters = {one for one in observed if one.kind == DATABASE_CLUSTER}  # their volumes go with them
+        protected = protected_secrets(platform.key, spec, observed) | records | clusters
         allowed = platform.annotations.get(ANNOTATION_ALLOW_PRUNE, "")
         guard = PruneGuard(declared_removals(platform.key, spec), allowed)
         stops = spec.hibernated and not is_in_steps(platform.status)

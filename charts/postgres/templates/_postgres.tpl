@@ -1,5 +1,6 @@
+{{/* CloudNativePG reads the owner of the database from keys of its own. */}}
 {{- define "postgres.credential" -}}
-DB_HOST: {{ include "common.fullname" . }}
+DB_HOST: {{ include "postgres.host" . }}
 DB_PORT: {{ .Values.ports.postgres | quote }}
 DB_USER: {{ .Values.username | quote }}
 DB_PASSWORD: {{ .Values.password | quote }}
@@ -7,6 +8,15 @@ DB_NAME: {{ .Values.database | quote }}
 {{- with include "common.storeAuthority" . }}
 DB_CA: {{ . | quote }}
 {{- end }}
+{{- if eq .Values.provider "cnpg" }}
+username: {{ .Values.username | quote }}
+password: {{ .Values.password | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* The Service that leads to the database; of a Cluster, to its primary. */}}
+{{- define "postgres.host" -}}
+{{- include "common.fullname" . }}{{ if eq .Values.provider "cnpg" }}-rw{{ end -}}
 {{- end -}}
 
 {{/*
@@ -19,7 +29,7 @@ owner's password is unknown here, and this Secret exists too.
   "DB_USER" (printf "%s_runtime" .Values.username)
   "DB_PASSWORD" (printf "runtime/%s" .Values.password | sha256sum)
 }}
-{{- $content := merge $role (include "postgres.credential" . | fromYaml) }}
+{{- $content := omit (merge $role (include "postgres.credential" . | fromYaml)) "username" "password" }}
 {{- $name := printf "%s-runtime" (include "common.fullname" .) }}
 {{- include "common.secret" (dict "root" . "name" $name "content" $content) }}
 {{- end -}}
@@ -65,7 +75,10 @@ volumeMounts:
   {{- include "common.certificateMount" . | nindent 2 }}
 {{- end -}}
 
-{{/* Buffers and connections grow with the memory limit: 256Mi gives 32MB of buffers and 60 connections. */}}
+{{/*
+Buffers and connections grow with the memory limit: 256Mi gives 32MB of buffers and 60 connections. CloudNativePG sets
+those of TLS itself.
+*/}}
 {{- define "postgres.parameters" -}}
 {{- $memory := include "common.mebibytes" (((.Values.resources).limits).memory | default "256Mi") | int -}}
 {{- $sized := dict
@@ -75,7 +88,7 @@ volumeMounts:
   "max_wal_size" "256MB"
   "jit" "off"
 -}}
-{{- if include "common.storeHasTls" . -}}
+{{- if and (include "common.storeHasTls" .) (ne .Values.provider "cnpg") -}}
 {{- $files := dict "ssl_cert_file" "/tls/tls.crt" "ssl_key_file" "/tls/tls.key" "hba_file" "/tmp/pg_hba.conf" -}}
 {{- $sized = merge $sized $files (dict "ssl" "on") -}}
 {{- end -}}

@@ -27,7 +27,7 @@ from platform_operator.render.renderer import Renderer
 from platform_operator.render.values import Installation, chart_values
 from platform_operator.secrets.credentials import credentials
 from platform_operator.secrets.master_key import MasterKey
-from platform_operator.secrets.store_tls import StoreTls, builtin_stores
+from platform_operator.secrets.store_tls import StoreTls, own_stores
 from shop_e2e.bench_operator.control_plane import NAMESPACE, ControlPlane, control_plane
 from shop_e2e.bench_operator.operator_process import OperatorProcess, Readings
 from shop_e2e.bench_operator.report import Figures, table, write
@@ -108,7 +108,7 @@ async def _apply_bare(client: KubernetesClient, shops: int) -> float:
 async def _objects(renderer: Renderer, key: PlatformKey) -> Sequence[DesiredObject]:
     spec = parse({})
     values = chart_values(key, spec, Installation(VERSION), "small")
-    tls = StoreTls(frozenset(builtin_stores(spec)), "", datetime.now(UTC))
+    tls = StoreTls(frozenset(own_stores(spec)), "", datetime.now(UTC))
     rendered = await renderer.render(key, "bare", values)
     return [*credentials(key, spec, MasterKey(os.urandom(32)), {}, tls), *rendered]
 

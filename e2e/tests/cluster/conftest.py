@@ -7,7 +7,8 @@ from shop_e2e.cluster.kubectl import Namespace
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-_WITH_SHOPS_OF_THEIR_OWN = ("test_cluster_deletion.py", "test_cluster_helm.py")
+_HELM, _CLOUDNATIVEPG = "test_cluster_helm.py", "test_cluster_cloudnativepg.py"
+_WITH_SHOPS_OF_THEIR_OWN = ("test_cluster_deletion.py", _HELM)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -21,7 +22,7 @@ class OneAtATimePerShop(LoadScopeScheduling):  # type: ignore[misc]  # xdist tel
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
+        file = nodeid.partition("::")[0].replace(_CLOUDNATIVEPG, _HELM)  # their shops have the same node port
         is_elsewhere = "tests/cluster/" not in file or file.endswith(_WITH_SHOPS_OF_THEIR_OWN)
         return file if is_elsewhere else "the sample shop"
 

@@ -98,14 +98,20 @@ class ObjectId(NamedTuple):
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind and its address at the API server. An optional kind belongs to an add-on that may not be installed."""
+    """A kind and its address at the API server."""
 
     api_version: str
     kind: str
     plural: str
-    optional: bool = False
+    add_on: str = ""
+    """The add-on that serves the kind, which may not be installed; empty for a kind of Kubernetes or of the operator.
+    """
     metadata_only: bool = False
     """True if the informers read its metadata alone, and the body never leaves the API server (docs/adr/0041)."""
+
+    @property
+    def optional(self) -> bool:
+        return bool(self.add_on)
 
     @property
     def group(self) -> str:
@@ -124,6 +130,7 @@ VOLUME_CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 CRD = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 
+_PROMETHEUS = "Prometheus Operator"
 CHILD_KINDS: dict[str, Kind] = {
     kind.kind: kind
     for kind in (
@@ -139,11 +146,21 @@ CHILD_KINDS: dict[str, Kind] = {
         Kind("networking.k8s.io/v1", "Ingress", "ingresses", metadata_only=True),
         Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", metadata_only=True),
         Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", metadata_only=True),
-        Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes", optional=True, metadata_only=True),
-        Kind("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors", optional=True, metadata_only=True),
-        Kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules", optional=True, metadata_only=True),
+        Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes", "Gateway API", metadata_only=True),
+        Kind(
+            "monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors", "Prometheus Operator", metadata_only=True
+        ),
+        Kind(
+            "monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules", "Prometheus Operator", metadata_only=True
+        ),
+        Kind("postgresql.cnpg.io/v1", "Cluster", "clusters", "CloudNativePG"),
     )
 }
+
+DATABASE_CLUSTER = "Cluster"
+"""The kind of a database that CloudNativePG runs."""
+STORE_KINDS = ("StatefulSet", DATABASE_CLUSTER)
+"""The kinds of stores, which hold data."""
 
 
 def owner_reference(key: PlatformKey, uid: str) -> Manifest:

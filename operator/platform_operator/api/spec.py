@@ -192,18 +192,18 @@ StoreImage: TypeAlias = Annotated[
 ]
 
 
-def _image(store: str, example: str) -> Any:
+def _image(store: str, example: str, further: str = "") -> Any:
     return Field(
         default=None,
-        description=f"Image of the builtin {store}, after the operator's storeRegistry, for example {example}. "
-        "Default: the image that it was created with, which an upgrade of the operator does not change.",
+        description=f"Image of the {store}, after the operator's storeRegistry, for example {example}. "
+        f"{further}Default: the image that it was created with, which an upgrade of the operator does not change.",
     )
 
 
 def _image_rule(path: str) -> dict[str, str]:
     return rule(
         "self.provider != 'external' || !has(self.image)",
-        f"{path}.image is used by provider builtin only: write provider: builtin, or remove it",
+        f"{path}.image is not used by provider external: write another provider, or remove it",
         ".image",
     )
 
@@ -241,12 +241,13 @@ class Databases(Model):
         json_schema_extra=rules(
             rule(
                 "self.provider in ['builtin', 'cnpg', 'external']",
-                "databases.provider must be builtin or external",
+                "databases.provider must be builtin, cnpg or external",
                 ".provider",
             ),
             rule(
-                "self.provider != 'cnpg'",
-                "databases.provider cnpg is not available yet: write builtin, or external with secretRefs",
+                "self.provider == oldSelf.provider || (self.provider != 'cnpg' && oldSelf.provider != 'cnpg')",
+                "databases.provider cnpg cannot be changed, nor changed to, since the data would stay behind: back the "
+                "shop up and restore it into a new platform (docs/operations.md, Move a shop to CloudNativePG)",
                 ".provider",
             ),
             rule(
@@ -270,11 +271,20 @@ class Databases(Model):
     )
 
     provider: Annotated[str, Field(max_length=32)] = Field(
-        default="builtin", description="builtin: one PostgreSQL per service. external: databases given by Secrets."
+        default="builtin",
+        description="builtin: one PostgreSQL per service. cnpg: one Cluster of CloudNativePG per service, with one "
+        "instance in the profile small, two in medium, three in large. external: databases given by Secrets.",
     )
-    image: StoreImage | None = _image("databases", "postgres:17.6")
-    storage: Storage = Field(default=Storage(), description="Volumes of the builtin databases.")
-    resources: Resources = Field(default=Resources(), description="Requests and limits of each builtin database.")
+    image: StoreImage | None = _image(
+        "databases",
+        "postgres:17.6",
+        "With provider cnpg its user postgres must have the id 999, as that of the official image does. ",
+    )
+    storage: Storage = Field(default=Storage(), description="Volumes of the databases, unless they are external.")
+    resources: Resources = Field(
+        default=Resources(),
+        description="Requests and limits of each database server, unless it is external.",
+    )
     external: dict[str, ExternalDatabase] = Field(
         default={}, max_length=8, description="External databases, by service."
     )
@@ -319,7 +329,7 @@ class Cache(Model):
     provider: Annotated[str, Field(max_length=32)] = Field(
         default="builtin", description="builtin: one Redis. external: a Redis given by a Secret."
     )
-    image: StoreImage | None = _image("Redis", "redis:8.2")
+    image: StoreImage | None = _image("builtin Redis", "redis:8.2")
     resources: Resources = Field(default=Resources(), description="Requests and limits of the builtin Redis.")
     secret_ref: SecretRef | None = Field(
         default=None, description="Secret with REDIS_URL; and REDIS_CA, for a URL with rediss://."
@@ -351,7 +361,7 @@ class Broker(Model):
     provider: Annotated[str, Field(max_length=32)] = Field(
         default="builtin", description="builtin: one RabbitMQ. external: a RabbitMQ given by a Secret."
     )
-    image: StoreImage | None = _image("RabbitMQ", "rabbitmq:4.1-management")
+    image: StoreImage | None = _image("builtin RabbitMQ", "rabbitmq:4.1-management")
     storage: Storage = Field(default=Storage(), description="Volume of the builtin RabbitMQ.")
     resources: Resources = Field(default=Resources(), description="Requests and limits of the builtin RabbitMQ.")
     secret_ref: SecretRef | None = Field(

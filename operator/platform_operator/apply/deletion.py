@@ -1,8 +1,8 @@
 """Deletes the data of a platform with the platform, if its deletionPolicy says so at that moment.
 
 While a platform exists, nothing deletes its volumes and credentials: StatefulSets retain their volumes, and Secrets
-have no owner. Only a platform whose policy is Delete has the operator's finalizer, so no other deletion waits for the
-operator. docs/adr/0039-the-deletion-policy-counts-at-deletion.md says why.
+and Clusters, with which volumes go, have no owner. Only a platform whose policy is Delete has the operator's finalizer,
+so no other deletion waits for the operator. docs/adr/0039-the-deletion-policy-counts-at-deletion.md says why.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from platform_operator.api.kinds import (
     LABEL_INSTANCE,
     LABEL_PART_OF,
     PLATFORM,
+    STORE_KINDS,
     VOLUME_CLAIM,
     Manifest,
 )
@@ -62,15 +63,15 @@ async def finish_deletion(client: KubernetesClient, cache: Cache, platform: Plat
 
 
 async def _delete_data(client: KubernetesClient, cache: Cache, platform: Platform) -> None:
-    """Deletes StatefulSets first, since they would create their volumes again, and the derived Secrets last, with the
-    records of their generations and of their salt."""
+    """Deletes stores first, since they would create their volumes again, and the derived Secrets last, with the records
+    of their generations and of their salt."""
     key = platform.key
     volumes, _ = await client.list(
         VOLUME_CLAIM, key.namespace, f"{LABEL_INSTANCE}={key.name},{LABEL_PART_OF}=ecommerce"
     )
     children = list(cache.children(key).values())
     for seen in children:
-        if seen.id.kind == "StatefulSet" and seen.owned_digest:
+        if seen.id.kind in STORE_KINDS and seen.owned_digest:
             await _delete(client, platform, seen)
     for volume in volumes:
         metadata = volume["metadata"]

@@ -12,6 +12,7 @@ from typing import Any
 
 from platform_operator.api.conditions import RotationKind
 from platform_operator.api.kinds import (
+    DATABASE_CLUSTER,
     GROUP,
     INVENTORY_COMPONENT,
     INVENTORY_KEYS,
@@ -42,7 +43,7 @@ UNKNOWN_TIME = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """The rollout of a Deployment or StatefulSet. Counts are pods."""
+    """The rollout of a Deployment, StatefulSet or Cluster. Counts are pods."""
 
     desired: int
     total: int
@@ -56,6 +57,8 @@ class Workload:
     owns_replicas: bool = False
     """True if the operator's last apply set the number of pods."""
     failure: str = ""
+    phase: str = ""
+    """What its controller says that it does; empty if it says nothing, or that all is well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +240,39 @@ def _stateful_set(manifest: Manifest) -> Workload:
     )
 
 
+def _database_cluster(manifest: Manifest) -> Workload:
+    """Reads a Cluster of CloudNativePG. Its status has no observedGeneration: the counts are taken as current.
+
+    A hibernated one is to have no pods, and has them until its condition says that they are gone.
+    """
+    status, annotations = manifest.get("status") or {}, manifest["metadata"].get("annotations") or {}
+    hibernated = annotations.get(HIBERNATION) == "on"
+    has_ended = any(c["type"] == HIBERNATION and c["status"] == "True" for c in status.get("conditions") or ())
+    pods = 0 if hibernated and has_ended else status.get("instances", 0)
+    phase, reason = str(status.get("phase") or ""), str(status.get("phaseReason") or "")
+    text = (f"{phase}: {reason}" if reason else phase)[:MAX_TEXT]
+    return Workload(
+        desired=0 if hibernated else manifest["spec"].get("instances", 1),
+        total=pods,
+        updated=pods,
+        ready=status.get("readyInstances", 0),
+        current=True,
+        failure=text if phase in _FAILED_PHASES else "",
+        phase="" if phase == _HEALTHY_PHASE else text,
+    )
+
+
+HIBERNATION = "cnpg.io/hibernation"
+"""The annotation that asks for it, and the condition that reports it."""
+_HEALTHY_PHASE = "Cluster in healthy state"
+_FAILED_PHASES = (
+    "Unable to create required cluster objects",
+    "Cluster is unrecoverable and needs manual intervention",
+    "Cluster has incomplete or invalid image catalog",
+)
+"""The phases that waiting does not end."""
+
+
 def _job(manifest: Manifest) -> JobProgress:
     """Reads a Job. Its only rule that fails it at once (`podFailurePolicy`) is that of lost data."""
     status = manifest.get("status") or {}
@@ -325,6 +361,7 @@ _READ_KEYS: Mapping[str, Collection[str]] = {
 _STATES: Mapping[str, Callable[[Manifest], ObservedState]] = {
     "Deployment": _deployment,
     "StatefulSet": _stateful_set,
+    DATABASE_CLUSTER: _database_cluster,
     "ControllerRevision": _release,
     "Job": _job,
     "HorizontalPodAutoscaler": _autoscaler,

@@ -19,6 +19,7 @@ from platform_operator.api.kinds import (
     LABEL_COMPONENT,
     LABEL_INSTANCE,
     LABEL_NAME,
+    STORE_KINDS,
     Manifest,
     ObjectId,
     PlatformKey,
@@ -113,10 +114,11 @@ def migrations_to_run(
 def _outdated(
     key: PlatformKey, service: str, observed: Children, not_ready_since: Mapping[ObjectId, datetime], now: datetime
 ) -> Iterator[ObservedObject]:
-    deployment, database = ObjectId("Deployment", f"{key.name}-{service}"), state_of(_database(key, service), observed)
+    deployment = ObjectId("Deployment", f"{key.name}-{service}")
     workload, since = state_of(deployment, observed), not_ready_since.get(deployment)
     is_away = isinstance(workload, Workload) and workload.total > 0 and workload.ready == 0
-    is_reachable = not isinstance(database, Workload) or database.ready > 0
+    databases = [state_of(ObjectId(kind, f"{deployment.name}-db"), observed) for kind in STORE_KINDS]
+    is_reachable = all(one.ready > 0 for one in databases if isinstance(one, Workload))
     if since is None or now - since < CHECK_AFTER or not (is_away and is_reachable):
         return
     jobs = list(_jobs(key, service, observed))
@@ -146,7 +148,3 @@ def _jobs(key: PlatformKey, service: str, observed: Children) -> Iterator[tuple[
     for identity, seen in observed.items():
         if identity.kind == "Job" and identity.name.startswith(prefix) and isinstance(seen.state, JobProgress):
             yield seen, seen.state
-
-
-def _database(key: PlatformKey, service: str) -> ObjectId:
-    return ObjectId("StatefulSet", f"{key.name}-{service}-db")

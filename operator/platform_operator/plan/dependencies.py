@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from platform_operator.api.kinds import ObjectId
+from platform_operator.api.kinds import STORE_KINDS, ObjectId
 from platform_operator.cache.observed import Children, Workload, state_of
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.plan.readiness import Blocker
@@ -48,7 +48,8 @@ class Progress:
 
     def _is_first(self, one: DesiredObject, other: DesiredObject) -> bool:
         if other.wave == one.wave:
-            return one.id.kind == other.id.kind == "StatefulSet" and self._restarts_first(one.id, other.id)
+            are_stores = one.id.kind in STORE_KINDS and other.id.kind in STORE_KINDS
+            return are_stores and self._restarts_first(one.id, other.id)
         return other.wave < one.wave and self._holds(one, other)
 
     def _restarts_first(self, one: ObjectId, other: ObjectId) -> bool:
@@ -68,7 +69,7 @@ class Progress:
             return not self._is_usable(other.id)
         if one.id.kind != "Deployment":
             return False
-        if other.id.kind == "StatefulSet" and _is_shared(other.id):
+        if other.id.kind in STORE_KINDS and _is_shared(other.id):
             return self._is_stopped(one.id) and not self._is_usable(other.id)
         return one.wave >= TRAFFIC_WAVE and other.id.kind == "Deployment" and self._is_changing(one.id, other.id)
 
@@ -94,7 +95,7 @@ class Progress:
         return identity not in self.observed or (isinstance(state, Workload) and state.desired == state.total == 0)
 
 
-_WORKLOADS = ("StatefulSet", "Job", "Deployment")
+_WORKLOADS = (*STORE_KINDS, "Job", "Deployment")
 
 
 def workloads_of(desired: Iterable[DesiredObject]) -> Sequence[DesiredObject]:
@@ -104,7 +105,7 @@ def workloads_of(desired: Iterable[DesiredObject]) -> Sequence[DesiredObject]:
 
 def component_of(identity: ObjectId) -> str:
     """Returns the name that the objects of a service share: `shop-order` of its database and its migration, too."""
-    if identity.kind == "StatefulSet":
+    if identity.kind in STORE_KINDS:
         return identity.name.removesuffix("-db")
     if identity.kind == "Job":
         return identity.name.rpartition("-migrate-")[0] or identity.name

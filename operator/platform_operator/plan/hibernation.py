@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from platform_operator.api.conditions import ConditionReason, is_met, stored_condition
-from platform_operator.api.kinds import Manifest
+from platform_operator.api.kinds import STORE_KINDS, Manifest
 from platform_operator.api.spec import Spec
 from platform_operator.cache.observed import Children, Platform, Workload
 from platform_operator.plan.upgrades import read_upgrade
@@ -41,8 +41,8 @@ def hibernation_of(platform: Platform, spec: Spec, observed: Children, *, draini
 
 
 def stores_are_stopped(observed: Children) -> bool:
-    """Returns whether there are builtin stores, and none of them is to have a pod."""
-    stores = _workloads(observed, "StatefulSet")
+    """Returns whether there are stores of the shop's own, and none of them is to have a pod."""
+    stores = _workloads(observed, *STORE_KINDS)
     return bool(stores) and all(one.desired == 0 for one in stores)
 
 
@@ -57,7 +57,7 @@ def is_draining(pods: Iterable[Manifest], now: datetime) -> bool:
 
 def has_pods(observed: Children) -> bool:
     """Returns whether any service or store has pods."""
-    return _has_pods(observed, "Deployment") or _has_pods(observed, "StatefulSet")
+    return _has_pods(observed, "Deployment", *STORE_KINDS)
 
 
 def keeps_release(spec: Spec, status: Mapping[str, Any]) -> bool:
@@ -85,10 +85,10 @@ def is_in_steps(status: Mapping[str, Any]) -> bool:
     return upgrade is not None and upgrade.in_steps
 
 
-def _has_pods(observed: Children, kind: str) -> bool:
-    return any(one.total > 0 or (one.desired > 0 and not one.current) for one in _workloads(observed, kind))
+def _has_pods(observed: Children, *kinds: str) -> bool:
+    return any(one.total > 0 or (one.desired > 0 and not one.current) for one in _workloads(observed, *kinds))
 
 
-def _workloads(observed: Children, kind: str) -> list[Workload]:
-    states = (seen.state for identity, seen in observed.items() if identity.kind == kind)
+def _workloads(observed: Children, *kinds: str) -> list[Workload]:
+    states = (seen.state for identity, seen in observed.items() if identity.kind in kinds)
     return [state for state in states if isinstance(state, Workload)]

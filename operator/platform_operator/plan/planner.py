@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from platform_operator.api.kinds import ObjectId
-from platform_operator.cache.observed import Children, ObservedObject
+from platform_operator.api.kinds import DATABASE_CLUSTER, STORE_KINDS, ObjectId
+from platform_operator.cache.observed import HIBERNATION, Children, ObservedObject
 from platform_operator.plan.comparison import Change, compare
 from platform_operator.plan.dependencies import Progress, Waiting, workloads_of
 from platform_operator.plan.inventory import DesiredObject, Inventory
@@ -112,9 +112,17 @@ def _waiting(ordered: Sequence[DesiredObject], due: Sequence[Change], progress: 
 def _stores_that_run_on(ordered: Sequence[DesiredObject], due: Sequence[Change]) -> tuple[Waiting, ...]:
     """Returns the stores that wait until the services of a shop that stops have no pods."""
     service = next((one.id for one in ordered if one.id.kind == "Deployment"), None)
-    stores = [one.object for one in due if one.object.id.kind == "StatefulSet" and not one.is_repair]
-    run_on = [one for one in stores if one.manifest["spec"].get("replicas") != 0]
+    stores = [one.object for one in due if one.object.id.kind in STORE_KINDS and not one.is_repair]
+    run_on = [one for one in stores if not _is_stopped(one)]
     return tuple(Waiting(one.id, one.wave, service) for one in run_on) if service else ()
+
+
+def _is_stopped(store: DesiredObject) -> bool:
+    """Returns whether a store is to have no pods."""
+    manifest = store.manifest
+    if store.id.kind == DATABASE_CLUSTER:
+        return bool(manifest["metadata"]["annotations"][HIBERNATION] == "on")
+    return bool(manifest["spec"].get("replicas") == 0)
 
 
 def _is_next(change: Change, wave: int | None, attempted: frozenset[ObjectId]) -> bool:

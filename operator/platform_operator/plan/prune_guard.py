@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from platform_operator.api.kinds import GROUP, ObjectId, PlatformKey
+from platform_operator.api.kinds import GROUP, STORE_KINDS, ObjectId, PlatformKey
 from platform_operator.api.spec import WITH_BROKER, WITH_DATABASE, Spec
 from platform_operator.cache.observed import Children, ObservedObject
 from platform_operator.digests import digest
@@ -16,7 +16,7 @@ from platform_operator.digests import digest
 ANNOTATION_ALLOW_PRUNE = f"{GROUP}/allow-prune"
 """Allows to delete the objects that are held. Its value is the id of exactly that set of objects."""
 
-GUARDED_KINDS = frozenset({"StatefulSet", "PersistentVolumeClaim", "Secret"})
+GUARDED_KINDS = frozenset({*STORE_KINDS, "PersistentVolumeClaim", "Secret"})
 """Kinds that hold data, or the credentials of data."""
 
 MAX_SHARE = 0.25
@@ -42,7 +42,7 @@ def declared_removals(key: PlatformKey, spec: Spec) -> Removals:
     """Returns the parts that the spec switches off: builtin stores that became external, monitoring, isolation;
     and what acts on pods, if there are to be none."""
     parts: list[str] = []
-    if spec.databases.provider != "builtin":
+    if spec.databases.provider == "external":
         parts += [f"{service}-db" for service in WITH_DATABASE]
     if spec.cache.provider != "builtin":
         parts.append("redis")

@@ -74,6 +74,7 @@ def _workload_blocker(desired: DesiredObject, workload: Workload, required: int)
         return None
     replacing = workload.total > 0 and (not workload.current or workload.updated < workload.total)
     progress = "is replacing its pods" if replacing else f"has {workload.ready} of {required} pods ready"
+    progress += f": {workload.phase}" if workload.phase else ""
     return Blocker(
         desired.id,
         desired.wave,

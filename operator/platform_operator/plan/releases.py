@@ -11,6 +11,7 @@ from typing import Any
 
 from platform_operator.api.kinds import (
     CHILD_LABELS,
+    DATABASE_CLUSTER,
     LABEL_COMPONENT,
     LABEL_INSTANCE,
     LABEL_NAME,
@@ -54,6 +55,8 @@ def release_of(key: PlatformKey, values: Mapping[str, Any], charts: str, rendere
         component = one.id.name.removeprefix(f"{key.name}-")
         if one.id.kind == "Job":
             migrations[component.rpartition("-migrate-")[0] or component] = one.id.name
+        elif one.id.kind == DATABASE_CLUSTER:
+            images[component] = one.manifest["spec"]["imageName"]
         elif one.id.kind in ("Deployment", "StatefulSet"):
             images |= _images(component, one.manifest)
     return Release(values["global"]["image"]["tag"], charts, digest(values), images, migrations)

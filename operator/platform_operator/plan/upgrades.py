@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from platform_operator.api.conditions import TIME_FORMAT, InvariantState, UpgradePhase
-from platform_operator.api.kinds import GROUP, ObjectId, PlatformKey
+from platform_operator.api.kinds import GROUP, STORE_KINDS, ObjectId, PlatformKey
 from platform_operator.api.spec import UpgradeGates
 from platform_operator.cache.observed import Children, Platform, Workload
 from platform_operator.plan.dependencies import component_of
@@ -202,7 +202,7 @@ def progress(
 
 def _is_measured(key: PlatformKey, one: DesiredObject, due: Collection[ObjectId], unready: Collection[str]) -> bool:
     """Returns whether an object has to be ready. A store whose change is refused is used as it is."""
-    if one.id.kind not in ("Job", "Deployment", "StatefulSet") or (one.id.kind == "StatefulSet" and one.id in due):
+    if one.id.kind not in ("Job", "Deployment", *STORE_KINDS) or (one.id.kind in STORE_KINDS and one.id in due):
         return False
     return component_of(one.id).removeprefix(f"{key.name}-") not in unready
 

@@ -17,12 +17,13 @@ class ContainerSize:
 @dataclass(frozen=True)
 class Profile:
     """The size of a shop. `scale` is the minimum and maximum of a service's pods; if they are equal, it has no
-    autoscaler."""
+    autoscaler. `instances` are the servers of a database that CloudNativePG runs."""
 
     service: ContainerSize
     scale: tuple[int, int]
     database: ContainerSize
     database_size: str
+    instances: int
     cache: ContainerSize
     broker: ContainerSize
     broker_size: str
@@ -34,6 +35,7 @@ PROFILES = {
         scale=(1, 1),
         database=ContainerSize("40m", "96Mi", "256Mi"),
         database_size="1Gi",
+        instances=1,
         cache=ContainerSize("20m", "32Mi", "128Mi"),
         broker=ContainerSize("100m", "224Mi", "512Mi"),
         broker_size="1Gi",
@@ -43,6 +45,7 @@ PROFILES = {
         scale=(2, 4),
         database=ContainerSize("250m", "512Mi", "1Gi"),
         database_size="10Gi",
+        instances=2,
         cache=ContainerSize("50m", "128Mi", "256Mi"),
         broker=ContainerSize("250m", "512Mi", "1Gi"),
         broker_size="5Gi",
@@ -52,6 +55,7 @@ PROFILES = {
         scale=(3, 10),
         database=ContainerSize("1", "2Gi", "4Gi"),
         database_size="50Gi",
+        instances=3,
         cache=ContainerSize("100m", "512Mi", "1Gi"),
         broker=ContainerSize("500m", "1Gi", "2Gi"),
         broker_size="20Gi",

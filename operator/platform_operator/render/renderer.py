@@ -7,15 +7,25 @@ import hashlib
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import yaml
 
 from platform_operator import metrics
-from platform_operator.api.kinds import ANNOTATION_WAVE, CHILD_KINDS, Manifest, ObjectId, PlatformKey, owner_reference
+from platform_operator.api.kinds import (
+    ANNOTATION_WAVE,
+    CHILD_KINDS,
+    DATABASE_CLUSTER,
+    LABEL_INSTANCE,
+    LABEL_PLATFORM,
+    Manifest,
+    ObjectId,
+    PlatformKey,
+    owner_reference,
+)
 from platform_operator.digests import digest
 from platform_operator.errors import RenderError
 from platform_operator.plan.inventory import DesiredObject
@@ -116,14 +126,21 @@ _STORE_CHARTS = StoreImages(databases="postgres", cache="redis", broker="rabbitm
 
 def desired_objects(manifests: Iterable[Manifest], key: PlatformKey, uid: str) -> tuple[DesiredObject, ...]:
     """Adds the namespace and the owner, which the charts cannot know. Sorts the objects as they are applied."""
-    objects = [
-        _desired_object(manifest | {"metadata": _owned(manifest["metadata"], key, uid)}) for manifest in manifests
-    ]
+    objects = [_desired_object(manifest | {"metadata": _metadata(manifest, key, uid)}) for manifest in manifests]
     return tuple(sorted(objects, key=lambda one: (one.wave, one.id)))
 
 
-def _owned(metadata: Mapping[str, Any], key: PlatformKey, uid: str) -> Manifest:
-    return {**metadata, "namespace": key.namespace, "ownerReferences": [owner_reference(key, uid)]}
+def _metadata(manifest: Manifest, key: PlatformKey, uid: str) -> Manifest:
+    """Returns the metadata of an object with its namespace and owner.
+
+    A Cluster has no owner: with it go its volumes, which `apply.deletion` alone deletes. So it names its platform by
+    the label that Argo CD does not know.
+    """
+    metadata = {**manifest["metadata"], "namespace": key.namespace}
+    if manifest["kind"] != DATABASE_CLUSTER:
+        return metadata | {"ownerReferences": [owner_reference(key, uid)]}
+    labels = {name: value for name, value in metadata["labels"].items() if name != LABEL_INSTANCE}
+    return metadata | {"labels": labels | {LABEL_PLATFORM: key.name}}
 
 
 def _desired_object(manifest: Manifest) -> DesiredObject:

@@ -82,7 +82,8 @@ def chart_values(
     """Returns the values of charts/platform for a spec. The charts' own values.yaml is the interface.
 
     Stores keep the profile that they were made with, `store_profile`: each is a single instance. Its volume cannot
-    change in place and its restart is an outage, so it is resized only where the spec itself states a size.
+    change in place and its restart is an outage, so it is resized only where the spec itself states a size. A Cluster
+    keeps the sizes, and has as many instances as the profile of the spec says.
     `pod_annotations` are those of each service's pods, `images` those of the stores, `migration_rotation` has what
     the migrations of rotated roles have of their own, and `plain_stores` are the stores without TLS.
     """
@@ -91,7 +92,10 @@ def chart_values(
         "global": _global(spec, installation, grpc_authentication, plain_stores)
         | ({"hibernated": scale.hibernated} if scale.hibernated else {}),
         **{service: _service(name, service, spec, profile, stores, scale) for service in SERVICES},
-        **{f"{service}-db": _database(name, service, spec, stores) for service in WITH_DATABASE},
+        **{
+            f"{service}-db": {**_database(name, service, spec, stores), **_cluster(spec, profile)}
+            for service in WITH_DATABASE
+        },
         "redis": _cache(name, spec, stores),
         "rabbitmq": _broker(name, spec, stores),
         "monitoring": {"operator": f"{_OPERATOR_PODS}.{installation.namespace}.svc"},
@@ -101,7 +105,7 @@ def chart_values(
         values[store] |= {"image": image}
     for service, own in pod_annotations.items():
         values[service] |= {"podAnnotations": dict(own)}
-    for service in WITH_DATABASE if migration_rotation and spec.databases.provider == "builtin" else ():
+    for service in WITH_DATABASE if migration_rotation and spec.databases.provider != "external" else ():
         values[service]["migration"] = values[service].get("migration", {}) | dict(migration_rotation)
     values["gateway"] |= {"proxyNamespaces": spec.ingress.proxy_namespaces or []}
     values["payment"] |= _payments(spec)
@@ -199,9 +203,9 @@ def _settings(name: str, spec: Spec) -> ChartValues:
 def _pool_size(name: str, spec: Spec, scale: ChartValues, stores: Profile) -> dict[str, str]:
     """Lowers the pool size where the database has too few connections for the default.
 
-    Only builtin databases have a known number of connections.
+    External databases have an unknown number of connections.
     """
-    if name not in WITH_DATABASE or spec.databases.provider != "builtin":
+    if name not in WITH_DATABASE or spec.databases.provider == "external":
         return {}
     autoscaling = scale["autoscaling"]
     pods = autoscaling["max"] if autoscaling["enabled"] else scale["replicas"]
@@ -270,11 +274,16 @@ def _resources(resources: Resources, default: ContainerSize) -> ChartValues:
 
 def _database(platform: str, name: str, spec: Spec, profile: Profile) -> ChartValues:
     return {
-        "enabled": spec.databases.provider == "builtin",
+        "enabled": spec.databases.provider != "external",
         "existingSecret": f"{platform}-{name}-db",
         "storage": _storage(spec.databases.storage, profile.database_size),
         **_resources(spec.databases.resources, profile.database),
     }
+
+
+def _cluster(spec: Spec, profile: Profile) -> ChartValues:
+    """CloudNativePG adds servers to a database that runs, so their number follows the profile of the spec."""
+    return {"provider": "cnpg", "instances": profile.instances} if spec.databases.provider == "cnpg" else {}
 
 
 def _images(images: StoreImages) -> dict[str, str]:

@@ -38,7 +38,7 @@ from platform_operator.secrets.certificates import authority_certificate, period
 from platform_operator.secrets.key_ids import key_id
 from platform_operator.secrets.master_key import MasterKey
 from platform_operator.secrets.rotation import NO_ROTATIONS, Rotation, Rotations, kind_of
-from platform_operator.secrets.store_tls import AUTHORITY, StoreTls, builtin_stores
+from platform_operator.secrets.store_tls import AUTHORITY, StoreTls, own_stores
 
 
 class _Password(Protocol):
@@ -72,11 +72,22 @@ def credentials(
             component,
             data,
             spec.objects,
+            _labels(key, component, spec),
             _annotations(key, component, master_key, tls, replaced_version, rotations),
         )
         for component, data in _components(key, spec, master_key, tls, rotations)
         if may_write(key, component, master_key, observed)
     )
+
+
+def _labels(key: PlatformKey, component: str, spec: Spec) -> dict[str, str]:
+    """Returns the labels of a Secret, for those of a Cluster the one by which CloudNativePG takes over changes."""
+    labels = {**CHILD_LABELS, LABEL_NAME: "credentials", LABEL_PLATFORM: key.name, LABEL_COMPONENT: component}
+    is_read = spec.databases.provider == "cnpg" and component.endswith(("-db", "-db-tls"))
+    return labels | ({_LABEL_RELOAD: "true"} if is_read else {})
+
+
+_LABEL_RELOAD = "cnpg.io/reload"
 
 
 def _annotations(
@@ -127,18 +138,19 @@ def _components(
         return pem if store in tls.stores else ""
 
     yield AUTHORITY, {"ca.crt": pem}
-    for store in builtin_stores(spec):
-        yield f"{store}-tls", store_certificate(key, master_key, store, period)
+    for store in own_stores(spec):
+        yield f"{store}-tls", store_certificate(key, master_key, _service_of(store, spec), period)
     yield "jwt", _signing_secrets(rotations[RotationKind.SIGNING], password("jwt"))
     yield "admin", _first_admin(rotations[RotationKind.ADMIN], password("admin"))
     yield from _caller_tokens(rotations[RotationKind.GRPC], password)
     databases, owners = rotations[RotationKind.DATABASES], rotations[RotationKind.OWNERS]
-    if spec.databases.provider == "builtin":
+    if spec.databases.provider != "external":
         for service in WITH_DATABASE:
-            ca = verified_by(f"{service}-db")
-            yield f"{service}-db", _owner(key, service, password(f"{service}-db"), ca, owners)
+            ca, host = verified_by(f"{service}-db"), f"{key.name}-{_service_of(f'{service}-db', spec)}"
+            owner = _owner(host, service, password(f"{service}-db"), ca, owners)
+            yield f"{service}-db", {**owner, **(_cluster_owner(owner) if spec.databases.provider == "cnpg" else {})}
             role = password(f"{service}-db-runtime")
-            yield f"{service}-db-runtime", _runtime_role(key, service, role, ca, databases)
+            yield f"{service}-db-runtime", _runtime_role(host, service, role, ca, databases)
     if spec.cache.provider == "builtin":
         yield "redis", _redis(key, password("redis"), verified_by("redis"), rotations[RotationKind.CACHE])
     if spec.broker.provider == "builtin":
@@ -179,21 +191,31 @@ def _caller_tokens(rotation: Rotation, password: Callable[[str], _Password]) -> 
     return caller_tokens(token, rotation.generation, accepted)
 
 
-def _owner(key: PlatformKey, service: str, password: _Password, ca: str, rotation: Rotation) -> _SecretData:
-    """Returns the owner of the database, which its StatefulSet creates and its migration logs in as.
+def _service_of(store: str, spec: Spec) -> str:
+    """Returns the component after which the Service of a store is named: that of a Cluster leads to its primary."""
+    return f"{store}-rw" if spec.databases.provider == "cnpg" and store.endswith("-db") else store
+
+
+def _cluster_owner(owner: _SecretData) -> dict[str, str]:
+    """Returns the owner of a database under the keys that CloudNativePG reads."""
+    return {"username": owner["DB_USER"], "password": owner["DB_PASSWORD"]}
+
+
+def _owner(host: str, service: str, password: _Password, ca: str, rotation: Rotation) -> _SecretData:
+    """Returns the owner of the database, which its store creates and its migration logs in as.
 
     In `Use`, the migration replaces the former password by the one in use. `ca` is the authority of the certificate,
     here and below; empty for a store without TLS.
     """
-    owner = _login(key, service, _DATABASES[service], password("password", rotation.generation), ca)
+    owner = _login(host, service, _DATABASES[service], password("password", rotation.generation), ca)
     if rotation.step is not RotationStep.USE:
         return owner
     return owner | {"DB_PREVIOUS_PASSWORD": password("password", rotation.generation - 1)}
 
 
-def _login(key: PlatformKey, service: str, user: str, password: str, ca: str) -> dict[str, str]:
+def _login(host: str, service: str, user: str, password: str, ca: str) -> dict[str, str]:
     return {
-        "DB_HOST": f"{key.name}-{service}-db",
+        "DB_HOST": host,
         "DB_PORT": "5432",
         "DB_USER": user,
         "DB_PASSWORD": password,
@@ -202,14 +224,14 @@ def _login(key: PlatformKey, service: str, user: str, password: str, ca: str) ->
     }
 
 
-def _runtime_role(key: PlatformKey, service: str, password: _Password, ca: str, rotation: Rotation) -> _SecretData:
+def _runtime_role(host: str, service: str, password: _Password, ca: str, rotation: Rotation) -> _SecretData:
     """Returns the role that the service logs in as, which the migration creates with its privileges.
 
     Two roles alternate. While the next one is published, the migration reads it from keys of its own; when the former
     one is retired, its name.
     """
     user = _runtime_user(service, rotation.generation)
-    used = _login(key, service, user, password("password", rotation.generation), ca)
+    used = _login(host, service, user, password("password", rotation.generation), ca)
     if rotation.step is RotationStep.PUBLISH:
         following = rotation.generation + 1
         next_role = {
@@ -269,9 +291,13 @@ def _broker_access(key: PlatformKey, user: str, password: str, ca: str) -> dict[
 
 
 def _secret(
-    key: PlatformKey, component: str, data: _SecretData, shared: Objects, annotations: dict[str, str]
+    key: PlatformKey,
+    component: str,
+    data: _SecretData,
+    shared: Objects,
+    labels: dict[str, str],
+    annotations: dict[str, str],
 ) -> DesiredObject:
-    labels = {**CHILD_LABELS, LABEL_NAME: "credentials", LABEL_PLATFORM: key.name, LABEL_COMPONENT: component}
     metadata: Manifest = {
         "name": f"{key.name}-{component}",
         "namespace": key.namespace,

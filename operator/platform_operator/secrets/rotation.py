@@ -118,8 +118,8 @@ def rotated_components(kind: RotationKind, spec: Spec) -> tuple[str, ...]:
         case RotationKind.GRPC:
             return tuple(f"{service}-grpc" for service in SERVICES)
         case RotationKind.DATABASES:
-            builtin = spec.databases.provider == "builtin"
-            return tuple(f"{service}-db-runtime" for service in WITH_DATABASE) if builtin else ()
+            own = spec.databases.provider != "external"
+            return tuple(f"{service}-db-runtime" for service in WITH_DATABASE) if own else ()
         case RotationKind.OWNERS:
             return tuple(f"{service}-db" for service in WITH_DATABASE) if spec.databases.provider == "builtin" else ()
         case RotationKind.CACHE:

@@ -1,4 +1,4 @@
-"""Decides which builtin stores have TLS: all, but for those whose clients could not connect any more. Pure.
+"""Decides which stores of a shop's own have TLS: all, but for those whose clients could not connect any more. Pure.
 
 docs/adr/0042-tls-to-the-stores.md describes the upgrade of a running shop.
 """
@@ -55,19 +55,19 @@ def store_tls(
 
     encrypted = (
         store
-        for store in builtin_stores(spec)
+        for store in own_stores(spec)
         if store.endswith("-db") or (not is_replaced and all(map(leads_to_tls, _url_secrets(store))))
     )
     return StoreTls(frozenset(encrypted), replaced, now)
 
 
-def builtin_stores(spec: Spec) -> tuple[str, ...]:
-    """Returns the components of the stores that the platform runs itself."""
-    return tuple(_builtin(spec))
+def own_stores(spec: Spec) -> tuple[str, ...]:
+    """Returns the components of the stores that the platform has itself, all but external ones."""
+    return tuple(_own(spec))
 
 
-def _builtin(spec: Spec) -> Iterable[str]:
-    if spec.databases.provider == "builtin":
+def _own(spec: Spec) -> Iterable[str]:
+    if spec.databases.provider != "external":
         yield from (f"{service}-db" for service in WITH_DATABASE)
     if spec.cache.provider == "builtin":
         yield "redis"

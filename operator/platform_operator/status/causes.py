@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from platform_operator.api.kinds import Manifest, ObjectId
+from platform_operator.api.kinds import DATABASE_CLUSTER, Manifest, ObjectId
 from platform_operator.plan.planner import Plan
 from platform_operator.plan.readiness import Blocker
 
@@ -70,6 +70,9 @@ _CHILDREN = {
     ("Deployment", "Pod"): "{}-[a-z0-9]{{1,10}}-[a-z0-9]{{5}}",
     ("StatefulSet", "Pod"): "{}-[0-9]+",
     ("StatefulSet", "PersistentVolumeClaim"): "[a-z]+-{}-[0-9]+",
+    (DATABASE_CLUSTER, "Pod"): "{}-[0-9]+(-[a-z-]+-[a-z0-9]{{5}})?",
+    (DATABASE_CLUSTER, "Job"): "{}-[0-9]+-[a-z-]+",
+    (DATABASE_CLUSTER, "PersistentVolumeClaim"): "{}-[0-9]+",
     ("Job", "Pod"): "{}-[a-z0-9]{{5}}",
 }
 """The names of what is made for an object, by its kind and theirs."""

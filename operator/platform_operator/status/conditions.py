@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from platform_operator.api.conditions import Condition, ConditionReason
-from platform_operator.api.kinds import ANNOTATION_ADOPT, ObjectId, PlatformKey
+from platform_operator.api.kinds import ANNOTATION_ADOPT, CHILD_KINDS, ObjectId, PlatformKey
 from platform_operator.api.spec import SERVICES, Spec
 from platform_operator.cache.observed import ObservedObject
 from platform_operator.errors import (
@@ -187,19 +187,22 @@ def _enumerate(blockers: Sequence[Blocker]) -> str:
     return "; ".join(f"{one.id}: {one.message}" for one in blockers)
 
 
-def degraded_condition(key: PlatformKey, result: PassResult) -> Condition:
-    return _failure(key, result) or Condition("Degraded", False, ConditionReason.HEALTHY, "No part has failed.")
+def degraded_condition(key: PlatformKey, result: PassResult, provider: str) -> Condition:
+    """Returns the failures of a shop. `provider` is that of its databases, which says how one is restored."""
+    return _failure(key, result, provider) or Condition(
+        "Degraded", False, ConditionReason.HEALTHY, "No part has failed."
+    )
 
 
-def _failure(key: PlatformKey, result: PassResult) -> Condition | None:
+def _failure(key: PlatformKey, result: PassResult, provider: str) -> Condition | None:
     """Returns the first failure, with the messages of the others after its own."""
-    failures = list(_failures(key, result))
+    failures = list(_failures(key, result, provider))
     if not failures:
         return None
     return replace(failures[0], message=" ".join(one.message for one in failures))
 
 
-def _failures(key: PlatformKey, result: PassResult) -> Iterator[Condition]:
+def _failures(key: PlatformKey, result: PassResult, provider: str) -> Iterator[Condition]:
     if result.error is not None:
         failed_pass = _failed_pass(result.error)
         if failed_pass:
@@ -214,7 +217,7 @@ def _failures(key: PlatformKey, result: PassResult) -> Iterator[Condition]:
         yield _degraded(ConditionReason.SECRET_MISSING, " ".join(missing))
     lost = [one for one in result.plan.blockers if one.data_lost] if result.plan else []
     if lost:
-        yield _data_lost(key, lost, result.migration_times or {})
+        yield _data_lost(key, lost, result.migration_times or {}, provider)
     part = degraded_part(result)
     if part is not None and not part.data_lost:
         pods = f" Its pod reports {result.diagnosis}." if result.diagnosis else ""
@@ -263,7 +266,9 @@ def _refused(key: PlatformKey, refusal: Refusal) -> Condition:
     text = f"The API server refused {refusal.id}: {refusal.error}."
     if refusal.error.status == 404:
         return _degraded(
-            ConditionReason.REFUSED, f"{text} Install the add-on that serves it, or disable it in the spec."
+            ConditionReason.REFUSED,
+            f"{CHILD_KINDS[refusal.id.kind].add_on or 'An add-on'} is not installed: {text} Install the add-on that "
+            "serves it, or disable it in the spec.",
         )
     if refusal.error.status == 403:
         return _degraded(
@@ -334,7 +339,7 @@ def _failed(key: PlatformKey, part: Blocker, pods: str) -> Condition:
     )
 
 
-def _data_lost(key: PlatformKey, jobs: Sequence[Blocker], times: MigrationTimes) -> Condition:
+def _data_lost(key: PlatformKey, jobs: Sequence[Blocker], times: MigrationTimes, provider: str) -> Condition:
     """Names the databases that had a schema and are empty, and the commands that restore or accept them."""
     service_of = {one.id: one.id.name.removeprefix(f"{key.name}-").rpartition("-migrate-")[0] for one in jobs}
     losses = [loss_id(service, times[service]) for service in service_of.values() if service in times]
@@ -342,9 +347,7 @@ def _data_lost(key: PlatformKey, jobs: Sequence[Blocker], times: MigrationTimes)
     namespace, job, service = key.namespace, jobs[0].id.name, service_of[jobs[0].id]
     text = (
         f"Lost the data of {named}: empty, although migrated before. Nothing is written there, and the service waits. "
-        f"Restore a backup: kubectl -n {namespace} exec --stdin {key.name}-{service}-db-0 -- sh -c 'pg_restore "
-        '--username "$POSTGRES_USER" --dbname "$POSTGRES_DB" --no-privileges --single-transaction\' '
-        f"< {service}.dump; then kubectl -n {namespace} delete job {job}."
+        f"Restore a backup: {_restore(key, service, provider)}; then kubectl -n {namespace} delete job {job}."
     )
     if not losses:
         return _degraded(ConditionReason.DATA_LOST, f"{text} The loss is accepted: the migration runs again soon.")
@@ -352,6 +355,17 @@ def _data_lost(key: PlatformKey, jobs: Sequence[Blocker], times: MigrationTimes)
         ConditionReason.DATA_LOST,
         f"{text} Or begin with an empty database: kubectl -n {namespace} annotate --overwrite ecp {key.name} "
         f"{ANNOTATION_ACCEPT_DATA_LOSS}={','.join(losses)}",
+    )
+
+
+def _restore(key: PlatformKey, service: str, provider: str) -> str:
+    """Returns how to restore the database of a service. Only a builtin one has a pod to do it in by hand."""
+    if provider != "builtin":
+        return f"render charts/backup with job={{restore,--only,{service}}}"
+    return (
+        f"kubectl -n {key.namespace} exec --stdin {key.name}-{service}-db-0 -- sh -c 'pg_restore "
+        '--username "$POSTGRES_USER" --dbname "$POSTGRES_DB" --no-privileges --single-transaction\' '
+        f"< {service}.dump"
     )
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from platform_operator.api.conditions import Condition, ConditionReason, dated, stored_condition
-from platform_operator.api.kinds import PLATFORM, Manifest, ObjectId
+from platform_operator.api.kinds import DATABASE_CLUSTER, PLATFORM, STORE_KINDS, Manifest, ObjectId
 from platform_operator.api.spec import SERVICES, WITH_DATABASE, Spec
 from platform_operator.cache.observed import FINALIZER, Children, Platform, Workload, state_of
 from platform_operator.errors import ApiError
@@ -71,7 +71,7 @@ def describe(snapshot: Snapshot, result: PassResult) -> Status:
     rows = _invariant_rows(snapshot)
     services = [_service(platform.key.name, name, snapshot.children) for name in SERVICES]
     ready = sum(service["ready"] for service in services)
-    degraded = degraded_condition(platform.key, result)
+    degraded = degraded_condition(platform.key, result, spec.databases.provider if spec else "builtin")
     hibernated = _hibernated(snapshot, result)
     backup = snapshot.backup or _stored_backup(snapshot)
     conditions = (
@@ -187,7 +187,7 @@ def _from_spec(snapshot: Snapshot, result: PassResult) -> Status:
         releases = ("version", "charts", "targetVersion", "targetCharts", "upgrade")
         names = ("mode", "surge", *releases, *kept_by_stores, "url", "databases")
         return {name: platform.status[name] for name in names if name in platform.status}
-    has_stores = "storeProfile" in platform.status or any(identity.kind == "StatefulSet" for identity in children)
+    has_stores = "storeProfile" in platform.status or any(identity.kind in STORE_KINDS for identity in children)
     migration_times = recorded_times(platform) if result.migration_times is None else result.migration_times
     return {
         "mode": "Observe" if spec.observes else "Manage",
@@ -274,7 +274,8 @@ def _serves(workload: Workload, required: int) -> bool:
 
 def _database(platform: str, name: str, spec: Spec, observed: Children, migrated_at: str | None) -> Status:
     provider = spec.databases.provider
-    workload = state_of(ObjectId("StatefulSet", f"{platform}-{name}-db"), observed)
+    kind = DATABASE_CLUSTER if provider == "cnpg" else "StatefulSet"
+    workload = state_of(ObjectId(kind, f"{platform}-{name}-db"), observed)
     ready = _serves(workload, workload.desired) if isinstance(workload, Workload) else provider == "external"
     migrated = {"migratedAt": migrated_at} if migrated_at else {}
     return {"name": f"{name}-db", "provider": provider, "ready": ready, **migrated}

@@ -21,7 +21,7 @@ from platform_operator.render.renderer import Renderer
 from platform_operator.render.values import Installation, chart_values
 from platform_operator.secrets.credentials import credentials
 from platform_operator.secrets.master_key import MasterKey
-from platform_operator.secrets.store_tls import StoreTls, builtin_stores
+from platform_operator.secrets.store_tls import StoreTls, own_stores
 
 pytestmark = pytest.mark.cluster
 
@@ -39,7 +39,7 @@ async def shop(client: KubernetesClient, namespace: str, charts: Path, helm: str
     uid = (await client.create(PLATFORM, namespace, manifest))["metadata"]["uid"]
     values = chart_values(key, spec, Installation("1.0"), "medium")
     renderer = Renderer(Helm(executable=helm), charts / "platform")
-    tls = StoreTls(frozenset(builtin_stores(spec)), "", datetime.now(UTC))
+    tls = StoreTls(frozenset(own_stores(spec)), "", datetime.now(UTC))
     secrets = credentials(key, spec, MasterKey(b"k" * 32), {}, tls)
     return [*secrets, *await renderer.render(key, uid, values)]
 

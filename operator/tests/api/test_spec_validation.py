@@ -160,11 +160,7 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
             {"databases": {"storage": {"size": "10 GB"}}},
             "storage size must be a Kubernetes quantity: write for example 10Gi",
         ),
-        (
-            {"databases": {"provider": "cnpg"}},
-            "databases.provider cnpg is not available yet: write builtin, or external with secretRefs",
-        ),
-        ({"databases": {"provider": "mysql"}}, "databases.provider must be builtin or external"),
+        ({"databases": {"provider": "mysql"}}, "databases.provider must be builtin, cnpg or external"),
         (
             {"databases": {"provider": "external"}},
             "databases.provider external needs external.<name>.secretRef for each of user, product, inventory, order, "
@@ -183,7 +179,7 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
         ({"databases": {"image": "postgres"}}, "image must have a tag or a digest: write for example postgres:17.6"),
         (
             {"broker": {"provider": "external", "secretRef": {"name": "rabbit"}, "image": "rabbitmq:4"}},
-            "broker.image is used by provider builtin only: write provider: builtin, or remove it",
+            "broker.image is not used by provider external: write another provider, or remove it",
         ),
         ({"cache": {"provider": "external"}}, "cache.provider external needs cache.secretRef: name a Secret with "
                                               "REDIS_URL"),
@@ -448,3 +444,18 @@ async def test_storage_can_neither_shrink_nor_change_its_class(
 
     await client.create(PLATFORM, namespace, with_storage(before))
     assert_refused(await dry_run(connection, with_storage(after), "PATCH"), message)
+
+
+@pytest.mark.parametrize(("before", "after"), [("builtin", "cnpg"), ("cnpg", "builtin")])
+async def test_the_databases_of_a_shop_cannot_move_to_or_from_cloudnativepg(
+    client: KubernetesClient, connection: ApiClient, namespace: str, before: str, after: str
+) -> None:
+    def provided_by(provider: str) -> dict[str, Any]:
+        return platform({"paused": True, "databases": {"provider": provider}}, namespace=namespace)
+
+    await client.create(PLATFORM, namespace, provided_by(before))
+    assert_refused(
+        await dry_run(connection, provided_by(after), "PATCH"),
+        "databases.provider cnpg cannot be changed, nor changed to, since the data would stay behind: back the shop up "
+        "and restore it into a new platform (docs/operations.md, Move a shop to CloudNativePG)",
+    )

@@ -45,7 +45,7 @@ def test_a_large_share_of_a_shop_is_held() -> None:
     assert held(*many) == many
 
 
-@pytest.mark.parametrize("one", [STORE, SECRET])
+@pytest.mark.parametrize("one", [STORE, SECRET, seen("Cluster", "shop-order-db")])
 def test_one_store_or_secret_holds_whatever_else_the_same_rendering_lacks(one: ObservedObject) -> None:
     assert held(one, SERVICES[0]) == (one, SERVICES[0])
 

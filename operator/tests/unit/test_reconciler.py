@@ -59,7 +59,7 @@ from platform_operator.render.values import Installation
 from platform_operator.secrets.certificates import RENEWAL
 from platform_operator.secrets.master_key import MASTER_KEY_NAME, MasterKey, MasterKeyStore
 from platform_operator.secrets.salt import salt_id
-from platform_operator.secrets.store_tls import builtin_stores
+from platform_operator.secrets.store_tls import own_stores
 from platform_operator.status.conditions import PROGRESS_DEADLINE
 from platform_operator.status.pending import MAX_NAMED
 from platform_operator.status.platform_status import describe
@@ -518,7 +518,7 @@ async def test_certificates_are_renewed_and_nothing_else_is_applied(cluster: Fak
     await cluster.converge()
     cluster.now += RENEWAL
     await cluster.reconcile()
-    certificates = [f"apply Secret shop-{one}-tls" for one in builtin_stores(parse({}))]
+    certificates = [f"apply Secret shop-{one}-tls" for one in own_stores(parse({}))]
     assert sorted(cluster.applied()) == sorted([*certificates, "apply ConfigMap shop-applied"])
     await cluster.reconcile()
     assert cluster.server.writes == []

@@ -7,39 +7,51 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
-from platform_operator.api.kinds import FIELD_MANAGER, LABEL_MANAGED_BY, Manifest, ObjectId, PlatformKey
-from platform_operator.api.spec import parse
+from platform_operator.api.kinds import (
+    DATABASE_CLUSTER,
+    FIELD_MANAGER,
+    LABEL_INSTANCE,
+    LABEL_MANAGED_BY,
+    LABEL_PLATFORM,
+    Manifest,
+    ObjectId,
+    PlatformKey,
+)
+from platform_operator.api.spec import WITH_DATABASE, parse
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.render.helm import Helm
 from platform_operator.render.renderer import Renderer
 from platform_operator.render.values import Installation, chart_values
 from platform_operator.secrets.credentials import credentials
 from platform_operator.secrets.master_key import MasterKey
-from platform_operator.secrets.store_tls import StoreTls, builtin_stores
+from platform_operator.secrets.store_tls import StoreTls, own_stores
 
 KEY = PlatformKey("shop", "shop")
 
 
+@pytest.mark.parametrize("provider", ["builtin", "cnpg"])
 async def test_helm_install_gives_the_same_objects_except_owners_and_managers(
-    charts: Path, helm: str, tmp_path: Path
+    charts: Path, helm: str, tmp_path: Path, provider: str
 ) -> None:
     secrets = tmp_path / "secrets.yaml"
     secrets.write_text(_run(str(charts / "secrets")))
     image = ["--set=global.image.tag=1.0", "--set=global.image.registry=registry:5000"]
+    image += [f"--set={service}-db.provider={provider}" for service in WITH_DATABASE]
     by_helm = _run(
         helm, "template", "shop", str(charts / "platform"), "--namespace=shop", f"--values={secrets}", *image
     )
 
     assert _comparable(yaml.safe_load_all(by_helm)) == _comparable(
-        one.manifest for one in await _by_operator(charts, helm)
+        one.manifest for one in await _by_operator(charts, helm, {"databases": {"provider": provider}})
     )
 
 
-async def _by_operator(charts: Path, helm: str) -> list[DesiredObject]:
-    spec = parse({})
-    tls = StoreTls(frozenset(builtin_stores(spec)), "", datetime.now(UTC))
+async def _by_operator(charts: Path, helm: str, stated: dict[str, Any]) -> list[DesiredObject]:
+    spec = parse(stated)
+    tls = StoreTls(frozenset(own_stores(spec)), "", datetime.now(UTC))
     values = chart_values(KEY, spec, Installation("1.0", "registry:5000"), "small")
     rendered = await Renderer(Helm(executable=helm), charts / "platform").render(KEY, "uid", values)
     return [*credentials(KEY, spec, MasterKey(b"k" * 32), {}, tls), *rendered]
@@ -60,7 +72,11 @@ def _stripped(manifest: Manifest) -> Manifest:
     metadata = {
         name: value for name, value in manifest["metadata"].items() if name not in ("ownerReferences", "namespace")
     }
-    labels = {name: value for name, value in metadata["labels"].items() if name != LABEL_MANAGED_BY}
+    of_managers = (
+        LABEL_MANAGED_BY,
+        *([LABEL_INSTANCE, LABEL_PLATFORM] if manifest["kind"] == DATABASE_CLUSTER else []),
+    )
+    labels = {name: value for name, value in metadata["labels"].items() if name not in of_managers}
     assert metadata["labels"][LABEL_MANAGED_BY] in (FIELD_MANAGER, "Helm")
     return {**manifest, "metadata": {**metadata, "labels": labels}}
 
@@ -70,7 +86,7 @@ def _without_passwords(key: str, value: str) -> str:
         return ",".join(sorted(re.sub(r"=[\w-]+", "=random", value).split(",")))
     return (
         "random"
-        if key.endswith(("PASSWORD", "SECRET", "_CA", ".crt", ".key"))
+        if key.lower().endswith(("password", "secret", "_ca", ".crt", ".key"))
         else re.sub(r":[^:/@]+@", ":random@", value)
     )
 

@@ -12,12 +12,12 @@ from platform_operator.cache.observed import ObservedObject, StoredData
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.secrets.credentials import credentials, protected_secrets
 from platform_operator.secrets.master_key import MasterKey
-from platform_operator.secrets.store_tls import StoreTls, builtin_stores
+from platform_operator.secrets.store_tls import StoreTls, own_stores
 
 KEY = PlatformKey("shop", "shop")
 MASTER_KEY = MasterKey(b"k" * 32)
 ORDER_DB = ObjectId("Secret", "shop-order-db")
-TLS = StoreTls(frozenset(builtin_stores(parse({}))), "", datetime(2026, 11, 29, tzinfo=UTC))
+TLS = StoreTls(frozenset(own_stores(parse({}))), "", datetime(2026, 11, 29, tzinfo=UTC))
 
 
 def secrets(
@@ -34,7 +34,7 @@ def stored(annotations: Mapping[str, str]) -> dict[ObjectId, ObservedObject]:
 def test_every_builtin_part_has_its_secret() -> None:
     assert set(secrets({})) == {
         *("shop-ca", "shop-jwt", "shop-admin", "shop-redis", "shop-rabbitmq"),
-        *(f"shop-{store}-tls" for store in builtin_stores(parse({}))),
+        *(f"shop-{store}-tls" for store in own_stores(parse({}))),
         *(f"shop-{name}-db" for name in WITH_DATABASE),
         *(f"shop-{name}-db-runtime" for name in WITH_DATABASE),
         *(f"shop-{name}-grpc" for name in SERVICES),

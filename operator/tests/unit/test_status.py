@@ -106,6 +106,7 @@ def test_a_failed_migration_names_the_job_and_the_commands() -> None:
         (PassResult(error=UnexpectedError("KeyError: 'x'")), "InternalError", "KeyError: 'x'. This is a fault"),
         (PassResult(error=ApiError(403, "Forbidden", "cannot delete jobs")), "Refused", "Grant the operator the right"),
         (refusal("ServiceMonitor", 404, "not found"), "Refused", "Install the add-on"),
+        (refusal("Cluster", 404, "not found"), "Refused", "CloudNativePG is not installed: The API server refused"),
         (refusal("Deployment", 403, "exceeded quota"), "Refused", "Raise the quota of namespace shop"),
         (refusal("StatefulSet", 422, "Forbidden: updates to statefulset spec"), "ImmutableField", "--cascade=orphan"),
         (

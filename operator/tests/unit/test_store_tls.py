@@ -14,13 +14,13 @@ from platform_operator.render.values import Installation, chart_values
 from platform_operator.secrets.certificates import RENEWAL
 from platform_operator.secrets.credentials import ANNOTATION_EXPIRES, credentials
 from platform_operator.secrets.master_key import MasterKey
-from platform_operator.secrets.store_tls import StoreTls, builtin_stores, store_tls
+from platform_operator.secrets.store_tls import StoreTls, own_stores, store_tls
 
 KEY = PlatformKey("shops", "shop")
 NOW = datetime(2026, 11, 29, 8, tzinfo=UTC)
 AUTHORITY = ObjectId("Secret", "shop-ca")
 EMPTY = Inventory()
-ALL = frozenset(builtin_stores(parse({})))
+ALL = frozenset(own_stores(parse({})))
 DATABASES = ALL - {"redis", "rabbitmq"}
 EXTERNAL_CACHE: Manifest = {"cache": {"provider": "external", "secretRef": {"name": "mine"}}}
 
@@ -165,7 +165,7 @@ def test_the_authority_remembers_the_version_that_has_no_tls() -> None:
     assert remembered == {AUTHORITY: "v1"}
 
 
-def test_the_charts_are_told_which_builtin_stores_have_none() -> None:
+def test_the_charts_are_told_which_own_stores_have_none() -> None:
     values = chart_values(KEY, parse({}), Installation("1"), "small", plain_stores=["redis", "order-db"])
 
     assert values["global"]["tls"] == {"plainStores": ["order-db", "redis"]}

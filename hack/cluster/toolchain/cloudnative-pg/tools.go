@@ -1,0 +1,5 @@
+//go:build tools
+
+package toolchain
+
+import _ "github.com/cloudnative-pg/cloudnative-pg/cmd/manager"

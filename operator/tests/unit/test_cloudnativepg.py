@@ -1,0 +1,229 @@
+"""Databases that CloudNativePG runs: what is applied, when they are ready, what hibernates and what is deleted."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from test_reconciler import DEPLOYMENT, JOB, KEY, NOW, FakeCluster, FakeHelm, Manifest, rendered
+
+from platform_operator.api.kinds import LABEL_INSTANCE, LABEL_PLATFORM, PLATFORM, ObjectId, PlatformKey
+from platform_operator.api.spec import WITH_DATABASE, parse
+from platform_operator.cache.observed import Workload, observe, platform_of
+from platform_operator.plan.hibernation import has_pods
+from platform_operator.render.values import Installation, chart_values
+from platform_operator.secrets.credentials import credentials
+from platform_operator.secrets.master_key import MasterKey
+from platform_operator.secrets.store_tls import StoreTls, own_stores
+
+CLUSTER = ObjectId("Cluster", "shop-order-db")
+SPEC: dict[str, Any] = {"databases": {"provider": "cnpg"}}
+HEALTHY = {"phase": "Cluster in healthy state", "instances": 2, "readyInstances": 2}
+
+
+class ClusterHelm(FakeHelm):
+    """A Helm whose chart has a Cluster in place of the StatefulSet."""
+
+    async def template(self, chart: Path, key: PlatformKey, chart_values: Manifest) -> list[Manifest]:
+        hibernated = chart_values["global"].get("hibernated", "")
+        *more, _, job, deployment = await super().template(chart, key, chart_values)
+        deployment["spec"]["replicas"] = 0 if hibernated else 1
+        store = rendered("postgresql.cnpg.io/v1", CLUSTER.kind, CLUSTER.name, 1, {"instances": 2, "imageName": "a:17"})
+        store["metadata"]["annotations"]["cnpg.io/hibernation"] = "on" if hibernated == "All" else "off"
+        return [*more, store, deployment] if hibernated else [*more, store, job, deployment]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> FakeCluster:
+    made = FakeCluster(tmp_path)
+    made.helm = ClusterHelm()
+    made.restart()
+    made.spec(SPEC)
+    return made
+
+
+def report(cluster: FakeCluster, **status: Any) -> None:
+    """Writes the status of the Cluster, as CloudNativePG does."""
+    stored = cluster.server.objects[CLUSTER]
+    stored["status"] = status
+    cluster.server.touch(stored)
+
+
+async def start(cluster: FakeCluster) -> None:
+    await cluster.reconcile()
+    report(cluster, **HEALTHY)
+    await cluster.reconcile()
+    cluster.come_up(JOB)
+    await cluster.reconcile()
+    cluster.come_up(DEPLOYMENT)
+    await cluster.reconcile()
+
+
+async def test_a_migration_waits_until_all_instances_are_ready_and_the_message_has_the_phase(
+    cluster: FakeCluster,
+) -> None:
+    await cluster.reconcile()
+    report(cluster, phase="Creating a new replica", phaseReason="shop-order-db-2", instances=2, readyInstances=1)
+    await cluster.reconcile()
+    assert JOB not in cluster.server.objects
+    message = "Cluster shop-order-db: has 1 of 2 pods ready: Creating a new replica: shop-order-db-2"
+    assert message in cluster.message("Ready")
+    report(cluster, **HEALTHY)
+    await cluster.reconcile()
+    assert JOB in cluster.server.objects
+
+
+async def test_a_phase_that_waiting_does_not_end_is_reported_at_once(cluster: FakeCluster) -> None:
+    await cluster.reconcile()
+    reason = "missing specified server TLS secret shop-order-db-tls"
+    report(cluster, phase="Unable to create required cluster objects", phaseReason=reason)
+    await cluster.reconcile()
+    assert f"Unable to create required cluster objects: {reason}" in cluster.message("Degraded")
+
+
+async def test_lost_data_is_restored_by_a_backup_and_not_in_a_pod(cluster: FakeCluster) -> None:
+    await start(cluster)
+    stored = cluster.server.objects[JOB]
+    failed = {"type": "Failed", "status": "True", "reason": "PodFailurePolicy"}
+    stored["status"] = {"conditions": [failed]}
+    cluster.server.touch(stored)
+    await cluster.reconcile()
+    message = cluster.message("Degraded")
+    assert "Restore a backup: render charts/backup with job={restore,--only,order}; then kubectl" in message
+    assert "exec" not in message
+
+
+async def test_the_status_names_the_provider_and_what_is_ready(cluster: FakeCluster) -> None:
+    await start(cluster)
+    rows = cluster.server.objects[PLATFORM.kind, "shop"]["status"]["databases"]
+    order = next(row for row in rows if row["name"] == "order-db")
+    assert (order["provider"], order["ready"]) == ("cnpg", True)
+
+
+async def test_a_cluster_has_no_owner_and_no_label_by_which_others_prune_it(cluster: FakeCluster) -> None:
+    """Volumes go with a Cluster: the garbage collector and Argo CD must not take it for a part of the platform."""
+    await cluster.reconcile()
+    stored = cluster.server.objects[CLUSTER]
+    assert "ownerReferences" not in stored["metadata"]
+    assert LABEL_INSTANCE not in stored["metadata"]["labels"]
+    assert stored["metadata"]["labels"][LABEL_PLATFORM] == "shop"
+    assert platform_of(stored) == KEY
+
+
+@pytest.mark.parametrize(("policy", "stays"), [("Retain", True), ("Delete", False)])
+async def test_a_cluster_follows_the_deletion_policy(cluster: FakeCluster, policy: str, stays: bool) -> None:
+    cluster.spec(SPEC | {"deletionPolicy": policy})
+    await start(cluster)
+    cluster.spec(SPEC | {"deletionPolicy": policy}, deletionTimestamp=NOW.isoformat())
+    await cluster.reconcile()
+    assert (CLUSTER in cluster.server.objects) == stays
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+async def test_a_cluster_that_the_charts_no_longer_render_is_never_pruned(cluster: FakeCluster, policy: str) -> None:
+    await start(cluster)
+    cluster.helm = FakeHelm()
+    cluster.restart()
+    cluster.spec({"deletionPolicy": policy})
+    await cluster.converge()
+    await cluster.reconcile()
+    assert CLUSTER in cluster.server.objects
+
+
+async def test_a_hibernated_shop_stops_its_services_first_and_then_its_clusters(cluster: FakeCluster) -> None:
+    def hibernation() -> str:
+        return str(cluster.server.objects[CLUSTER]["metadata"]["annotations"]["cnpg.io/hibernation"])
+
+    await start(cluster)
+    cluster.spec(SPEC | {"hibernated": True})
+    await cluster.reconcile()
+    assert hibernation() == "off", "the database serves until the last service has ended"
+    stored = cluster.server.objects[DEPLOYMENT]
+    stored["status"] |= dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), 0)
+    stored["status"]["observedGeneration"] = stored["metadata"]["generation"]
+    cluster.server.touch(stored)
+    await cluster.reconcile()
+    assert hibernation() == "on"
+    report(cluster, **HEALTHY | {"conditions": [{"type": "cnpg.io/hibernation", "status": "True"}]})
+    await cluster.reconcile()
+    conditions = cluster.server.objects[PLATFORM.kind, "shop"]["status"]["conditions"]
+    assert next(one["status"] for one in conditions if one["type"] == "Hibernated") == "True"
+
+
+def test_a_hibernated_cluster_has_pods_until_its_condition_says_that_they_are_gone() -> None:
+    def state(**status: Any) -> Workload:
+        metadata = {"name": CLUSTER.name, "uid": "u", "resourceVersion": "1"}
+        metadata |= {"annotations": {"cnpg.io/hibernation": "on"}}  # type: ignore[dict-item]
+        seen = observe({"kind": "Cluster", "metadata": metadata, "spec": {"instances": 2}, "status": status})
+        assert has_pods({CLUSTER: seen}) == (status != GONE)
+        assert isinstance(seen.state, Workload)
+        return seen.state
+
+    assert state(**HEALTHY).desired == 0
+    assert state(**GONE).total == 0
+
+
+GONE = HEALTHY | {"readyInstances": 0, "conditions": [{"type": "cnpg.io/hibernation", "status": "True"}]}
+
+
+@pytest.mark.parametrize(("profile", "instances"), [("small", 1), ("medium", 2), ("large", 3)])
+def test_the_profile_of_the_spec_gives_the_instances_and_that_of_the_stores_their_size(
+    profile: str, instances: int
+) -> None:
+    values = chart_values(KEY, parse(SPEC | {"profile": profile}), Installation("1"), "small")
+    assert (values["order-db"]["provider"], values["order-db"]["instances"]) == ("cnpg", instances)
+    assert values["order-db"]["storage"]["size"] == "1Gi"
+    assert "provider" not in chart_values(KEY, parse({}), Installation("1"), "small")["order-db"]
+
+
+def test_pools_fit_the_connections_of_a_cluster_and_its_roles_rotate() -> None:
+    spec, step = parse(SPEC | {"services": {"order": {"replicas": 20}}}), {"step": "Use", "generation": 1}
+    values = chart_values(KEY, spec, Installation("1"), "small", migration_rotation={"rotation": step})
+    assert int(values["order"]["env"]["DB_POOL_SIZE"]) < 10
+    assert values["order"]["migration"]["rotation"] == step
+
+
+def secrets_of(spec: dict[str, Any]) -> dict[str, Manifest]:
+    parsed = parse(spec)
+    tls = StoreTls(frozenset(own_stores(parsed)), "", datetime(2026, 11, 29, tzinfo=UTC))
+    made = credentials(KEY, parsed, MasterKey(b"k" * 32), {}, tls)
+    return {one.id.name: one.manifest for one in made}
+
+
+def decoded(secret: Manifest) -> dict[str, str]:
+    return {name: base64.b64decode(value).decode() for name, value in secret["data"].items()}
+
+
+@pytest.mark.parametrize("service", WITH_DATABASE)
+def test_services_connect_to_the_primary_and_verify_its_name(service: str) -> None:
+    secrets, host = secrets_of(SPEC), f"shop-{service}-db-rw"
+    certificate = x509.load_pem_x509_certificate(decoded(secrets[f"shop-{service}-db-tls"])["tls.crt"].encode())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert {host, f"{host}.shop.svc"} <= set(names.get_values_for_type(x509.DNSName))
+    for secret in (secrets[f"shop-{service}-db"], secrets[f"shop-{service}-db-runtime"]):
+        assert decoded(secret)["DB_HOST"] == host
+        assert decoded(secret)["DB_CA"] == decoded(secrets["shop-ca"])["ca.crt"]
+
+
+def test_cloudnativepg_gets_the_owner_and_takes_over_a_renewed_certificate() -> None:
+    secrets = secrets_of(SPEC)
+    owner, role = decoded(secrets["shop-order-db"]), decoded(secrets["shop-order-db-runtime"])
+    assert (owner["username"], owner["password"]) == (owner["DB_USER"], owner["DB_PASSWORD"])
+    assert not {"username", "password"} & role.keys()
+    read = {name for name, secret in secrets.items() if "cnpg.io/reload" in secret["metadata"]["labels"]}
+    assert read == {f"shop-{service}-db{part}" for service in WITH_DATABASE for part in ("", "-tls")}
+
+
+def test_the_certificates_and_passwords_of_builtin_databases_are_not_affected() -> None:
+    secrets, others = secrets_of({}), secrets_of(SPEC)
+    assert "username" not in decoded(secrets["shop-order-db"])
+    assert not any("cnpg.io/reload" in secret["metadata"]["labels"] for secret in secrets.values())
+    serials = {
+        x509.load_pem_x509_certificate(decoded(one["shop-order-db-tls"])["tls.crt"].encode()).serial_number
+        for one in (secrets, others)
+    }
+    assert len(serials) == 2, "an authority gives each certificate a number of its own"
