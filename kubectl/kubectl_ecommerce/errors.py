@@ -41,6 +41,10 @@ class NothingToDoError(PluginError):
     """The shop is not in a state in which the command does anything."""
 
 
+class BackupFailedError(PluginError):
+    """A backup has ended without success."""
+
+
 class UsageError(PluginError):
     """The arguments contradict each other or the shop."""
 

@@ -14,6 +14,7 @@ Manifest: TypeAlias = dict[str, Any]
 """A Kubernetes object as JSON."""
 
 GROUP = "platform.ecommerce.dev"
+BACKUPS = f"platformbackups.{GROUP}"
 SHOPS = f"ecommerceplatforms.{GROUP}"
 """The resource of the shops, whose short name another resource may have too."""
 TENANTS = f"tenants.{GROUP}"
@@ -27,11 +28,13 @@ class Kubectl:
     flags: tuple[str, ...] = ()
     program: str = "kubectl"
 
-    def run(self, *arguments: str) -> str:
-        """Returns what kubectl prints."""
+    def run(self, *arguments: str, text: str | None = None) -> str:
+        """Returns what kubectl prints. `text` is its standard input."""
         command = [self.program, *self.flags, *arguments]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603
+            done = subprocess.run(  # noqa: S603
+                command, input=text, capture_output=True, text=True, errors="replace", check=False
+            )
         except OSError as error:
             raise NoKubectlError(
                 f"{self.program} cannot be run ({error.strerror}): install it and add it to PATH"
@@ -44,6 +47,11 @@ class Kubectl:
         """Returns the object, or the list of objects, that `kubectl get` prints."""
         content: Manifest = json.loads(self.run("get", *arguments, "--output", "json"))
         return content
+
+    def create(self, manifest: Manifest, *, dry_run: bool) -> None:
+        """Creates an object, which a dry run only has checked."""
+        dry = ("--dry-run=server",) if dry_run else ()
+        self.run("create", "--filename", "-", "--validate=false", *dry, text=json.dumps(manifest))
 
     def patch_shop(self, namespace: str, name: str, patch: Mapping[str, Any], *, dry_run: bool) -> None:
         """Sends a JSON merge patch (RFC 7386), which a dry run only has checked."""

@@ -29,7 +29,7 @@ KINDS: dict[str, dict[str, str]] = {
     "networking.k8s.io/v1": {"Ingress": "ingresses", "NetworkPolicy": "networkpolicies"},
     "coordination.k8s.io/v1": {"Lease": "leases"},
     "policy/v1": {"PodDisruptionBudget": "poddisruptionbudgets"},
-    "platform.ecommerce.dev/v1beta1": {"EcommercePlatform": "ecommerceplatforms"},
+    "platform.ecommerce.dev/v1beta1": {"EcommercePlatform": "ecommerceplatforms", "PlatformBackup": "platformbackups"},
     "platform.ecommerce.dev/v1alpha1": {"Tenant": "tenants"},
 }  # fmt: skip
 """The kinds that are served, with their plurals, by apiVersion."""
@@ -66,6 +66,8 @@ class FakeApiServer:
         """The pod and the command of each exec."""
         self.failing_commands: dict[str, str] = {}
         """Words of commands that fail, with what they write to standard error."""
+        self.status_of_created: Manifest = {}
+        """The status that the operator writes to what is created, before anyone reads it."""
 
     def add(self, manifest: Manifest, kind: str = "", api_version: str = "") -> Manifest:
         """Stores an object. Returns what is stored."""
@@ -98,8 +100,8 @@ class FakeApiServer:
             return None
         resources = [
             {
-                "name": plural, "singularName": kind.lower(), "kind": kind, "verbs": ["get", "list", "patch"],
-                "namespaced": kind not in ("Namespace", "Tenant"),
+                "name": plural, "singularName": kind.lower(), "kind": kind,
+                "verbs": ["create", "get", "list", "patch"], "namespaced": kind not in ("Namespace", "Tenant"),
             }
             for kind, plural in self.kinds[version].items()
         ]  # fmt: skip
@@ -112,6 +114,8 @@ class FakeApiServer:
         plural, name, subresource = [*parts, "", ""][:3]
         if plural in self.forbidden:
             return _error(403, "Forbidden", f'{plural} is forbidden: User "clerk" cannot {request.method} it')
+        if not name and request.method == "POST":
+            return await self._create(request)
         if not name:
             return web.json_response(self._list(plural, namespace, request.query))
         stored = self.objects.get((plural, namespace, name))
@@ -138,6 +142,14 @@ class FakeApiServer:
         ]
         kind, version = next((kind, one) for one in KINDS for kind, name in KINDS[one].items() if name == plural)
         return {"kind": f"{kind}List", "apiVersion": version, "metadata": {"resourceVersion": "1"}, "items": items}
+
+    async def _create(self, request: web.Request) -> web.StreamResponse:
+        if self.invalid:
+            return _error(422, "Invalid", self.invalid)
+        created = json.loads(await request.read())
+        if request.query.get("dryRun") != "All":
+            self.add(created | {"status": self.status_of_created})
+        return web.json_response(created, status=201)
 
     async def _patch(self, request: web.Request, stored: Manifest) -> web.StreamResponse:
         if self.invalid:

@@ -1,4 +1,4 @@
-"""The commands that change a shop: pause, resume, hibernate, wake, rollback, retry, rotate and resend-events."""
+"""The commands that change a shop: pause, resume, hibernate, wake, rollback, retry, rotate, resend-events, backup."""
 
 from __future__ import annotations
 
@@ -194,3 +194,39 @@ def test_a_service_that_cannot_resend_is_named_with_those_that_have(cluster: Fak
 def test_a_period_needs_a_time_with_its_zone(since: str, cluster: FakeApiServer, plugin: Plugin) -> None:
     cluster.add(shop())
     assert "write it like 2026-01-31T08:00:00Z" in plugin("resend-events", "--since", since).error
+
+
+def _ended(phase: str, reason: str, message: str, **result: Any) -> dict[str, Any]:
+    condition = {"type": "Complete", "status": str(phase == "Succeeded"), "reason": reason, "message": message}
+    return {"phase": phase, "completionTime": "2026-01-31T12:01:00Z", "conditions": [condition], **result}
+
+
+def _backups(cluster: FakeApiServer) -> list[str]:
+    return [name for kind, _, name in cluster.objects if kind == "platformbackups"]
+
+
+def test_a_backup_is_created_and_its_result_is_said(cluster: FakeApiServer, plugin: Plugin) -> None:
+    cluster.add(shop())
+    result = {"backupId": "20260131T115900Z-a1b2c3", "cutTime": "2026-01-31T11:59:30Z", "size": "12.3 MiB"}
+    cluster.status_of_created = _ended("Succeeded", "Succeeded", "Whole.", **result)
+    text = "backup 20260131T115900Z-a1b2c3 of 2026-01-31T11:59:30Z is whole (12.3 MiB)"
+    assert plugin("backup", "shop").text == f"shop/shop: {text}\n"
+    assert _backups(cluster) == ["shop-20260131-120000"]
+    assert cluster.objects["platformbackups", "shop", "shop-20260131-120000"]["spec"] == {"platform": "shop"}
+    data = json.loads(plugin("backup", "--name", "second", "-o", "json").text)
+    assert (data["platformBackup"], data["status"]["backupId"]) == ("second", result["backupId"])
+
+
+def test_a_backup_that_has_failed_is_a_failure(cluster: FakeApiServer, plugin: Plugin) -> None:
+    cluster.add(shop())
+    cluster.status_of_created = _ended("Failed", "DestinationFull", "the bucket is full: keep fewer backups")
+    line = plugin("backup", "--name", "now").error
+    assert "PlatformBackup now has failed with DestinationFull: the bucket is full: keep fewer backups" in line
+
+
+def test_a_backup_is_not_waited_for_if_it_is_not_to_be(cluster: FakeApiServer, plugin: Plugin) -> None:
+    cluster.add(shop())
+    assert "would be created (dry run: nothing was changed)" in plugin("backup", "--dry-run").text
+    assert _backups(cluster) == []
+    assert plugin("backup", "--name", "now", "--no-wait").text == "shop/shop: PlatformBackup now is created\n"
+    assert _backups(cluster) == ["now"]

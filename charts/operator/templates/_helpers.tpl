@@ -109,7 +109,7 @@ watches, so `get` is rare. */}}
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch, create, patch, delete]
-# list: diagnose pods in condition Degraded, only of a part that does not become ready, and read what the pods of backups
+# list: diagnose pods in condition Degraded, only of a part that does not become ready, and read what pods of backups
 # report; selected by label
 - apiGroups: [""]
   resources: [pods]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kubectl_ecommerce.commands import (
+    backup,
     diff,
     hibernate,
     invariants,
@@ -32,5 +33,6 @@ COMMANDS: tuple[Command, ...] = (
     retry.RETRY,
     rotate.ROTATE,
     resend_events.RESEND_EVENTS,
+    backup.BACKUP,
     support_bundle.SUPPORT_BUNDLE,
 )

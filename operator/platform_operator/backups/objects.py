@@ -26,7 +26,7 @@ KEEP_ALL = {"count": 1_000_000, "days": 0}
 
 @dataclass(frozen=True)
 class Target:
-    """Where backups are, and the Secret of their key."""
+    """The place of backups, and the Secret of their key."""
 
     destination: Destination
     key_secret: str

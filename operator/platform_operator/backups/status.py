@@ -41,6 +41,7 @@ def describe(backup: Backup, outcome: Outcome, job_name: str, now: datetime) -> 
         **({"job": job_name} if job else _kept(backup.status, "job")),
         **({"startTime": started.strftime(TIME_FORMAT)} if started else _kept(backup.status, "startTime")),
         **(_result(run, started) if run else {}),
+        **({"completionTime": now.strftime(TIME_FORMAT)} if done is not None and run is None else {}),
         "conditions": [dated(condition, stored_condition(backup.status, "Complete"), backup.generation, now)],
     }
 

@@ -77,7 +77,7 @@ def _own(spec: Spec) -> Iterable[str]:
 
 def url_secrets(spec: Spec) -> tuple[str, ...]:
     """Returns the components whose Secrets have the URL of a builtin Redis or RabbitMQ."""
-    return tuple(one for store in builtin_stores(spec) if not store.endswith("-db") for one in _url_secrets(store))
+    return tuple(one for store in own_stores(spec) if not store.endswith("-db") for one in _url_secrets(store))
 
 
 def _url_secrets(store: str) -> tuple[str, ...]:

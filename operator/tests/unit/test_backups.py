@@ -6,7 +6,7 @@ import copy
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 from platform_backup.errors import BackupError
@@ -21,7 +21,7 @@ from platform_operator.cache.observed import observe_platform
 from platform_operator.cache.store import Cache
 from platform_operator.errors import ApiError
 from platform_operator.render.helm import Helm
-from platform_operator.render.values import Installation
+from platform_operator.render.values import ChartValues, Installation
 from platform_operator.status.backups import BackupReport
 from platform_operator.workqueue import Requeue
 
@@ -88,6 +88,18 @@ class FakeApiServer:
         del self.objects[kind.kind, namespace, name]
 
 
+class RememberingHelm(Helm):
+    """The real Helm, which runs once for equal values in all tests."""
+
+    outputs: ClassVar[dict[str, list[Manifest]]] = {}
+
+    async def template(self, chart: Path, key: PlatformKey, values: ChartValues) -> list[Manifest]:
+        content = json.dumps([key, values])
+        if content not in self.outputs:
+            self.outputs[content] = await super().template(chart, key, values)
+        return copy.deepcopy(self.outputs[content])
+
+
 class FakeCluster:
     """A shop, its backups, and the operator that keeps them."""
 
@@ -102,7 +114,7 @@ class FakeCluster:
         self.reported: list[PlatformKey] = []
         self.store = BackupStore(self.queued.add)
         self.controller = BackupController(
-            cast(Any, self.server), self.store, self.shops, Helm(executable=self.helm), self.chart,
+            cast(Any, self.server), self.store, self.shops, RememberingHelm(executable=self.helm), self.chart,
             Installation("1.2", "registry.example.com", pull_secrets=("pull",)), lambda: self.now, self.reported.append,
         )  # fmt: skip
 
@@ -322,6 +334,7 @@ async def test_a_job_that_was_deleted_is_not_started_again(cluster: FakeCluster)
     assert BackupKey(PLATFORM_BACKUP.kind, "shop", "now") in cluster.queued
     await cluster.reconcile()
     assert cluster.complete()[:2] == ("False", "JobLost")
+    assert cluster.status()["completionTime"], "the plugin waits for it"
     assert (JOB.kind, "shop", "backup-now") not in cluster.server.objects
 
 

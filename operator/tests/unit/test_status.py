@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from platform_operator.api.conditions import Condition, ConditionReason
 from platform_operator.api.kinds import ObjectId, PlatformKey
 from platform_operator.api.spec import WITH_DATABASE, parse
 from platform_operator.cache.observed import Children, ObservedObject, Platform
@@ -16,6 +17,7 @@ from platform_operator.plan.fleet import Target
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.plan.planner import Plan
 from platform_operator.plan.readiness import Blocker, Refusal
+from platform_operator.status.backups import BackupReport
 from platform_operator.status.conditions import PROGRESS_DEADLINE, PassResult
 from platform_operator.status.events import REPAIR_EVENT_INTERVAL, changed_conditions, repair_event, transition_event
 from platform_operator.status.platform_status import MAX_MESSAGE_LENGTH, Snapshot, Status, describe
@@ -444,3 +446,19 @@ def test_the_same_repair_is_named_once_in_each_interval_and_another_repair_diffe
 
 def test_the_message_of_a_repair_is_bounded() -> None:
     assert len(repair(replace(TAKEN, field="x" * 5000))["message"]) == 1024
+
+
+def test_what_is_known_of_backups_is_in_the_status_and_stands_until_more_is_known() -> None:
+    spec = parse({"backup": {"destination": {"volume": {"claimName": "d"}}, "encryptionKeySecretRef": {"name": "k"}}})
+    row = {"lastSuccessful": {"backupId": "b"}}
+    report = BackupReport(row, Condition("BackedUp", True, ConditionReason.BACKED_UP, "The newest good backup is b."))
+    snapshot = Snapshot(PLATFORM, spec, {}, {}, NOW, backup=report)
+    made = describe(snapshot, PassResult(CONVERGED))
+    assert made["backup"] == row
+    assert every_condition(made)["BackedUp"] == ("True", "BackedUp")
+    stored = replace(PLATFORM, status=made)
+    unknown = describe(replace(snapshot, platform=stored, backup=None), PassResult(CONVERGED))
+    assert unknown == made, "an operator that has just started does not know yet"
+    without = describe(replace(snapshot, platform=stored, spec=parse({}), backup=None), PassResult(CONVERGED))
+    assert "backup" not in without
+    assert "BackedUp" not in every_condition(without)
