@@ -440,8 +440,8 @@ class Reconciler:
         """
         master_key = await self.master_keys.key_for(platform.key, may_create=not spec.observes)
         if spec.observes:
-            return master_key.with_salt(read_salt(platform.key, self.cache.children(platform.key)))
-        salt = await recorded_or_new_salt(self.client, self.cache, platform, self.new_salt, master_key.id)
+            return master_key.with_salt(read_salt(platform, self.cache.children(platform.key)))
+        salt = await recorded_or_new_salt(self.client, self.cache, platform, self.new_salt, master_key)
         return salt if isinstance(salt, NameConflict) else master_key.with_salt(salt)
 
     async def _run_jobs_again(self, platform: Platform, inventory: Inventory) -> None:

@@ -269,6 +269,8 @@ _STATUS: Manifest = {
         "version": _TEXT | {"description": "Version that runs: all parts of the shop are rolled out at it."},
         "targetVersion": _TEXT | {"description": "Version that the shop is to run; during an upgrade the new one."},
         "charts": _TEXT | {"description": "Digest of the charts that the running release was rendered from."},
+        "salt": _TEXT
+        | {"description": "Makes the credentials differ from those of an earlier platform of this name. No secret."},
         "targetCharts": _TEXT | {"description": "Digest of the charts of the release that the shop is to run."},
         "upgrade": {
             "type": "object",

@@ -63,7 +63,7 @@ async def finish_deletion(client: KubernetesClient, cache: Cache, platform: Plat
 
 
 async def _delete_data(client: KubernetesClient, cache: Cache, platform: Platform) -> None:
-    """Deletes stores first, since they would create their volumes again, and the derived Secrets last, with the records
+    """Deletes stores first, since they would create their volumes again, then the derived Secrets, and last the records
     of their generations and of their salt."""
     key = platform.key
     volumes, _ = await client.list(
@@ -76,9 +76,10 @@ async def _delete_data(client: KubernetesClient, cache: Cache, platform: Platfor
     for volume in volumes:
         metadata = volume["metadata"]
         await client.delete(VOLUME_CLAIM, key.namespace, metadata["name"], metadata["uid"])
-    for seen in children:
-        if (seen.id.kind == "Secret" and key_id(seen)) or seen.id in (rotation_id(key), salt_id(key)):
-            await _delete(client, platform, seen)
+    derived = [seen for seen in children if seen.id.kind == "Secret" and key_id(seen)]
+    records = [seen for seen in children if seen.id in (rotation_id(key), salt_id(key))]
+    for seen in (*derived, *records):
+        await _delete(client, platform, seen)
 
 
 async def _delete(client: KubernetesClient, platform: Platform, seen: ObservedObject) -> None:

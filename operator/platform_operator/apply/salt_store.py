@@ -28,11 +28,13 @@ from platform_operator.cache.observed import ObservedObject, Platform, observe, 
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
 from platform_operator.plan.readiness import NameConflict
+from platform_operator.secrets.master_key import MasterKey
 from platform_operator.secrets.salt import (
     SaltRecord,
     choose_salt,
     is_settled,
     read_record,
+    reported_salt,
     salt_id,
     salts_of_secrets,
 )
@@ -41,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 
 async def recorded_or_new_salt(
-    client: KubernetesClient, cache: Cache, platform: Platform, new_salt: Callable[[], str], master_key_id: str
+    client: KubernetesClient, cache: Cache, platform: Platform, new_salt: Callable[[], str], master_key: MasterKey
 ) -> str | NameConflict:
     """Returns the salt of a platform, and records it at first sight of the platform. Raises ApiError.
 
@@ -58,8 +60,10 @@ async def recorded_or_new_salt(
     record = read_record(key, {salt_id(key): observe(stored)}) if stored is not None else None
     salts = salts_of_secrets(await _secrets(client, key))
     has_volumes = not salts and await _has_volumes(client, key)
-    salt = choose_salt(record, salts, platform.uid, has_volumes=has_volumes, new=new_salt())
-    manifest = _manifest(key, SaltRecord(salt, platform.uid), master_key_id)
+    salt = choose_salt(
+        record, salts, platform.uid, reported=reported_salt(platform), has_volumes=has_volumes, new=new_salt()
+    )
+    manifest = _manifest(key, SaltRecord(salt, platform.uid), master_key.with_salt(salt).id)
     if stored is not None:
         manifest["metadata"]["resourceVersion"] = stored["metadata"]["resourceVersion"]
     cache.store(key, observe(await client.apply(CHILD_KINDS["ConfigMap"], key.namespace, manifest)))

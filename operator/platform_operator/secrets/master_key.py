@@ -29,6 +29,8 @@ from platform_operator.secrets.key_ids import key_id
 
 MASTER_KEY_NAME = "ecommerce-operator-master-key"
 KEY_BYTES = 32
+SALTED = "-salted"
+"""The end of the id on what was derived with a salt."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -41,7 +43,20 @@ class MasterKey:
 
     @property
     def id(self) -> str:
-        """Identifies the master key that a Secret's values come from, and reveals nothing about it."""
+        """Identifies the master key that a Secret's values come from, and reveals nothing about it.
+
+        It says whether a salt was used: an operator of an earlier release, which would derive other values from the
+        same key, takes it for the id of another key and changes nothing.
+        """
+        return f"{self._id}{SALTED}" if self.salt else self._id
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """The ids of this key, with and without a salt."""
+        return frozenset((self._id, f"{self._id}{SALTED}"))
+
+    @property
+    def _id(self) -> str:
         return self._derive("id").hex()[:8]
 
     def password(self, key: PlatformKey, component: str, field: str, generation: int = 0) -> str:
@@ -115,7 +130,7 @@ class MasterKeyStore:
     def _others(self, platform: PlatformKey, known: MasterKey) -> Mapping[ObjectId, str]:
         """Returns the platform's objects that were derived from another key, with its id."""
         derived = {identity: key_id(seen) for identity, seen in self.cache.children(platform).items()}
-        return {identity: id_ for identity, id_ in derived.items() if id_ not in ("", known.id)}
+        return {identity: id_ for identity, id_ in derived.items() if id_ and id_ not in known.ids}
 
     def _missing(self) -> str:
         return (

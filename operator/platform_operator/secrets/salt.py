@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from platform_operator.api.kinds import ANNOTATION_SALT, SALT_COMPONENT, ObjectId, PlatformKey
-from platform_operator.cache.observed import Children, ObservedObject, StoredData, state_of
+from platform_operator.cache.observed import Children, ObservedObject, Platform, StoredData, state_of
 from platform_operator.secrets.key_ids import key_id
 
 
@@ -59,25 +59,33 @@ def salts_of_secrets(observed: Iterable[ObservedObject]) -> Counter[str]:
     )
 
 
-def read_salt(key: PlatformKey, observed: Children) -> str:
+def reported_salt(platform: Platform) -> str:
+    """Returns the salt that the status of a platform names; empty if it names none."""
+    salt = platform.status.get("salt")
+    return salt if isinstance(salt, str) and _SALT.fullmatch(salt) else ""
+
+
+def read_salt(platform: Platform, observed: Children) -> str:
     """Returns the salt of what was derived, as far as it is known; empty if nothing was derived."""
-    record, salts = read_record(key, observed), salts_of_secrets(observed.values())
-    return choose_salt(record, salts, record.platform_uid if record else "", has_volumes=False, new="")
+    record, salts = read_record(platform.key, observed), salts_of_secrets(observed.values())
+    uid = record.platform_uid if record else ""
+    return choose_salt(record, salts, uid, reported=reported_salt(platform), has_volumes=False, new="")
 
 
 def choose_salt(
-    record: SaltRecord | None, salts: Counter[str], platform_uid: str, *, has_volumes: bool, new: str
+    record: SaltRecord | None, salts: Counter[str], platform_uid: str, *, reported: str, has_volumes: bool, new: str
 ) -> str:
-    """Returns the salt of a platform, given its record, the `salts` of its derived Secrets, and whether it has volumes.
+    """Returns the salt of a platform, given its record, the `salts` of its derived Secrets, the one that its status
+    has `reported`, and whether it has volumes.
 
-    Secrets show what the databases know, so a record that none of them agrees with is wrong. Volumes without a record
-    are those of a shop that is older than salts.
+    Secrets show what the databases know, so a record that none of them agrees with is wrong. The status is asked when
+    both are lost. Volumes without any of them are those of a shop that is older than salts.
     """
     if salts:
         return record.salt if record and record.salt in salts else salts.most_common(1)[0][0]
     if record and (has_volumes or record.platform_uid == platform_uid):
         return record.salt
-    return "" if has_volumes else new
+    return reported or ("" if has_volumes else new)
 
 
 def is_settled(record: SaltRecord | None, salts: Collection[str], platform_uid: str) -> bool:

@@ -25,6 +25,7 @@ from platform_operator.render.store_images import StoreImages, kept_images
 from platform_operator.render.values import platform_url
 from platform_operator.secrets.named_secrets import secret_rows
 from platform_operator.secrets.rotation import RotationReport
+from platform_operator.secrets.salt import read_record, reported_salt
 from platform_operator.status.backups import BackupReport
 from platform_operator.status.blocked import Row as BlockedRow
 from platform_operator.status.blocked import blocked_rows
@@ -96,6 +97,7 @@ def describe(snapshot: Snapshot, result: PassResult) -> Status:
         "blocked": blocked_rows(stored_blocked(platform), result, snapshot.now),
         **_pending(platform, result),
         "invariants": rows,
+        **_salt(snapshot),
         **_secrets(platform, result),
         **_rotations(platform, result),
         **({"backup": dict(backup.row)} if backup.row else {}),
@@ -136,6 +138,13 @@ def _hibernated(snapshot: Snapshot, result: PassResult) -> Condition | None:
         was_hibernated=was_hibernated(platform.status),
         reported_before=stored is not None,
     )
+
+
+def _salt(snapshot: Snapshot) -> Status:
+    """Returns the salt of the credentials, which is read from here if its record and all Secrets are lost."""
+    record = read_record(snapshot.platform.key, snapshot.children)
+    salt = record.salt if record else reported_salt(snapshot.platform)
+    return {"salt": salt} if salt else {}
 
 
 def _stored_backup(snapshot: Snapshot) -> BackupReport:

@@ -7,6 +7,7 @@ from platform_operator.api.kinds import (
     ANNOTATION_KEY_ID,
     ANNOTATION_REPLACES_WITHOUT_TLS,
     ANNOTATION_REPLACES_WITHOUT_TOKENS,
+    ANNOTATION_SALT,
     CHILD_KINDS,
     FIELD_MANAGER,
     READ_ANNOTATIONS,
@@ -91,7 +92,7 @@ def test_the_values_of_secrets_are_neither_cached_nor_decoded() -> None:
 
 def test_the_annotations_that_are_kept_are_those_that_are_read() -> None:
     replaces = {ANNOTATION_REPLACES_WITHOUT_TOKENS, ANNOTATION_REPLACES_WITHOUT_TLS}
-    assert {ANNOTATION_KEY_ID, ANNOTATION_GENERATION, *replaces} == READ_ANNOTATIONS
+    assert {ANNOTATION_KEY_ID, ANNOTATION_SALT, ANNOTATION_GENERATION, *replaces} == READ_ANNOTATIONS
 
 
 def test_of_a_config_map_only_the_inventory_is_cached() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_reconciler import NOW, VOLUME, FakeCluster, Manifest, delete_platform
+from test_reconciler import MASTER_KEY, NOW, VOLUME, FakeCluster, Manifest, delete_platform
 
 from platform_operator.api.kinds import ANNOTATION_KEY_ID, ANNOTATION_SALT, PLATFORM, Kind
 from platform_operator.errors import ApiError
@@ -141,7 +141,8 @@ async def test_an_old_shop_that_lost_its_secrets_before_the_upgrade_keeps_the_pa
 
 
 @pytest.mark.parametrize(
-    "loss", ["the record", "the Secrets", "a changed record", "a malformed record", "a changed mark"]
+    "loss",
+    ["the record", "the Secrets", "all but the status", "a changed record", "a malformed record", "a changed mark"],
 )
 async def test_what_is_lost_or_changed_comes_back_from_what_is_left(cluster: FakeCluster, loss: str) -> None:
     await create(cluster, "p1")
@@ -150,6 +151,10 @@ async def test_what_is_lost_or_changed_comes_back_from_what_is_left(cluster: Fak
         case "the record":
             del cluster.server.objects[RECORD]
         case "the Secrets":
+            for name in before:
+                del cluster.server.objects["Secret", name]
+        case "all but the status":
+            del cluster.server.objects[RECORD]
             for name in before:
                 del cluster.server.objects["Secret", name]
         case "a changed record":
@@ -267,7 +272,21 @@ async def test_a_platform_that_is_only_observed_records_no_salt(cluster: FakeClu
 def test_the_salt_is_that_of_what_is_left(
     record: SaltRecord | None, secrets: dict[str, int], has_volumes: bool, chosen: str
 ) -> None:
-    assert choose_salt(record, Counter(secrets), "own", has_volumes=has_volumes, new="new") == chosen
+    assert choose_salt(record, Counter(secrets), "own", reported="", has_volumes=has_volumes, new="new") == chosen
+    if chosen in ("", "new") and not secrets:
+        known = choose_salt(record, Counter(secrets), "own", reported="r", has_volumes=has_volumes, new="new")
+        assert known == "r"
+
+
+async def test_an_operator_of_an_earlier_release_takes_salted_secrets_for_those_of_another_key(
+    cluster: FakeCluster,
+) -> None:
+    """It compares the id with that of the master key, and would write the Secrets again without the salt."""
+    await create(cluster, "p1")
+    derived = [one for (kind, _), one in cluster.server.objects.items() if kind in ("Secret", "ConfigMap")]
+    ids = {one["metadata"]["annotations"].get(ANNOTATION_KEY_ID, "") for one in derived}
+    assert ids - {""} == {f"{MASTER_KEY.id}-salted"}
+    assert {MASTER_KEY.id, f"{MASTER_KEY.id}-salted"} == MASTER_KEY.ids
 
 
 def test_no_two_salts_are_the_same() -> None:
