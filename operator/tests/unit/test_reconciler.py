@@ -492,7 +492,9 @@ async def test_labels_of_the_spec_are_on_secrets_and_on_the_inventory_and_writte
     for identity in (ObjectId("Secret", "shop-jwt"), inventory_id(KEY)):
         metadata = cluster.server.objects[identity]["metadata"]
         assert metadata["labels"].items() >= {"team": "a", **CHILD_LABELS}.items()
-        assert metadata["annotations"].items() >= {"note": "b", ANNOTATION_KEY_ID: MASTER_KEY.with_salt("any").id}.items()
+        assert (
+            metadata["annotations"].items() >= {"note": "b", ANNOTATION_KEY_ID: MASTER_KEY.with_salt("any").id}.items()
+        )
     await cluster.reconcile()
     assert cluster.server.writes == []
 
