@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from platform_operator import metrics
 from platform_operator.api.conditions import UpgradePhase
 from platform_operator.api.kinds import (
-    DATABASE_CLUSTER,
+    CLUSTER_KINDS,
     EVENT,
     LABEL_COMPONENT,
     LABEL_INSTANCE,
@@ -629,7 +629,7 @@ class Reconciler:
         observed = self.cache.children(platform.key)
         inventory = self.fights.tolerate(platform.key, inventory, observed, self.now())
         records = {inventory_id(platform.key), rotation_id(platform.key), salt_id(platform.key), *release_ids(observed)}
-        clusters = {one for one in observed if one.kind == DATABASE_CLUSTER}  # their volumes go with them
+        clusters = {one for one in observed if one.kind in CLUSTER_KINDS}  # their volumes go with them
         protected = protected_secrets(platform.key, spec, observed) | records | clusters
         allowed = platform.annotations.get(ANNOTATION_ALLOW_PRUNE, "")
         guard = PruneGuard(declared_removals(platform.key, spec), allowed)

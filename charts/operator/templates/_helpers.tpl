@@ -104,6 +104,9 @@ watches, so `get` is rare. */}}
 - apiGroups: [postgresql.cnpg.io]
   resources: [clusters]
   verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [rabbitmq.com]
+  resources: [rabbitmqclusters]
+  verbs: [get, list, watch, create, patch, delete]
 # as above for credentials. RBAC cannot restrict list and watch to a label: the operator reads only Secrets with its own
 # label, but has the right to read all. watchNamespaces limits that.
 - apiGroups: [""]

@@ -50,7 +50,7 @@ is unknown here, and these Secrets exist too.
 the users with what each may do: devtools.broker_definitions generates them.
 */}}
 {{- define "rabbitmq.files" -}}
-{{- $memory := include "common.mebibytes" (((.Values.resources).limits).memory | default "512Mi") | int -}}
+{{- if ne .Values.provider "rabbitmq-operator" -}}
 90-platform.conf: |
   {{- if include "common.storeHasTls" . }}
   listeners.tcp = none
@@ -66,20 +66,48 @@ the users with what each may do: devtools.broker_definitions generates them.
   {{- else }}
   listeners.tcp.default = {{ .Values.ports.amqp }}
   {{- end }}
-  prometheus.tcp.port = {{ .Values.ports.metrics }}
-  load_definitions = /etc/rabbitmq/definitions/definitions.json
-  log.console = true
-  log.console.formatter = json
-  log.file = false
-  # A node does not see its container's limit; at this it makes publishers wait.
-  vm_memory_high_watermark.absolute = {{ div (mul $memory 6) 10 }}MiB
-  disk_free_limit.absolute = 64MiB
-  # What quorum queues keep in memory before they write it out: the default, 512 MiB, is more than the pod has.
-  raft.wal_max_size_bytes = {{ mul (div $memory 16) 1048576 }}
+  {{- include "rabbitmq.commonConfiguration" . | nindent 2 }}
+{{- end }}
 {{- range list "definitions.json" "write-definitions.bash" "write-listeners.bash" }}
 {{ . }}: |
-  {{- $.Files.Get (printf "files/%s" .) | trim | nindent 2 }}
+  {{- include "rabbitmq.file" (dict "root" $ "name" .) | trim | nindent 2 }}
 {{- end }}
+{{- end -}}
+
+{{/*
+A file of the chart. The definitions of a cluster have one policy more: a queue keeps an event that it dead-letters
+until the queue of dead letters has it on most nodes. Takes root and name.
+*/}}
+{{- define "rabbitmq.file" -}}
+{{- $text := .root.Files.Get (printf "files/%s" .name) -}}
+{{- if and (eq .name "definitions.json") (eq .root.Values.provider "rabbitmq-operator") -}}
+{{- $queues := list -}}
+{{- range $queue := (fromJson $text).queues -}}
+{{- if hasKey $queue.arguments "x-delivery-limit" }}{{ $queues = append $queues $queue.name }}{{ end -}}
+{{- end -}}
+{{- $policy := dict
+  "name" "dead-letters" "vhost" "/" "apply-to" "quorum_queues" "priority" 0
+  "pattern" (printf "^(%s)$" (join "|" $queues))
+  "definition" (dict "dead-letter-strategy" "at-least-once" "overflow" "reject-publish")
+-}}
+{{- $text = $text | replace "{\n  \"vhosts\"" (printf "{\n  \"policies\": [%s],\n  \"vhosts\"" (toJson $policy)) -}}
+{{- end -}}
+{{- $text -}}
+{{- end -}}
+
+{{/* What RabbitMQ is told in either form, without its listeners. */}}
+{{- define "rabbitmq.commonConfiguration" -}}
+{{- $memory := include "common.mebibytes" (((.Values.resources).limits).memory | default "512Mi") | int -}}
+prometheus.tcp.port = {{ .Values.ports.metrics }}
+load_definitions = /etc/rabbitmq/definitions/definitions.json
+log.console = true
+log.console.formatter = json
+log.file = false
+# A node does not see its container's limit; at this it makes publishers wait.
+vm_memory_high_watermark.absolute = {{ div (mul $memory 6) 10 }}MiB
+disk_free_limit.absolute = 64MiB
+# What quorum queues keep in memory before they write it out: the default, 512 MiB, is more than the pod has.
+raft.wal_max_size_bytes = {{ mul (div $memory 16) 1048576 }}
 {{- end -}}
 
 {{/* Writes what depends on the node into the configuration. */}}
@@ -105,7 +133,7 @@ Writes the passwords into the definitions, in memory, so that the container has 
 again when a Secret has changed, and RabbitMQ then imports them while it runs (docs/adr/0051): importing is idempotent.
 A user without a password cannot log in, so its connections are closed.
 */}}
-{{- define "rabbitmq.container" -}}
+{{- define "rabbitmq.command" -}}
 command: [bash, -euc]
 args:
   - |
@@ -126,19 +154,32 @@ args:
 env:
   {{- /* Makes idle schedulers of Erlang sleep; by default they spin. */}}
   - { name: RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS, value: "+sbwt none +sbwtdcpu none +sbwtdio none" }
+{{- end -}}
+
+{{- define "rabbitmq.container" -}}
+{{ include "rabbitmq.command" . }}
 volumeMounts:
   - { name: data, mountPath: /var/lib/rabbitmq }
   - { name: config, mountPath: /etc/rabbitmq/conf.d/90-platform.conf, subPath: 90-platform.conf, readOnly: true }
-  - { name: definitions, mountPath: /etc/rabbitmq/conf.d/91-listeners.conf, subPath: listeners.conf, readOnly: true }
-  - { name: config, mountPath: /config, readOnly: true }
-  - { name: definitions, mountPath: /etc/rabbitmq/definitions }
-  - { name: users, mountPath: /users, readOnly: true }
-  - { name: log, mountPath: /var/log/rabbitmq }
-  - { name: tmp, mountPath: /tmp }
+  {{- include "rabbitmq.definitionMounts" . | nindent 2 }}
   {{- include "common.certificateMount" . | nindent 2 }}
 {{- end -}}
 
+{{- define "rabbitmq.definitionMounts" -}}
+- { name: definitions, mountPath: /etc/rabbitmq/conf.d/91-listeners.conf, subPath: listeners.conf, readOnly: true }
+- { name: config, mountPath: /config, readOnly: true }
+- { name: definitions, mountPath: /etc/rabbitmq/definitions }
+- { name: users, mountPath: /users, readOnly: true }
+- { name: log, mountPath: /var/log/rabbitmq }
+- { name: tmp, mountPath: /tmp }
+{{- end -}}
+
 {{- define "rabbitmq.volumes" -}}
+{{ include "rabbitmq.definitionVolumes" . }}
+{{- include "common.certificateVolume" . }}
+{{- end -}}
+
+{{- define "rabbitmq.definitionVolumes" -}}
 - name: config
   configMap: { name: {{ include "common.fullname" . }} }
 - name: users
@@ -162,5 +203,4 @@ volumeMounts:
 - { name: definitions, emptyDir: { medium: Memory, sizeLimit: 1Mi } }
 - { name: log, emptyDir: { sizeLimit: 64Mi } }
 - { name: tmp, emptyDir: { sizeLimit: 64Mi } }
-{{- include "common.certificateVolume" . }}
 {{- end -}}

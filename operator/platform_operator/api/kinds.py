@@ -154,12 +154,17 @@ CHILD_KINDS: dict[str, Kind] = {
             "monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules", "Prometheus Operator", metadata_only=True
         ),
         Kind("postgresql.cnpg.io/v1", "Cluster", "clusters", "CloudNativePG"),
+        Kind("rabbitmq.com/v1beta1", "RabbitmqCluster", "rabbitmqclusters", "The RabbitMQ cluster operator"),
     )
 }
 
 DATABASE_CLUSTER = "Cluster"
 """The kind of a database that CloudNativePG runs."""
-STORE_KINDS = ("StatefulSet", DATABASE_CLUSTER)
+BROKER_CLUSTER = "RabbitmqCluster"
+"""The kind of a broker that the RabbitMQ cluster operator runs."""
+CLUSTER_KINDS = (DATABASE_CLUSTER, BROKER_CLUSTER)
+"""The kinds of stores that an add-on runs: their volumes go with them."""
+STORE_KINDS = ("StatefulSet", *CLUSTER_KINDS)
 """The kinds of stores, which hold data."""
 
 

@@ -344,12 +344,15 @@ class Broker(Model):
         json_schema_extra=rules(
             rule(
                 "self.provider in ['builtin', 'rabbitmq-operator', 'external']",
-                "broker.provider must be builtin or external",
+                "broker.provider must be builtin, rabbitmq-operator or external",
                 ".provider",
             ),
             rule(
-                "self.provider != 'rabbitmq-operator'",
-                "broker.provider rabbitmq-operator is not available yet: write builtin, or external with secretRef",
+                "self.provider == oldSelf.provider || "
+                "(self.provider != 'rabbitmq-operator' && oldSelf.provider != 'rabbitmq-operator')",
+                "broker.provider rabbitmq-operator cannot be changed, nor changed to, since the events in the queues "
+                "would stay behind: keep it, or back the shop up and restore it into a new platform "
+                "(docs/operations.md, Move a shop to the RabbitMQ cluster operator)",
                 ".provider",
             ),
             *_secret_rules("broker", "external", "RABBITMQ_URL"),
@@ -359,11 +362,17 @@ class Broker(Model):
     )
 
     provider: Annotated[str, Field(max_length=32)] = Field(
-        default="builtin", description="builtin: one RabbitMQ. external: a RabbitMQ given by a Secret."
+        default="builtin",
+        description="builtin: one RabbitMQ. rabbitmq-operator: a RabbitmqCluster of the RabbitMQ cluster operator, "
+        "with one node in the profile small, three in medium and large. external: a RabbitMQ given by a Secret.",
     )
-    image: StoreImage | None = _image("builtin RabbitMQ", "rabbitmq:4.1-management")
-    storage: Storage = Field(default=Storage(), description="Volume of the builtin RabbitMQ.")
-    resources: Resources = Field(default=Resources(), description="Requests and limits of the builtin RabbitMQ.")
+    image: StoreImage | None = _image("RabbitMQ", "rabbitmq:4.1-management")
+    storage: Storage = Field(
+        default=Storage(), description="Volume of each node of the RabbitMQ, unless it is external."
+    )
+    resources: Resources = Field(
+        default=Resources(), description="Requests and limits of each node of the RabbitMQ, unless it is external."
+    )
     secret_ref: SecretRef | None = Field(
         default=None, description="Secret with RABBITMQ_URL; and RABBITMQ_CA, for a URL with amqps://."
     )

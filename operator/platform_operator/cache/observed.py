@@ -12,6 +12,7 @@ from typing import Any
 
 from platform_operator.api.conditions import RotationKind
 from platform_operator.api.kinds import (
+    BROKER_CLUSTER,
     DATABASE_CLUSTER,
     GROUP,
     INVENTORY_COMPONENT,
@@ -43,7 +44,7 @@ UNKNOWN_TIME = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """The rollout of a Deployment, StatefulSet or Cluster. Counts are pods."""
+    """The rollout of a Deployment or a store. Counts are pods."""
 
     desired: int
     total: int
@@ -273,6 +274,42 @@ _FAILED_PHASES = (
 """The phases that waiting does not end."""
 
 
+def _broker_cluster(manifest: Manifest) -> Workload:
+    """Reads a RabbitmqCluster. Its observedGeneration is the last one whose changes are all made.
+
+    Its status tells how many pods are ready, and not how many there are. So while it is made only those are counted,
+    and afterwards all, until the status says that there are to be none.
+    """
+    status, desired = manifest.get("status") or {}, manifest["spec"].get("replicas", 1)
+    conditions = {one["type"]: one for one in status.get("conditions") or ()}
+    ready, reconciled = conditions.get("AllReplicasReady") or {}, conditions.get("ReconcileSuccess") or {}
+    observed, ready_pods = status.get("observedGeneration", 0), _ready_nodes(ready, desired)
+    pods = 0 if ready.get("reason") == "ScaledToZero" else (desired or 1) if observed else ready_pods
+    text = f"{reconciled.get('reason', '')}: {reconciled.get('message', '')}"[:MAX_TEXT]
+    phase = text if reconciled.get("status") == "False" else ""
+    return Workload(
+        desired=desired,
+        total=pods,
+        updated=pods,
+        ready=ready_pods,
+        current=observed >= manifest["metadata"]["generation"],
+        failure=phase if reconciled.get("reason") in _FAILED_OPERATIONS else "",
+        phase=phase if conditions else "the RabbitMQ cluster operator has not reported about it: see whether it runs",
+    )
+
+
+def _ready_nodes(condition: Mapping[str, Any], desired: int) -> int:
+    """Returns the number of ready nodes, of which the condition says `2/3 Pods ready`."""
+    if condition.get("status") == "True":
+        return desired
+    number = str(condition.get("message") or "").partition("/")[0]
+    return min(int(number), desired) if number.isdecimal() else 0
+
+
+_FAILED_OPERATIONS = ("UnsupportedOperation", "TransformErrorOperation")
+"""The reasons of a RabbitmqCluster that waiting does not end."""
+
+
 def _job(manifest: Manifest) -> JobProgress:
     """Reads a Job. Its only rule that fails it at once (`podFailurePolicy`) is that of lost data."""
     status = manifest.get("status") or {}
@@ -362,6 +399,7 @@ _STATES: Mapping[str, Callable[[Manifest], ObservedState]] = {
     "Deployment": _deployment,
     "StatefulSet": _stateful_set,
     DATABASE_CLUSTER: _database_cluster,
+    BROKER_CLUSTER: _broker_cluster,
     "ControllerRevision": _release,
     "Job": _job,
     "HorizontalPodAutoscaler": _autoscaler,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
@@ -94,7 +95,7 @@ class ScrapeResult:
 def sources(spec: Spec) -> tuple[str, ...]:
     """Returns the components that are scraped. An external broker is not."""
     services = (*WITH_DATABASE, GATEWAY)
-    return (*services, BROKER) if spec.broker.provider == "builtin" else services
+    return services if spec.broker.provider == "external" else (*services, BROKER)
 
 
 def parse_metrics(text: str) -> ServiceMetrics:
@@ -113,6 +114,20 @@ def parse_metrics(text: str) -> ServiceMetrics:
         orders=_placed_orders(finite),
         cut=any(_bounded(counts) != counts for counts in (violations, dead)),
     )
+
+
+def sum_of_nodes(answers: Sequence[ServiceMetrics]) -> ServiceMetrics | None:
+    """Returns the metrics of a source of which each node counts the dead letters of some queues; None without any.
+
+    The queues of a node that is down are led, and counted, by others.
+    """
+    if not answers:
+        return None
+    known = [one.dead_letters for one in answers if one.dead_letters is not None]
+    counts = Counter[str]()
+    for dead in known:
+        counts.update(dead)
+    return replace(answers[0], dead_letters=dict(counts) if known else None, cut=any(one.cut for one in answers))
 
 
 _RELEVANT = (VIOLATIONS, CHECKED, PAUSE, LAG, QUEUE_MESSAGES, REQUESTS, HEADERS_IGNORED, ORDERS, STARTED)

@@ -6,13 +6,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count, takewhile
 
 import aiohttp
 
 from platform_operator import metrics
 from platform_operator.api.kinds import ObjectId, PlatformKey
 from platform_operator.api.spec import parse
-from platform_operator.cache.observed import Platform, ServiceAddress, state_of
+from platform_operator.cache.observed import METRICS_PORT, Platform, ServiceAddress, state_of
 from platform_operator.cache.store import Cache
 from platform_operator.errors import InvalidSpecError, ScrapeError
 from platform_operator.invariants.rows import invariant_rows, known_sources
@@ -32,6 +33,7 @@ from platform_operator.invariants.scrape_results import (
     ServiceMetrics,
     next_result,
     parse_metrics,
+    sum_of_nodes,
 )
 
 logger = logging.getLogger(__name__)
@@ -106,26 +108,38 @@ class InvariantScraper:
             self.enqueue(key)
 
     async def _scrape(self, key: PlatformKey, source: str) -> ServiceMetrics | None:
+        """Returns what a source answers. Of a broker with several nodes, those that answer are summed up."""
+        addresses = self._addresses(key, source)
+        if not addresses:
+            self._failed(key, source, f"Service {key.name}-{source} has no address yet")
+        answers = [await self._read(key, source, address) for address in addresses]
+        return sum_of_nodes([one for one in answers if one])
+
+    async def _read(self, key: PlatformKey, source: str, address: ServiceAddress) -> ServiceMetrics | None:
+        url = metrics_url(address.ip, address.ports[METRICS_PORT], _PATHS.get(source, _SERVICE_PATH))
         async with self._slots:
             try:
-                scraped = parse_metrics(await self.fetch(self._url(key, source)))
+                scraped = parse_metrics(await self.fetch(url))
             except (ScrapeError, ValueError) as error:
-                metrics.SCRAPES.labels("failed").inc()
-                logger.debug("cannot read metrics: %s", error, extra={"platform": str(key), "source": source})
+                self._failed(key, source, str(error))
                 return None
         metrics.SCRAPES.labels("read").inc()
         return scraped
 
-    def _url(self, key: PlatformKey, source: str) -> str:
-        """Returns a URL at the Service's address.
+    def _failed(self, key: PlatformKey, source: str, reason: str) -> None:
+        metrics.SCRAPES.labels("failed").inc()
+        logger.debug("cannot read metrics: %s", reason, extra={"platform": str(key), "source": source})
 
-        Any ready pod will do, since all of a service's pods check the same database, and all of a gateway's are behind
-        the same proxies.
+    def _addresses(self, key: PlatformKey, source: str) -> list[ServiceAddress]:
+        """Returns the addresses of a Service, or of those of the nodes of a broker that is a cluster.
+
+        Any ready pod of a service will do, since all of them check the same database, and all of a gateway's are behind
+        the same proxies. A node of a broker knows only the queues that it leads.
         """
-        service = state_of(ObjectId("Service", f"{key.name}-{source}"), self.cache.children(key))
-        if not isinstance(service, ServiceAddress) or "metrics" not in service.ports:
-            raise ScrapeError(f"Service {key.name}-{source} has no address yet")
-        return metrics_url(service.ip, service.ports["metrics"], _PATHS.get(source, _SERVICE_PATH))
+        children, own = self.cache.children(key), ObjectId("Service", f"{key.name}-{source}")
+        nodes = takewhile(children.__contains__, (own._replace(name=f"{own.name}-{node}") for node in count()))
+        states = [state_of(one, children) for one in ([own] if own in children else nodes)]
+        return [one for one in states if isinstance(one, ServiceAddress) and METRICS_PORT in one.ports]
 
 
 def _sources(platform: Platform) -> tuple[str, ...]:

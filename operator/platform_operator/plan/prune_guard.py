@@ -46,7 +46,7 @@ def declared_removals(key: PlatformKey, spec: Spec) -> Removals:
         parts += [f"{service}-db" for service in WITH_DATABASE]
     if spec.cache.provider != "builtin":
         parts.append("redis")
-    if spec.broker.provider != "builtin":
+    if spec.broker.provider == "external":
         parts += ["rabbitmq", *(f"{service}-broker" for service in WITH_BROKER)]
     if not spec.monitoring.enabled:
         parts.append("monitoring")

@@ -11,6 +11,7 @@ from typing import Any
 
 from platform_operator.api.kinds import (
     CHILD_LABELS,
+    CLUSTER_KINDS,
     DATABASE_CLUSTER,
     LABEL_COMPONENT,
     LABEL_INSTANCE,
@@ -55,8 +56,9 @@ def release_of(key: PlatformKey, values: Mapping[str, Any], charts: str, rendere
         component = one.id.name.removeprefix(f"{key.name}-")
         if one.id.kind == "Job":
             migrations[component.rpartition("-migrate-")[0] or component] = one.id.name
-        elif one.id.kind == DATABASE_CLUSTER:
-            images[component] = one.manifest["spec"]["imageName"]
+        elif one.id.kind in CLUSTER_KINDS:
+            spec = one.manifest["spec"]
+            images[component] = spec["imageName" if one.id.kind == DATABASE_CLUSTER else "image"]
         elif one.id.kind in ("Deployment", "StatefulSet"):
             images |= _images(component, one.manifest)
     return Release(values["global"]["image"]["tag"], charts, digest(values), images, migrations)

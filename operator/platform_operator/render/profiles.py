@@ -17,7 +17,8 @@ class ContainerSize:
 @dataclass(frozen=True)
 class Profile:
     """The size of a shop. `scale` is the minimum and maximum of a service's pods; if they are equal, it has no
-    autoscaler. `instances` are the servers of a database that CloudNativePG runs."""
+    autoscaler. `instances` are the servers of a database that CloudNativePG runs, `nodes` those of a broker that the
+    RabbitMQ cluster operator runs."""
 
     service: ContainerSize
     scale: tuple[int, int]
@@ -27,6 +28,7 @@ class Profile:
     cache: ContainerSize
     broker: ContainerSize
     broker_size: str
+    nodes: int
 
 
 PROFILES = {
@@ -39,6 +41,7 @@ PROFILES = {
         cache=ContainerSize("20m", "32Mi", "128Mi"),
         broker=ContainerSize("100m", "224Mi", "512Mi"),
         broker_size="1Gi",
+        nodes=1,
     ),
     "medium": Profile(
         service=ContainerSize("50m", "128Mi", "384Mi"),
@@ -49,6 +52,7 @@ PROFILES = {
         cache=ContainerSize("50m", "128Mi", "256Mi"),
         broker=ContainerSize("250m", "512Mi", "1Gi"),
         broker_size="5Gi",
+        nodes=3,
     ),
     "large": Profile(
         service=ContainerSize("200m", "192Mi", "512Mi"),
@@ -59,5 +63,6 @@ PROFILES = {
         cache=ContainerSize("100m", "512Mi", "1Gi"),
         broker=ContainerSize("500m", "1Gi", "2Gi"),
         broker_size="20Gi",
+        nodes=3,
     ),
 }

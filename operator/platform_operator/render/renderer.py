@@ -18,7 +18,7 @@ from platform_operator import metrics
 from platform_operator.api.kinds import (
     ANNOTATION_WAVE,
     CHILD_KINDS,
-    DATABASE_CLUSTER,
+    CLUSTER_KINDS,
     LABEL_INSTANCE,
     LABEL_PLATFORM,
     Manifest,
@@ -133,11 +133,11 @@ def desired_objects(manifests: Iterable[Manifest], key: PlatformKey, uid: str) -
 def _metadata(manifest: Manifest, key: PlatformKey, uid: str) -> Manifest:
     """Returns the metadata of an object with its namespace and owner.
 
-    A Cluster has no owner: with it go its volumes, which `apply.deletion` alone deletes. So it names its platform by
-    the label that Argo CD does not know.
+    A cluster of an add-on has no owner: with it go its volumes, which `apply.deletion` alone deletes. So it names its
+    platform by the label that Argo CD does not know.
     """
     metadata = {**manifest["metadata"], "namespace": key.namespace}
-    if manifest["kind"] != DATABASE_CLUSTER:
+    if manifest["kind"] not in CLUSTER_KINDS:
         return metadata | {"ownerReferences": [owner_reference(key, uid)]}
     labels = {name: value for name, value in metadata["labels"].items() if name != LABEL_INSTANCE}
     return metadata | {"labels": labels | {LABEL_PLATFORM: key.name}}

@@ -301,8 +301,10 @@ def _cache(platform: str, spec: Spec, profile: Profile) -> ChartValues:
 
 
 def _broker(platform: str, spec: Spec, profile: Profile) -> ChartValues:
+    provider = spec.broker.provider
     return {
-        "enabled": spec.broker.provider == "builtin",
+        "enabled": provider != "external",
+        **({"provider": provider, "nodes": profile.nodes} if provider == "rabbitmq-operator" else {}),
         "existingSecret": f"{platform}-rabbitmq",
         "storage": _storage(spec.broker.storage, profile.broker_size),
         **_resources(spec.broker.resources, profile.broker),

@@ -153,7 +153,7 @@ def _components(
             yield f"{service}-db-runtime", _runtime_role(host, service, role, ca, databases)
     if spec.cache.provider == "builtin":
         yield "redis", _redis(key, password("redis"), verified_by("redis"), rotations[RotationKind.CACHE])
-    if spec.broker.provider == "builtin":
+    if spec.broker.provider != "external":
         ca, users = verified_by("rabbitmq"), rotations[RotationKind.BROKER]
         yield "rabbitmq", _rabbitmq(key, password("rabbitmq"), ca, users)
         for service in WITH_BROKER:

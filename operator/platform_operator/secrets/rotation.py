@@ -125,8 +125,8 @@ def rotated_components(kind: RotationKind, spec: Spec) -> tuple[str, ...]:
         case RotationKind.CACHE:
             return ("redis",) if spec.cache.provider == "builtin" else ()
         case RotationKind.BROKER:
-            builtin = spec.broker.provider == "builtin"
-            return ("rabbitmq", *(f"{service}-broker" for service in WITH_BROKER)) if builtin else ()
+            own = spec.broker.provider != "external"
+            return ("rabbitmq", *(f"{service}-broker" for service in WITH_BROKER)) if own else ()
 
 
 def kind_of(component: str) -> RotationKind | None:

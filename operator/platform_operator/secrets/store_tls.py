@@ -71,7 +71,7 @@ def _own(spec: Spec) -> Iterable[str]:
         yield from (f"{service}-db" for service in WITH_DATABASE)
     if spec.cache.provider == "builtin":
         yield "redis"
-    if spec.broker.provider == "builtin":
+    if spec.broker.provider != "external":
         yield "rabbitmq"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from platform_operator.api.kinds import DATABASE_CLUSTER, Manifest, ObjectId
+from platform_operator.api.kinds import BROKER_CLUSTER, DATABASE_CLUSTER, Manifest, ObjectId
 from platform_operator.plan.planner import Plan
 from platform_operator.plan.readiness import Blocker
 
@@ -73,6 +73,9 @@ _CHILDREN = {
     (DATABASE_CLUSTER, "Pod"): "{}-[0-9]+(-[a-z-]+-[a-z0-9]{{5}})?",
     (DATABASE_CLUSTER, "Job"): "{}-[0-9]+-[a-z-]+",
     (DATABASE_CLUSTER, "PersistentVolumeClaim"): "{}-[0-9]+",
+    (BROKER_CLUSTER, "StatefulSet"): "{}-server",
+    (BROKER_CLUSTER, "Pod"): "{}-server-[0-9]+",
+    (BROKER_CLUSTER, "PersistentVolumeClaim"): "[a-z]+-{}-server-[0-9]+",
     ("Job", "Pod"): "{}-[a-z0-9]{{5}}",
 }
 """The names of what is made for an object, by its kind and theirs."""

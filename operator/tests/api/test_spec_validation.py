@@ -183,11 +183,7 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
         ),
         ({"cache": {"provider": "external"}}, "cache.provider external needs cache.secretRef: name a Secret with "
                                               "REDIS_URL"),
-        (
-            {"broker": {"provider": "rabbitmq-operator"}},
-            "broker.provider rabbitmq-operator is not available yet: write builtin, or external with "
-            "secretRef",
-        ),
+        ({"broker": {"provider": "kafka"}}, "broker.provider must be builtin, rabbitmq-operator or external"),
         ({"ingress": {"enabled": True}}, "ingress.enabled needs ingress.host: write the DNS name of the shop"),
         (
             {"ingress": {"enabled": True, "host": "https://shop.example.com/"}},
@@ -458,4 +454,21 @@ async def test_the_databases_of_a_shop_cannot_move_to_or_from_cloudnativepg(
         await dry_run(connection, provided_by(after), "PATCH"),
         "databases.provider cnpg cannot be changed, nor changed to, since the data would stay behind: back the shop up "
         "and restore it into a new platform (docs/operations.md, Move a shop to CloudNativePG)",
+    )
+
+
+@pytest.mark.parametrize(("before", "after"), [("builtin", "rabbitmq-operator"), ("rabbitmq-operator", "builtin")])
+async def test_a_shop_moves_to_another_broker_by_a_restore_alone(
+    client: KubernetesClient, connection: ApiClient, namespace: str, before: str, after: str
+) -> None:
+    def with_broker(provider: str) -> dict[str, Any]:
+        return platform({"paused": True, "broker": {"provider": provider}}, namespace=namespace)
+
+    await client.create(PLATFORM, namespace, with_broker(before))
+    assert "spec" in await dry_run(connection, with_broker(before), "PATCH")
+    assert_refused(
+        await dry_run(connection, with_broker(after), "PATCH"),
+        "broker.provider rabbitmq-operator cannot be changed, nor changed to, since the events in the queues would "
+        "stay behind: keep it, or back the shop up and restore it into a new platform (docs/operations.md, Move a shop "
+        "to the RabbitMQ cluster operator)",
     )

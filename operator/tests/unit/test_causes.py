@@ -11,10 +11,11 @@ from platform_operator.plan.readiness import Blocker
 from platform_operator.status.causes import MAX_LENGTH, MAX_SKEW, with_causes
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-STORE, JOB, SERVICE = (
+STORE, JOB, SERVICE, BROKER = (
     ObjectId("StatefulSet", "shop-order-db"),
     ObjectId("Job", "shop-order-migrate-1a2b3c4d"),
     ObjectId("Deployment", "shop-order"),
+    ObjectId("RabbitmqCluster", "shop-rabbitmq"),
 )
 
 
@@ -43,6 +44,9 @@ def explained(*events: dict[str, Any], identity: ObjectId = STORE, lacks_pods: b
         (STORE, "StatefulSet", "shop-order-db"),
         (STORE, "Pod", "shop-order-db-0"),
         (STORE, "PersistentVolumeClaim", "data-shop-order-db-0"),
+        (BROKER, "StatefulSet", "shop-rabbitmq-server"),
+        (BROKER, "Pod", "shop-rabbitmq-server-2"),
+        (BROKER, "PersistentVolumeClaim", "persistence-shop-rabbitmq-server-2"),
         (JOB, "Job", "shop-order-migrate-1a2b3c4d"),
         (JOB, "Pod", "shop-order-migrate-1a2b3c4d-x7k2p"),
         (SERVICE, "Deployment", "shop-order"),
