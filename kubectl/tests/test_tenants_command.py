@@ -48,7 +48,7 @@ def test_one_tenant_is_shown_with_its_reasons_and_usage(cluster: FakeApiServer, 
         cluster.add(manifest)
     golden("tenants-bakery", plugin("tenants", "bakery").text)
     golden("tenants-new", plugin("tenants", "new").text)
-    assert "there is no tenant nobody: list all with" in plugin("tenants", "nobody").error
+    assert "there is no tenant other: list all with" in plugin("tenants", "other").error
 
 
 def test_tenants_are_completed(cluster: FakeApiServer, plugin: Plugin) -> None:

@@ -63,7 +63,7 @@ bootstrap:
     localeCollate: C.UTF-8
     localeCType: C.UTF-8
     dataChecksums: true
-    {{- /* The owner makes the runtime role, and ends the connections of one that is retired: docs/adr/0029 and 0046. */}}
+    {{- /* The owner makes the runtime role, and ends the connections of a retired one: docs/adr/0029 and 0046. */}}
     postInitSQL:
       - ALTER ROLE "{{ $values.username }}" CREATEROLE
       - GRANT pg_signal_backend TO "{{ $values.username }}"
@@ -96,7 +96,7 @@ monitoring: { enablePodMonitor: true }
 {{- end }}
 {{- end -}}
 
-{{/* Where the pods run, as `common.podScheduling` says it of other pods, under the names that a Cluster has for it. */}}
+{{/* Where the pods run, as `common.podScheduling` says it of others, under the names that a Cluster has. */}}
 {{- define "postgres.clusterScheduling" -}}
 {{- $pods := (.Values.global).pods | default dict -}}
 {{- $affinity := pick $pods "nodeSelector" "tolerations" -}}

@@ -32,11 +32,11 @@ class TenantFigures:
     tenants: int
     machine: str
     applied: float
-    """Until `kubectl apply -k` had ended."""
+    """The time of `kubectl apply -k`."""
     ready: float
-    """From then until all were ready."""
+    """The time from then until all were ready."""
     changed: float
-    """From the change of the plan until the last tenant had taken it and was ready."""
+    """The time from the change of the plan until the last tenant had taken it and was ready."""
     most_at_once: int
     """The most tenants that took the change at the same time, of all looks."""
     resident: int

@@ -155,7 +155,7 @@ class TenantController:
         self._applied[key] = content, ""
         applied = observe_platform(answer)
         if self.shops.store_platform(applied):
-            self.wake_shop(applied.key)  # the event of this write finds its version known, and wakes nobody
+            self.wake_shop(applied.key)  # the event of this write finds its version known, and wakes no reconciler
 
     async def _finish_deletion(self, tenant: Tenant, spec: TenantSpec) -> bool:
         """Deletes the namespace when the grace period is over. Returns whether the finalizer is gone."""
