@@ -84,7 +84,8 @@ class KubernetesClient:
         while True:
             here = query | ({"continue": token} if token else {})
             page = await self._call("GET", kind.path(namespace), here, accept=accept)
-            yield [_with_kind(kind, one) for one in page["items"]], int(page["metadata"]["resourceVersion"])
+            items = page["items"] or ()  # null in an empty list of metadata
+            yield [_with_kind(kind, one) for one in items], int(page["metadata"]["resourceVersion"])
             token = page["metadata"].get("continue", "")
             if not token:
                 return

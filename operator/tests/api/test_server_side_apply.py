@@ -84,6 +84,8 @@ async def test_metadata_alone_shows_what_is_decided_on(
 ) -> None:
     kinds = {one.id.kind for one in shop if CHILD_KINDS[one.id.kind].metadata_only}
     assert {"NetworkPolicy", "PodDisruptionBudget"} <= kinds
+    for kind in kinds:
+        assert [page async for page, _ in client.pages(CHILD_KINDS[kind], namespace)] == [[]]
     applied = {one.id: observe(await apply(client, namespace, one)) for one in shop if one.id.kind in kinds}
     listed = [one for kind in kinds async for page, _ in client.pages(CHILD_KINDS[kind], namespace) for one in page]
     assert not any("spec" in one for one in listed)

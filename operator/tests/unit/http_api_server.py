@@ -237,7 +237,9 @@ class HttpApiServer(FakeApiServer):
             self.pods if kind is POD else self.volumes if kind is VOLUME_CLAIM else self._of(kind, namespace, raw.query)
         )
         listed = [*map(_as_accepted(raw), items)]
-        return web.json_response({"metadata": {"resourceVersion": str(self.version)}, "items": listed})
+        is_metadata = ";as=PartialObjectMetadata" in raw.headers["Accept"]
+        content = None if is_metadata and not listed else listed  # null, as the API server writes it
+        return web.json_response({"metadata": {"resourceVersion": str(self.version)}, "items": content})
 
     async def _write(
         self, verb: str, kind: Kind, namespace: str, name: str, subresource: str, raw: web.BaseRequest, body: Manifest
