@@ -67,7 +67,7 @@ class Reflector:
             try:
                 await self._follow()
                 if self.clock() - began < FIRST_DELAY:  # a proxy that ends each watch at once makes no busy loop
-                    await self.sleep(FIRST_DELAY)
+                    await self.sleep(self._backoff())
             except ApiError as error:
                 await self.sleep(self._delay(error))
 
@@ -103,5 +103,9 @@ class Reflector:
             logger.warning("cannot watch %s: %s", self.kind.plural, error)
         if self.kind.optional and error.status not in (0, 410):
             return ABSENT_DELAY
+        return self._backoff()
+
+    def _backoff(self) -> float:
+        """Returns the seconds before the next attempt: twice those before the last one, up to LONGEST_DELAY."""
         self._failures += 1
         return float(min(FIRST_DELAY * 2 ** (min(self._failures, 8) - 1), LONGEST_DELAY))

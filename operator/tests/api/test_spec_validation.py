@@ -452,8 +452,8 @@ async def test_the_databases_of_a_shop_cannot_move_to_or_from_cloudnativepg(
     await client.create(PLATFORM, namespace, provided_by(before))
     assert_refused(
         await dry_run(connection, provided_by(after), "PATCH"),
-        "databases.provider cnpg cannot be changed, nor changed to, since the data would stay behind: back the shop up "
-        "and restore it into a new platform (docs/operations.md, Move a shop to CloudNativePG)",
+        "databases.provider cnpg cannot be changed, nor changed to, since the data would stay behind: keep it, or "
+        "back the shop up and restore it into a new platform (docs/operations.md, Move a shop to CloudNativePG)",
     )
 
 

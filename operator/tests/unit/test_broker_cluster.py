@@ -145,7 +145,7 @@ def test_no_deletion_of_a_platform_or_of_its_spec_takes_the_volumes_of_a_cluster
 
 def test_a_missing_add_on_is_named() -> None:
     refusal = Refusal(CLUSTER, ApiError(404, "NotFound", "the server could not find the requested resource"))
-    condition = degraded_condition(KEY, PassResult(refusals=(refusal,)))
+    condition = degraded_condition(KEY, PassResult(refusals=(refusal,)), "builtin")
     assert condition.message.startswith("The RabbitMQ cluster operator is not installed: ")
 
 
