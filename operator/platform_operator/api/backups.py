@@ -32,9 +32,12 @@ class BackupReason(StrEnum):
     """The reason of condition Complete of a PlatformBackup. Part of the API."""
 
     PLATFORM_MISSING = "PlatformMissing"
+    PLATFORM_INVALID = "PlatformInvalid"
+    OBSERVED = "Observed"
     HIBERNATED = "Hibernated"
     NO_DESTINATION = "NoDestination"
     REFUSED = "Refused"
+    RENDER_TIMED_OUT = "RenderTimedOut"
     RENDER_FAILED = "RenderFailed"
     NAME_TAKEN = "NameTaken"
     RUNNING = "Running"

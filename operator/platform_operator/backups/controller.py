@@ -41,7 +41,7 @@ from platform_operator.cache.observed import Platform
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
 from platform_operator.digests import digest
-from platform_operator.errors import ApiError, InvalidSpecError, RenderError
+from platform_operator.errors import ApiError, InvalidSpecError, RenderError, RenderTimeoutError
 from platform_operator.render.helm import Helm
 from platform_operator.render.values import ChartValues, Installation
 from platform_operator.status.backups import BackupReport, BackupRun, backup_report
@@ -101,6 +101,9 @@ class BackupController:
         name = backup_release(backup.name)
         try:
             outcome = await self._advance(backup, self.shops.platforms.get(key), name)
+        except RenderTimeoutError as error:
+            text = f"{error}. The operator renders it again."
+            outcome = Outcome(BackupPhase.PENDING, BackupReason.RENDER_TIMED_OUT, text)
         except (InvalidSpecError, RenderError) as error:
             outcome = Outcome(BackupPhase.FAILED, BackupReason.RENDER_FAILED, str(error))
         status = describe(backup, outcome, name, self.now())
@@ -121,16 +124,26 @@ class BackupController:
         if "job" in backup.status:
             text = f"The Job {name} was deleted before it ended: create another PlatformBackup."
             return Outcome(BackupPhase.FAILED, BackupReason.JOB_LOST, text)
-        if shop is None:
+        own = parse_backup(backup.spec)
+        if shop is None or shop.deleting:
             text = (
                 f"There is no EcommercePlatform {backup.spec['platform']} in the namespace: create it, or name another."
             )
             return Outcome(BackupPhase.PENDING, BackupReason.PLATFORM_MISSING, text)
-        spec = parse(shop.spec)
+        try:
+            spec = parse(shop.spec)
+        except InvalidSpecError as error:
+            text = f"The spec of the shop is invalid: {error}. Correct it."
+            return Outcome(BackupPhase.PENDING, BackupReason.PLATFORM_INVALID, text)
+        if spec.observes:
+            text = (
+                "The shop is observed, and nothing is made for it: set its spec.mode to Manage, and paused to false."
+            )
+            return Outcome(BackupPhase.PENDING, BackupReason.OBSERVED, text)
         if spec.hibernated:
             text = "The shop is hibernated, and its databases are stopped: set spec.hibernated of it to false."
             return Outcome(BackupPhase.PENDING, BackupReason.HIBERNATED, text)
-        target = target_of(parse_backup(backup.spec), spec.backup)
+        target = target_of(own, spec.backup)
         if target is None:
             text = (
                 "Neither this PlatformBackup nor spec.backup of its shop says where to: set spec.backup, or create a "

@@ -34,7 +34,7 @@ class Target:
 
 def schedule_release(platform: str) -> str:
     """Returns the name of the Helm release of the schedule of a shop, after which its objects are named."""
-    return f"{platform}-scheduled-backup"
+    return f"{platform}-backup"
 
 
 def backup_release(name: str) -> str:

@@ -53,7 +53,8 @@ def backup_report(
     """
     row = dict(stored)
     for run in sorted(runs, key=lambda one: one.ended):
-        row |= _with_run(row, run)
+        if run.command in _NAMES:
+            row |= _with_run(row, run)
     return BackupReport(row, _condition(policy, row, now, hibernated=hibernated, refusal=refusal))
 
 

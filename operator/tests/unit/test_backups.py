@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -13,13 +14,21 @@ from platform_backup.errors import BackupError
 
 from platform_operator.api.backups import PLATFORM_BACKUP, BackupReason
 from platform_operator.api.kinds import CHILD_LABELS, FIELD_MANAGER, Kind, Manifest, PlatformKey
+from platform_operator.api.spec import MAX_NAME_LENGTH, parse
 from platform_operator.backups.controller import BackupController
-from platform_operator.backups.objects import BACKUP_LABELS, CHILD_KINDS, CRON_JOB, JOB
+from platform_operator.backups.objects import (
+    BACKUP_LABELS,
+    CHILD_KINDS,
+    CRON_JOB,
+    JOB,
+    schedule_release,
+    schedule_values,
+)
 from platform_operator.backups.status import size_text
 from platform_operator.backups.store import BackupKey, BackupStore, schedule_key
 from platform_operator.cache.observed import observe_platform
 from platform_operator.cache.store import Cache
-from platform_operator.errors import ApiError
+from platform_operator.errors import ApiError, RenderTimeoutError
 from platform_operator.render.helm import Helm
 from platform_operator.render.values import ChartValues, Installation
 from platform_operator.status.backups import BackupReport
@@ -178,7 +187,7 @@ class FakeCluster:
     def scheduled_job(self, name: str, command: str = "create") -> None:
         """Starts a Job as the controller of the CronJob does."""
         suffix = "" if command == "create" else f"-{command}"
-        cron_job = self.server.objects[CRON_JOB.kind, "shop", f"market-scheduled-backup{suffix}"]
+        cron_job = self.server.objects[CRON_JOB.kind, "shop", f"market-backup{suffix}"]
         template = copy.deepcopy(cron_job["spec"]["jobTemplate"])
         owner = {"kind": CRON_JOB.kind, "uid": cron_job["metadata"]["uid"]}
         self.server.version += 1
@@ -278,7 +287,13 @@ async def test_a_pod_that_cannot_start_is_explained(cluster: FakeCluster) -> Non
 
 @pytest.mark.parametrize(
     ("spec", "reason"),
-    [(None, "PlatformMissing"), ({"hibernated": True, "backup": POLICY}, "Hibernated"), ({}, "NoDestination")],
+    [
+        (None, "PlatformMissing"),
+        ({"hibernated": True, "backup": POLICY}, "Hibernated"),
+        ({}, "NoDestination"),
+        ({"mode": "Observe", "backup": POLICY}, "Observed"),
+        ({"profile": "enormous", "backup": POLICY}, "PlatformInvalid"),
+    ],
 )
 async def test_a_backup_waits_for_what_it_needs(charts: Path, helm: str, spec: Manifest | None, reason: str) -> None:
     cluster = FakeCluster(charts, helm)
@@ -290,6 +305,30 @@ async def test_a_backup_waits_for_what_it_needs(charts: Path, helm: str, spec: M
     cluster.shop(backup=POLICY)
     await cluster.reconcile()
     assert cluster.job()
+
+
+async def test_a_deleted_shop_is_not_backed_up(cluster: FakeCluster) -> None:
+    shop = cluster.shops.platforms[SHOP]
+    cluster.shops.platforms[SHOP] = replace(shop, deleting=True)
+    cluster.backup()
+    await cluster.reconcile()
+    assert cluster.complete()[:2] == ("Unknown", "PlatformMissing")
+    assert (JOB.kind, "shop", "backup-now") not in cluster.server.objects
+
+
+async def test_a_backup_whose_chart_is_not_rendered_in_time_is_rendered_again(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def time_out(*_: object) -> list[Manifest]:
+        raise RenderTimeoutError("helm did not answer within 30 s")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RememberingHelm, "template", time_out)
+        cluster.backup()
+        assert (await cluster.reconcile()).delay is not None
+        assert (cluster.status()["phase"], *cluster.complete()[:2]) == ("Pending", "Unknown", "RenderTimedOut")
+    await cluster.reconcile()
+    assert cluster.status()["phase"] == "Running"
 
 
 async def test_a_backup_can_have_a_destination_of_its_own(cluster: FakeCluster) -> None:
@@ -360,8 +399,8 @@ async def test_a_schedule_is_two_cron_jobs_of_the_chart(cluster: FakeCluster) ->
     retention = {"count": 14, "days": 30}
     cluster.shop(backup=POLICY | {"verifySchedule": "0 6 * * 0", "timeZone": "Europe/Berlin", "retention": retention})
     await cluster.reconcile_schedule()
-    make = cluster.server.objects[CRON_JOB.kind, "shop", "market-scheduled-backup"]
-    verify = cluster.server.objects[CRON_JOB.kind, "shop", "market-scheduled-backup-verify"]
+    make = cluster.server.objects[CRON_JOB.kind, "shop", "market-backup"]
+    verify = cluster.server.objects[CRON_JOB.kind, "shop", "market-backup-verify"]
     assert [one["spec"]["schedule"] for one in (make, verify)] == ["0 4 * * *", "0 6 * * 0"]
     assert [one["spec"]["timeZone"] for one in (make, verify)] == ["Europe/Berlin"] * 2
     assert [container(one["spec"]["jobTemplate"]["spec"])["args"] for one in (make, verify)] == [["create"], ["verify"]]
@@ -372,6 +411,17 @@ async def test_a_schedule_is_two_cron_jobs_of_the_chart(cluster: FakeCluster) ->
     assert cluster.server.writes == []
 
 
+async def test_the_cron_jobs_of_the_longest_name_of_a_shop_are_allowed(charts: Path, helm: str) -> None:
+    name, spec = "s" * MAX_NAME_LENGTH, parse({"backup": POLICY | {"verifySchedule": "@weekly"}})
+    assert spec.backup is not None
+    values = schedule_values(name, spec, spec.backup, Installation("1.2"))
+    release = PlatformKey("shop", schedule_release(name))
+    rendered = await Helm(executable=helm).template(charts / "backup", release, values)
+    names = [one["metadata"]["name"] for one in rendered if one["kind"] == CRON_JOB.kind]
+    assert len(names) == 2
+    assert max(map(len, names)) <= 52, "the API server refuses longer ones: the names of their Jobs have 11 more"
+
+
 async def test_what_a_schedule_no_longer_needs_is_deleted(cluster: FakeCluster) -> None:
     cluster.shop(backup=POLICY | {"verifySchedule": "@weekly"})
     await cluster.reconcile_schedule()
@@ -379,22 +429,22 @@ async def test_what_a_schedule_no_longer_needs_is_deleted(cluster: FakeCluster) 
     await cluster.reconcile()
     cluster.shop(backup=POLICY, networkPolicies={"enabled": False})
     await cluster.reconcile_schedule()
-    kinds = sorted(one[0] for one in cluster.server.objects if "scheduled" in one[2])
+    kinds = sorted(one[0] for one in cluster.server.objects if one[2].startswith("market-backup"))
     assert kinds == ["CronJob"]
     cluster.shop()
     report = await cluster.reconcile_schedule()
-    assert [one for one in cluster.server.objects if "scheduled" in one[2]] == []
+    assert [one for one in cluster.server.objects if one[2].startswith("market-backup")] == []
     assert report == BackupReport()
     assert cluster.job(), "the backup that a person has started goes on"
 
 
 async def test_a_changed_cron_job_is_restored(cluster: FakeCluster) -> None:
     await cluster.reconcile_schedule()
-    stored = cluster.server.objects[CRON_JOB.kind, "shop", "market-scheduled-backup"]
+    stored = cluster.server.objects[CRON_JOB.kind, "shop", "market-backup"]
     cluster.server.version += 1
     stored["metadata"] |= {"managedFields": [], "resourceVersion": str(cluster.server.version)}
     await cluster.reconcile_schedule()
-    assert cluster.server.writes == ["CronJob market-scheduled-backup"]
+    assert cluster.server.writes == ["CronJob market-backup"]
 
 
 async def test_an_observed_shop_gets_no_schedule_and_a_hibernated_one_a_suspended_one(cluster: FakeCluster) -> None:
@@ -403,7 +453,7 @@ async def test_an_observed_shop_gets_no_schedule_and_a_hibernated_one_a_suspende
     assert cluster.server.writes == []
     cluster.shop(hibernated=True, backup=POLICY)
     await cluster.reconcile_schedule()
-    assert cluster.server.objects[CRON_JOB.kind, "shop", "market-scheduled-backup"]["spec"]["suspend"] is True
+    assert cluster.server.objects[CRON_JOB.kind, "shop", "market-backup"]["spec"]["suspend"] is True
 
 
 async def test_external_databases_are_reached_by_their_secrets_and_ports(cluster: FakeCluster) -> None:
@@ -412,11 +462,11 @@ async def test_external_databases_are_reached_by_their_secrets_and_ports(cluster
     external["order"] |= {"port": 6432, "runtimeSecretRef": {"name": "order-role"}}
     cluster.shop(backup=POLICY, databases={"provider": "external", "external": external})
     await cluster.reconcile_schedule()
-    cron_job = cluster.server.objects[CRON_JOB.kind, "shop", "market-scheduled-backup"]
+    cron_job = cluster.server.objects[CRON_JOB.kind, "shop", "market-backup"]
     pod = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     secrets = {one["name"]: one["secret"]["secretName"] for one in pod["volumes"] if "secret" in one}
     assert (secrets["order-db"], secrets["order-db-runtime"]) == ("order-outside", "order-role")
-    policy = cluster.server.objects["NetworkPolicy", "shop", "market-scheduled-backup"]
+    policy = cluster.server.objects["NetworkPolicy", "shop", "market-backup"]
     assert [one["port"] for rule in policy["spec"]["egress"] for one in rule["ports"]] == [53, 53, 5432, 6432, 9000]
 
 
@@ -500,6 +550,17 @@ async def test_a_backup_that_a_person_takes_counts_in_the_destination_of_the_sho
     assert schedule_key(SHOP) in cluster.queued
     report = await cluster.reconcile_schedule()
     assert (backed_up(report), report.row["lastSuccessful"]["name"]) == ((True, "BackedUp"), "now")
+
+
+async def test_a_job_of_another_command_does_not_stop_the_report(cluster: FakeCluster) -> None:
+    await cluster.reconcile_schedule()
+    cluster.scheduled_job("first")
+    cluster.end("first", "Complete", ARCHIVE)
+    cluster.scheduled_job("restore")
+    cluster.job("restore")["spec"]["template"]["spec"]["containers"][0]["args"] = ["restore"]
+    cluster.end("restore", "Complete", ARCHIVE, NOW + timedelta(hours=1))
+    report = await cluster.reconcile_schedule()
+    assert (backed_up(report), report.row["lastSuccessful"]["name"]) == ((True, "BackedUp"), "first")
 
 
 async def test_a_schedule_that_is_refused_is_reported(cluster: FakeCluster) -> None:
