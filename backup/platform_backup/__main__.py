@@ -32,6 +32,8 @@ from platform_backup.settings import BackupSettings, read_databases, read_runtim
 log = logs.get_logger(__name__)
 
 TERMINATION_LOG = Path("/dev/termination-log")
+MAX_MESSAGE = 500
+"""Characters of an error in the termination message: escaped as JSON, they fit into the 4096 bytes of it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -48,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (DatabaseUnavailable, RuntimeRoleRefused) as error:
         _fail(DatabaseFailed.reason, str(error), 1)
     else:
-        _terminate_with(json.dumps(answer))
+        _terminate_with(_shortened(answer))
         sys.stdout.write(json.dumps(answer) + "\n")
 
 
@@ -117,14 +119,23 @@ def _parser() -> argparse.ArgumentParser:
 
 def _fail(reason: str, message: str, status: int) -> None:
     sys.stderr.write(f"platform_backup: {reason}: {message}\n")
-    _terminate_with(json.dumps({"reason": reason, "message": message}))
+    _terminate_with(json.dumps({"reason": reason, "message": message[:MAX_MESSAGE]}))
     raise SystemExit(status)
 
 
+def _shortened(answer: object) -> str:
+    """Returns an answer as JSON, with the number of what was deleted or listed: Kubernetes keeps 4096 bytes."""
+    if isinstance(answer, dict):
+        answer = {name: len(value) if name == "deleted" else value for name, value in answer.items()}
+        if "pruneFailed" in answer:
+            answer["pruneFailed"] = answer["pruneFailed"][:MAX_MESSAGE]
+    return json.dumps({"backups": len(answer)} if isinstance(answer, list) else answer)
+
+
 def _terminate_with(message: str) -> None:
-    """Leaves a message in the status of the pod, if this is one. Kubernetes keeps 4096 bytes of it."""
+    """Leaves a message in the status of the pod, if this is one."""
     if TERMINATION_LOG.exists() and os.access(TERMINATION_LOG, os.W_OK):
-        TERMINATION_LOG.write_text(message[:4000])
+        TERMINATION_LOG.write_text(message)
 
 
 if __name__ == "__main__":

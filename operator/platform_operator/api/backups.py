@@ -15,6 +15,8 @@ from platform_operator.errors import InvalidSpecError
 
 PLATFORM_BACKUP = Kind(f"{GROUP}/{PLATFORM_VERSION}", "PlatformBackup", "platformbackups")
 
+ANNOTATION_TARGET = f"{GROUP}/backup-target"
+"""Annotation of a Job: the digest of its shop, destination and key. Backups with another digest are not the shop's."""
 MAX_BACKUP_NAME = 40
 """Characters of the name of a PlatformBackup: its Job and its pods are named after it."""
 

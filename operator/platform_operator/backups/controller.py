@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -21,11 +21,15 @@ from platform_operator.backups.objects import (
     children,
     one_job,
     owner_of,
+    policy_target,
     schedule_release,
     schedule_values,
+    target_digest,
     target_of,
+    with_target,
 )
 from platform_operator.backups.observed import (
+    UNKNOWN,
     Backup,
     Child,
     JobState,
@@ -136,9 +140,7 @@ class BackupController:
             text = f"The spec of the shop is invalid: {error}. Correct it."
             return Outcome(BackupPhase.PENDING, BackupReason.PLATFORM_INVALID, text)
         if spec.observes:
-            text = (
-                "The shop is observed, and nothing is made for it: set its spec.mode to Manage, and paused to false."
-            )
+            text = "The shop is observed, and nothing is made for it: set its spec.mode to Manage, and paused to false."
             return Outcome(BackupPhase.PENDING, BackupReason.OBSERVED, text)
         if spec.hibernated:
             text = "The shop is hibernated, and its databases are stopped: set spec.hibernated of it to false."
@@ -155,7 +157,8 @@ class BackupController:
     async def _start(self, backup: Backup, shop: Platform, spec: Spec, target: Target, name: str) -> Outcome:
         """Creates the policies, then the Job, which has the name of its PlatformBackup, so that it is made once."""
         values = backup_values(shop.key.name, spec, target, self.installation)
-        rendered = one_job(await self._render(PlatformKey(backup.namespace, name), values), name)
+        rendered = await self._render(PlatformKey(backup.namespace, name), values)
+        rendered = one_job(with_target(rendered, target_digest(shop.uid, target)), name)
         owner = owner_of(PLATFORM_BACKUP, backup.name, backup.uid)
         try:
             for one in children(rendered, backup.namespace, shop.key.name, owner):
@@ -193,7 +196,8 @@ class BackupController:
             return Outcome(BackupPhase.RUNNING, BackupReason.RUNNING, "A pod backs up the shop.", job)
         if not run.succeeded:
             return Outcome(BackupPhase.FAILED, BackupReason(run.reason), run.message, job, run)
-        return Outcome(BackupPhase.SUCCEEDED, BackupReason.SUCCEEDED, f"Backup {run.backup} is whole.", job, run)
+        text = run.message if run.backup == UNKNOWN else f"Backup {run.backup} is complete. {run.message}".rstrip()
+        return Outcome(BackupPhase.SUCCEEDED, BackupReason.SUCCEEDED, text, job, run)
 
     # The schedule of a shop.
 
@@ -213,7 +217,16 @@ class BackupController:
             return Requeue.never()
         stored, runs = platform.status.get("backup", {}), await self._runs_of(platform)
         known = self.reports[key].row if key in self.reports else stored
-        report = backup_report(policy, known, runs, self.now(), hibernated=spec.hibernated, refusal=refusal)
+        report = backup_report(
+            policy,
+            known,
+            runs,
+            self.now(),
+            target=target_digest(platform.uid, policy_target(policy)),
+            hibernated=spec.hibernated,
+            observes=spec.observes,
+            refusal=refusal,
+        )
         self._set_report(key, report)
         return Requeue.after(SCHEDULE_INTERVAL)
 
@@ -252,7 +265,8 @@ class BackupController:
         if self._rendered.get(key, ("", []))[0] != content:
             rendered = await self._render(PlatformKey(key.namespace, schedule_release(key.name)), values)
             self._rendered[key] = content, rendered
-        return children(self._rendered[key][1], key.namespace, key.name, owner_of(PLATFORM, key.name, platform.uid))
+        rendered = with_target(self._rendered[key][1], target_digest(platform.uid, policy_target(spec.backup)))
+        return children(rendered, key.namespace, key.name, owner_of(PLATFORM, key.name, platform.uid))
 
     async def _runs_of(self, platform: Platform) -> list[BackupRun]:
         """Returns what came of the Jobs of the schedule, and of the PlatformBackups into its destination."""
@@ -293,7 +307,8 @@ class BackupController:
         if child.uid not in self._runs:
             known = {one.uid for one in self.store.children.values()}
             self._runs = {uid: run for uid, run in self._runs.items() if uid in known}
-            self._runs[child.uid] = read_run(child.place.id.name, child.job, child.job.ended, await self._pods(child))
+            run = read_run(child.place.id.name, child.job, child.job.ended, await self._pods(child))
+            self._runs[child.uid] = replace(run, target=child.target)
         return self._runs[child.uid]
 
     async def _pods(self, child: Child) -> list[Manifest]:
@@ -307,10 +322,11 @@ class BackupController:
 
 
 def _run_of(backup: Backup) -> BackupRun | None:
-    """Returns a PlatformBackup that has succeeded in its shop's own destination as a run; None for another."""
+    """Returns a PlatformBackup that has succeeded as a run; None for another."""
     status = backup.status
-    if status.get("phase") != BackupPhase.SUCCEEDED or "destination" in backup.spec or "completionTime" not in status:
+    if status.get("phase") != BackupPhase.SUCCEEDED or "completionTime" not in status:
         return None
     cut = datetime.fromisoformat(status["cutTime"]) if "cutTime" in status else None
     ended = datetime.fromisoformat(status["completionTime"])
-    return BackupRun("create", backup.name, ended, status["backupId"], cut, status["sizeBytes"])
+    target = status.get("targetDigest", "")
+    return BackupRun("create", backup.name, ended, status["backupId"], cut, status["sizeBytes"], target=target)

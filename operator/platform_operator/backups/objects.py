@@ -6,9 +6,10 @@ import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from platform_operator.api.backups import BackupPolicy, Destination, PlatformBackupSpec
+from platform_operator.api.backups import ANNOTATION_TARGET, BackupPolicy, Destination, PlatformBackupSpec
 from platform_operator.api.kinds import FIELD_MANAGER, LABEL_MANAGED_BY, LABEL_PART_OF, LABEL_PLATFORM, Kind, Manifest
 from platform_operator.api.spec import WITH_DATABASE, Spec
+from platform_operator.digests import digest
 from platform_operator.render.values import ChartValues, Installation
 
 JOB = Kind("batch/v1", "Job", "jobs")
@@ -51,6 +52,25 @@ def target_of(spec: PlatformBackupSpec, policy: BackupPolicy | None) -> Target |
 
 def policy_target(policy: BackupPolicy) -> Target:
     return Target(policy.destination, policy.encryption_key_secret_ref.name)
+
+
+def target_digest(platform_uid: str, target: Target) -> str:
+    """Returns the digest of a shop, its destination and the name of its key's Secret.
+
+    A later shop of the same name has another, and the name of the Secret with the bucket's credentials has no part.
+    """
+    s3, volume = target.destination.s3, target.destination.volume
+    destination = [s3.endpoint, s3.bucket, s3.prefix] if s3 else [volume.claim_name if volume else ""]
+    return digest([platform_uid, destination, target.key_secret])
+
+
+def with_target(rendered: Iterable[Manifest], target: str) -> list[Manifest]:
+    """Returns rendered objects, with the digest of their target at the Jobs of each CronJob."""
+    objects = copy.deepcopy(list(rendered))
+    for one in objects:
+        if one["kind"] == CRON_JOB.kind:
+            one["spec"]["jobTemplate"]["metadata"]["annotations"] = {ANNOTATION_TARGET: target}
+    return objects
 
 
 def schedule_values(platform: str, spec: Spec, policy: BackupPolicy, installation: Installation) -> ChartValues:

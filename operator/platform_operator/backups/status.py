@@ -56,7 +56,14 @@ def _result(run: BackupRun, started: datetime | None) -> dict[str, Any]:
     if not run.succeeded:
         return ended
     cut = {"cutTime": run.cut.strftime(TIME_FORMAT)} if run.cut else {}
-    return {"backupId": run.backup, **cut, "size": size_text(run.size), "sizeBytes": run.size, **ended}
+    return {
+        "backupId": run.backup,
+        **cut,
+        "size": size_text(run.size),
+        "sizeBytes": run.size,
+        "targetDigest": run.target,
+        **ended,
+    }
 
 
 def size_text(size: int) -> str:

@@ -193,6 +193,7 @@ class FakeCluster:
         self.server.version += 1
         metadata = {"name": name, "namespace": "shop", "uid": f"uid-{name}", "ownerReferences": [owner]}
         metadata |= {"resourceVersion": str(self.server.version), "labels": template["metadata"]["labels"]}
+        metadata["annotations"] = template["metadata"].get("annotations", {})
         self.server.objects[JOB.kind, "shop", name] = {"metadata": metadata, "spec": template["spec"]}
 
 
@@ -242,6 +243,7 @@ async def test_a_whole_backup_is_reported_with_its_id_size_and_cut(cluster: Fake
     assert (await cluster.reconcile()).delay is None
     status = cluster.status()
     assert status["phase"] == "Succeeded"
+    assert status["targetDigest"]
     assert (status["backupId"], status["size"], status["sizeBytes"]) == (ARCHIVE["id"], "12.3 MiB", 12_900_000)
     assert (status["cutTime"], status["durationSeconds"]) == ("2026-01-01T11:55:00Z", 72)
     assert cluster.complete()[:2] == ("True", "Succeeded")
@@ -292,7 +294,7 @@ async def test_a_pod_that_cannot_start_is_explained(cluster: FakeCluster) -> Non
         ({"hibernated": True, "backup": POLICY}, "Hibernated"),
         ({}, "NoDestination"),
         ({"mode": "Observe", "backup": POLICY}, "Observed"),
-        ({"profile": "enormous", "backup": POLICY}, "PlatformInvalid"),
+        ({"hibernated": "perhaps", "backup": POLICY}, "PlatformInvalid"),
     ],
 )
 async def test_a_backup_waits_for_what_it_needs(charts: Path, helm: str, spec: Manifest | None, reason: str) -> None:
@@ -561,6 +563,87 @@ async def test_a_job_of_another_command_does_not_stop_the_report(cluster: FakeCl
     cluster.end("restore", "Complete", ARCHIVE, NOW + timedelta(hours=1))
     report = await cluster.reconcile_schedule()
     assert (backed_up(report), report.row["lastSuccessful"]["name"]) == ((True, "BackedUp"), "first")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"destination": {"volume": {"claimName": "disk"}}}, {"encryptionKeySecretRef": {"name": "another-key"}}],
+)
+async def test_backups_into_a_former_destination_or_with_a_former_key_do_not_count(
+    cluster: FakeCluster, change: Manifest
+) -> None:
+    await cluster.reconcile_schedule()
+    cluster.scheduled_job("first")
+    cluster.end("first", "Complete", ARCHIVE)
+    cluster.scheduled_job("second")
+    cluster.backup()
+    await cluster.reconcile()
+    cluster.end("backup-now", "Complete", ARCHIVE)
+    await cluster.reconcile()
+    before = await cluster.reconcile_schedule()
+    assert backed_up(before) == (True, "BackedUp")
+    cluster.shop(backup=POLICY | change)
+    assert backed_up(await cluster.reconcile_schedule()) == (False, "NoBackupYet")
+    cluster.end("second", "Complete", ARCHIVE, NOW + timedelta(hours=1))
+    assert backed_up(await cluster.reconcile_schedule()) == (False, "NoBackupYet"), "it was started before the change"
+    cluster.restart()
+    cluster.shop(status={"backup": dict(before.row)}, backup=POLICY | change)
+    assert backed_up(await cluster.reconcile_schedule()) == (False, "NoBackupYet"), "nor what the status says"
+
+
+async def test_another_secret_with_the_credentials_of_the_bucket_changes_nothing(cluster: FakeCluster) -> None:
+    await cluster.reconcile_schedule()
+    cluster.scheduled_job("first")
+    cluster.end("first", "Complete", ARCHIVE)
+    await cluster.reconcile_schedule()
+    bucket = {"s3": BUCKET["s3"] | {"secretRef": {"name": "rotated"}}}
+    cluster.shop(backup=POLICY | {"destination": bucket})
+    assert backed_up(await cluster.reconcile_schedule()) == (True, "BackedUp")
+
+
+async def test_the_backups_of_a_former_shop_of_the_same_name_do_not_count(cluster: FakeCluster) -> None:
+    cluster.backup()
+    await cluster.reconcile()
+    cluster.end("backup-now", "Complete", ARCHIVE)
+    await cluster.reconcile()
+    assert backed_up(await cluster.reconcile_schedule()) == (True, "BackedUp")
+    cluster.shops.platforms[SHOP] = replace(cluster.shops.platforms[SHOP], uid="another-uid")
+    for place in [one for one in cluster.server.objects if one[2].startswith("market-backup")]:
+        del cluster.server.objects[place]  # by the garbage collector
+    cluster.restart()
+    assert backed_up(await cluster.reconcile_schedule()) == (False, "NoBackupYet")
+
+
+@pytest.mark.parametrize(
+    ("pause", "advice"),
+    [({"mode": "Observe"}, "set spec.mode to Manage"), ({"hibernated": True}, "set spec.hibernated to false")],
+)
+async def test_no_backup_is_promised_that_is_not_scheduled(cluster: FakeCluster, pause: Manifest, advice: str) -> None:
+    cluster.shop(backup=POLICY, **pause)
+    report = await cluster.reconcile_schedule()
+    assert report.condition is not None
+    assert advice in report.condition.message
+    assert "One begins" not in report.condition.message
+
+
+async def test_a_backup_that_could_not_delete_older_ones_says_so(cluster: FakeCluster) -> None:
+    await cluster.reconcile_schedule()
+    cluster.scheduled_job("first")
+    cluster.end("first", "Complete", ARCHIVE | {"pruneFailed": "DestinationRefused: no right to delete"})
+    report = await cluster.reconcile_schedule()
+    assert report.condition is not None
+    assert backed_up(report) == (True, "BackedUp")
+    assert "were not deleted: DestinationRefused: no right to delete" in report.condition.message
+    assert "no right to delete" in report.row["lastSuccessful"]["message"]
+
+
+async def test_a_report_that_cannot_be_read_is_not_taken_for_one(cluster: FakeCluster) -> None:
+    cluster.backup()
+    await cluster.reconcile()
+    cluster.end("backup-now", "Complete", '{"id": "20260101T1155-a1b2c3", "deleted": ["2025')
+    await cluster.reconcile()
+    assert cluster.complete()[:2] == ("True", "Succeeded")
+    assert "cannot be read: list the backups" in cluster.complete()[2]
 
 
 async def test_a_schedule_that_is_refused_is_reported(cluster: FakeCluster) -> None:
