@@ -28,6 +28,7 @@ from platform_backup.postgres_tools import PostgresTools
 from platform_backup.restore import restore_backup
 from platform_backup.retention import Retention
 from platform_backup.settings import BackupSettings, read_databases, read_runtime_roles
+from platform_backup.snapshots import choose_passwords
 
 log = logs.get_logger(__name__)
 
@@ -58,7 +59,7 @@ async def _run(chosen: argparse.Namespace, settings: BackupSettings) -> object:
     needs_databases = chosen.command in {"create", "restore"}
     shop = Shop(
         name=settings.backup_shop,
-        databases=read_databases(settings.backup_databases) if needs_databases else {},
+        databases=await choose_passwords(read_databases(settings.backup_databases)) if needs_databases else {},
         key=settings.key,
         destination=open_destination(settings),
         tools=PostgresTools(settings.backup_postgres_bin),

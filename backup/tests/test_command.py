@@ -95,6 +95,22 @@ def test_backups_are_created_listed_verified_and_restored(shop: Shop, answer: Ca
     assert answer("prune") == {"deleted": []}
 
 
+def test_a_password_that_is_not_replaced_yet_is_the_former_one(answer: Callable[..., Any], tmp_path: Path) -> None:
+    folder = tmp_path / "databases/order"
+    (folder / "DB_PREVIOUS_PASSWORD").write_text((folder / "DB_PASSWORD").read_text())
+    (folder / "DB_PASSWORD").write_text("the next one")
+
+    assert answer("create")["id"]
+
+
+def test_the_password_that_opens_a_database_comes_before_the_former_one(
+    answer: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "databases/order/DB_PREVIOUS_PASSWORD").write_text("the former one")
+
+    assert answer("create")["id"]
+
+
 def test_the_termination_message_is_whole_however_many_backups_were_deleted(
     answer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -12,13 +12,16 @@ from pathlib import Path
 from platform_operator.api.backups import PLATFORM_BACKUP, BackupPhase, BackupReason, parse_backup
 from platform_operator.api.kinds import PLATFORM, POD, Manifest, ObjectId, PlatformKey
 from platform_operator.api.spec import Spec, parse
+from platform_operator.apply.ownership import holder
 from platform_operator.backups.objects import (
     CHILD_KINDS,
     JOB,
+    POLICY,
     Target,
     backup_release,
     backup_values,
     children,
+    is_own,
     one_job,
     owner_of,
     policy_target,
@@ -45,7 +48,7 @@ from platform_operator.cache.observed import Platform
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
 from platform_operator.digests import digest
-from platform_operator.errors import ApiError, InvalidSpecError, RenderError, RenderTimeoutError
+from platform_operator.errors import ApiError, InvalidSpecError, NameTakenError, RenderError, RenderTimeoutError
 from platform_operator.render.helm import Helm
 from platform_operator.render.values import ChartValues, Installation
 from platform_operator.status.backups import BackupReport, BackupRun, backup_report
@@ -92,7 +95,10 @@ class BackupController:
         if key.kind == PLATFORM.kind:
             return await self._reconcile_schedule(PlatformKey(key.namespace, key.name))
         backup = self.store.backups.get(key)
-        if backup is None or backup.deleting or backup.status.get("phase") in _FINISHED:
+        if backup is None or backup.deleting:
+            return Requeue.never()
+        if backup.status.get("phase") in _FINISHED:
+            await self._delete_policies(backup.uid)
             return Requeue.never()
         return await self._reconcile_backup(backup)
 
@@ -118,6 +124,8 @@ class BackupController:
             self.store.store_backup(observe_backup(answer))
             details = {"platform": str(key), "backup": backup.name, "reason": str(outcome.reason)}
             logger.info(outcome.message, extra=details)
+        if outcome.phase in _FINISHED:
+            await self._delete_policies(backup.uid)
         return Requeue.never() if outcome.phase in _FINISHED else Requeue.after(RUNNING_INTERVAL)
 
     async def _advance(self, backup: Backup, shop: Platform | None, name: str) -> Outcome:
@@ -126,7 +134,10 @@ class BackupController:
         if job is not None and job.job is not None and backup.uid in job.owners:
             return await self._follow(job, job.job)
         if "job" in backup.status:
-            text = f"The Job {name} was deleted before it ended: create another PlatformBackup."
+            text = (
+                f"The Job {name} does not exist any more, and how it ended is not known: list the backups, and create "
+                "another PlatformBackup if there is none of that time."
+            )
             return Outcome(BackupPhase.FAILED, BackupReason.JOB_LOST, text)
         own = parse_backup(backup.spec)
         if shop is None or shop.deleting:
@@ -154,6 +165,12 @@ class BackupController:
             return Outcome(BackupPhase.PENDING, BackupReason.NO_DESTINATION, text)
         return await self._start(backup, shop, spec, target, name)
 
+    async def _delete_policies(self, owner: str) -> None:
+        """Deletes the policies of a backup that has ended: its Job is deleted after a time. Raises ApiError."""
+        for place, child in list(self.store.children.items()):
+            if owner in child.owners and place.id.kind == POLICY.kind:
+                await self._delete(child)
+
     async def _start(self, backup: Backup, shop: Platform, spec: Spec, target: Target, name: str) -> Outcome:
         """Creates the policies, then the Job, which has the name of its PlatformBackup, so that it is made once."""
         values = backup_values(shop.key.name, spec, target, self.installation)
@@ -166,6 +183,9 @@ class BackupController:
                     await self._keep(one)
                     continue
                 self.store.store_child(observe_child(await self.client.create(JOB, backup.namespace, one)))
+        except NameTakenError as error:
+            text = f"{error}, or create a PlatformBackup of another name."
+            return Outcome(BackupPhase.PENDING, BackupReason.NAME_TAKEN, text)
         except ApiError as error:
             return await self._not_started(backup, name, error)
         return Outcome(BackupPhase.RUNNING, BackupReason.RUNNING, "The backup begins.")
@@ -177,11 +197,13 @@ class BackupController:
             if stored is not None and backup.uid in (child := observe_child(stored)).owners:
                 self.store.store_child(child)  # an answer was lost
                 return Outcome(BackupPhase.RUNNING, BackupReason.RUNNING, "The backup begins.")
-            text = f"Another has the Job {name}: delete it, or create a PlatformBackup of another name."
-            return Outcome(BackupPhase.PENDING, BackupReason.NAME_TAKEN, text)
+            if stored is not None:
+                text = f"Another object has the Job {name}: delete it, or create a PlatformBackup of another name."
+                return Outcome(BackupPhase.PENDING, BackupReason.NAME_TAKEN, text)
         if error.transient:
             raise error
-        text = f"The API server refused the Job: {error}. The operator tries again."
+        text = f"The API server refused the Job or a policy of it: {error}. Raise the quota or correct the admission "
+        text += "policy that it names; the operator tries again."
         return Outcome(BackupPhase.PENDING, BackupReason.REFUSED, text)
 
     async def _follow(self, child: Child, job: JobState) -> Outcome:
@@ -240,18 +262,16 @@ class BackupController:
             for one in await self._schedule(platform, spec):
                 wanted.add(Place(key.namespace, ObjectId(one["kind"], one["metadata"]["name"])))
                 await self._keep(one)
-        except RenderError as error:
+        except (NameTakenError, RenderError) as error:
             return f"{error}."
         except ApiError as error:
             if error.transient:
                 raise
             return f"The API server refuses it: {error}."
         for place, child in list(self.store.children.items()):
-            is_own = place.namespace == key.namespace and platform.uid in child.owners
-            if is_own and place not in wanted:
-                await self.client.delete(_KINDS[place.id.kind], place.namespace, place.id.name, child.uid)
-                self.store.children.pop(place, None)
-                self._applied.pop(place, None)
+            owns = place.namespace == key.namespace and platform.uid in child.owners
+            if owns and place not in wanted:
+                await self._delete(child)
         return ""
 
     async def _schedule(self, platform: Platform, spec: Spec) -> list[Manifest]:
@@ -289,16 +309,38 @@ class BackupController:
         async with self._helm_lock:
             return await self.helm.template(self.chart, release, values)
 
+    async def _delete(self, child: Child) -> None:
+        place = child.place
+        await self.client.delete(_KINDS[place.id.kind], place.namespace, place.id.name, child.uid)
+        self.store.children.pop(place, None)
+        self._applied.pop(place, None)
+
     async def _keep(self, manifest: Manifest) -> None:
-        """Applies an object if its content is another than what was applied, or fields of it were lost."""
+        """Applies an object if its content is another than what was applied, or fields of it were lost.
+
+        Raises ApiError, and NameTakenError if another object has its name.
+        """
         kind, metadata = _KINDS[manifest["kind"]], manifest["metadata"]
         place = Place(metadata["namespace"], ObjectId(kind.kind, metadata["name"]))
         content, known = digest(manifest), self.store.children.get(place)
         if known is not None and self._applied.get(place) == (content, known.owned_digest):
             return
+        owners = {one["uid"] for one in metadata["ownerReferences"]}
+        if known is None or owners.isdisjoint(known.owners):
+            await self._require_own(manifest)
+        if len(self._applied) > len(self.store.children):  # the garbage collector has deleted some
+            self._applied = {one: content for one, content in self._applied.items() if one in self.store.children}
         seen = observe_child(await self.client.apply(kind, place.namespace, manifest))
         self._applied[place] = content, seen.owned_digest
         self.store.store_child(seen)
+
+    async def _require_own(self, manifest: Manifest) -> None:
+        """Raises NameTakenError if another object has the name. The store may not have it."""
+        kind, metadata = _KINDS[manifest["kind"]], manifest["metadata"]
+        stored = await self.client.get(kind, metadata["namespace"], metadata["name"])
+        if stored is not None and not is_own(stored, manifest):
+            text = f"{kind.kind} {metadata['name']} belongs to {holder(stored) or 'another'}: delete or rename it"
+            raise NameTakenError(text)
 
     async def _run(self, child: Child) -> BackupRun | None:
         """Returns what came of a Job; None while it runs. The pods of each are read once."""

@@ -565,6 +565,64 @@ async def test_a_job_of_another_command_does_not_stop_the_report(cluster: FakeCl
     assert (backed_up(report), report.row["lastSuccessful"]["name"]) == ((True, "BackedUp"), "first")
 
 
+async def test_objects_of_a_helm_release_are_left_alone(cluster: FakeCluster) -> None:
+    foreign = {"name": "backup-now", "namespace": "shop", "uid": "helm", "resourceVersion": "1", "generation": 1}
+    foreign["managedFields"] = [{"manager": "helm", "operation": "Update"}]
+    policy = {"kind": "NetworkPolicy", "metadata": foreign, "spec": {"egress": []}}
+    cluster.server.objects["NetworkPolicy", "shop", "backup-now"] = copy.deepcopy(policy)
+    cron_job = copy.deepcopy(policy) | {"kind": CRON_JOB.kind}
+    cron_job["metadata"]["name"] = "market-backup"
+    cluster.server.objects[CRON_JOB.kind, "shop", "market-backup"] = copy.deepcopy(cron_job)
+    cluster.backup()
+    await cluster.reconcile()
+    assert (cluster.status()["phase"], *cluster.complete()[:2]) == ("Pending", "Unknown", "NameTaken")
+    assert "NetworkPolicy backup-now belongs to helm" in cluster.complete()[2]
+    report = await cluster.reconcile_schedule()
+    assert backed_up(report) == (False, "BackupsNotScheduled")
+    assert report.condition is not None
+    assert "CronJob market-backup belongs to helm" in report.condition.message
+    assert cluster.server.objects["NetworkPolicy", "shop", "backup-now"] == policy
+    assert cluster.server.objects[CRON_JOB.kind, "shop", "market-backup"] == cron_job
+
+
+async def test_no_two_backups_need_the_same_object(cluster: FakeCluster) -> None:
+    for name in ("a", "a-databases"):
+        cluster.backup(name)
+        await cluster.reconcile(name)
+        assert cluster.status(name)["phase"] == "Running"
+
+
+async def test_the_policies_of_a_backup_are_deleted_once_it_has_ended(cluster: FakeCluster) -> None:
+    cluster.backup()
+    await cluster.reconcile()
+    assert cluster.job()["spec"]["ttlSecondsAfterFinished"] == 604_800
+    cluster.end("backup-now", "Complete", ARCHIVE)
+    await cluster.reconcile()
+    assert [one for one in cluster.server.objects if one[0] == "NetworkPolicy"] == []
+    assert cluster.job(), "people read the logs of its pods"
+
+
+async def test_policies_that_a_killed_operator_left_are_deleted(cluster: FakeCluster) -> None:
+    cluster.backup()
+    await cluster.reconcile()
+    cluster.server.objects[PLATFORM_BACKUP.kind, "shop", "now"]["status"] = {"phase": "Succeeded"}
+    cluster.restart()
+    await cluster.reconcile()
+    assert [one for one in cluster.server.objects if one[0] == "NetworkPolicy"] == []
+
+
+async def test_a_conflict_without_a_job_is_not_taken_for_the_job_of_another(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def conflict(*_: object) -> Manifest:
+        raise ApiError(409, "Conflict", "the quota was changed by another request")
+
+    monkeypatch.setattr(cluster.server, "create", conflict)
+    cluster.backup()
+    with pytest.raises(ApiError, match="the quota was changed"):
+        await cluster.reconcile()
+
+
 @pytest.mark.parametrize(
     "change",
     [{"destination": {"volume": {"claimName": "disk"}}}, {"encryptionKeySecretRef": {"name": "another-key"}}],
