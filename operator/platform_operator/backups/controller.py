@@ -198,7 +198,7 @@ class BackupController:
                 self.store.store_child(child)  # an answer was lost
                 return Outcome(BackupPhase.RUNNING, BackupReason.RUNNING, "The backup begins.")
             if stored is not None:
-                text = f"Another object has the Job {name}: delete it, or create a PlatformBackup of another name."
+                text = f"The Job {name} belongs to another: delete it, or create a PlatformBackup of another name."
                 return Outcome(BackupPhase.PENDING, BackupReason.NAME_TAKEN, text)
         if error.transient:
             raise error

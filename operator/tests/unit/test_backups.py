@@ -375,6 +375,7 @@ async def test_a_job_that_was_deleted_is_not_started_again(cluster: FakeCluster)
     assert BackupKey(PLATFORM_BACKUP.kind, "shop", "now") in cluster.queued
     await cluster.reconcile()
     assert cluster.complete()[:2] == ("False", "JobLost")
+    assert "how it ended is not known: list the backups" in cluster.complete()[2]
     assert cluster.status()["completionTime"], "the plugin waits for it"
     assert (JOB.kind, "shop", "backup-now") not in cluster.server.objects
 
@@ -385,6 +386,7 @@ async def test_a_refused_job_is_tried_again(cluster: FakeCluster) -> None:
     assert (await cluster.reconcile()).delay is not None
     assert cluster.complete()[:2] == ("Unknown", "Refused")
     assert "exceeded quota" in cluster.complete()[2]
+    assert "Raise the quota or correct the admission policy" in cluster.complete()[2]
 
 
 async def test_the_backup_of_a_shop_of_another_operator_is_left_to_it(cluster: FakeCluster) -> None:
