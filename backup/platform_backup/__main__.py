@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from chassis.errors import DatabaseUnavailable, RuntimeRoleRefused, SettingsError
 from chassis.observability import logs
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.write(json.dumps(answer) + "\n")
 
 
-async def _run(chosen: argparse.Namespace, settings: BackupSettings) -> object:
+async def _run(chosen: argparse.Namespace, settings: BackupSettings) -> dict[str, Any] | list[Any]:
     needs_databases = chosen.command in {"create", "restore"}
     shop = Shop(
         name=settings.backup_shop,
@@ -124,13 +125,16 @@ def _fail(reason: str, message: str, status: int) -> None:
     raise SystemExit(status)
 
 
-def _shortened(answer: object) -> str:
+def _shortened(answer: dict[str, Any] | list[Any]) -> str:
     """Returns an answer as JSON, with the number of what was deleted or listed: Kubernetes keeps 4096 bytes."""
-    if isinstance(answer, dict):
-        answer = {name: len(value) if name == "deleted" else value for name, value in answer.items()}
-        if "pruneFailed" in answer:
-            answer["pruneFailed"] = answer["pruneFailed"][:MAX_MESSAGE]
-    return json.dumps({"backups": len(answer)} if isinstance(answer, list) else answer)
+    if isinstance(answer, list):
+        return json.dumps({"backups": len(answer)})
+    short = dict(answer)
+    if "deleted" in answer:
+        short["deleted"] = len(answer["deleted"])
+    if "pruneFailed" in answer:
+        short["pruneFailed"] = answer["pruneFailed"][:MAX_MESSAGE]
+    return json.dumps(short)
 
 
 def _terminate_with(message: str) -> None:
