@@ -36,7 +36,7 @@ from platform_operator.backups.observed import (
     Backup,
     Child,
     JobState,
-    Place,
+    ObjectKey,
     last_failure,
     observe_backup,
     observe_child,
@@ -81,12 +81,12 @@ class BackupController:
     report_changed: Callable[[PlatformKey], None]
     """Called when the report of a platform has changed, which the reconciler writes."""
     reports: dict[PlatformKey, BackupReport] = field(default_factory=dict)
-    _applied: dict[Place, tuple[str, str]] = field(init=False, default_factory=dict)
+    _applied: dict[ObjectKey, tuple[str, str]] = field(init=False, default_factory=dict)
     """The digest of each object's content that this process has applied, and of the fields that it owned then."""
     _rendered: dict[PlatformKey, tuple[str, list[Manifest]]] = field(init=False, default_factory=dict)
     """What Helm printed for the schedule of each platform, and the digest of its values."""
     _runs: dict[str, BackupRun] = field(init=False, default_factory=dict)
-    """What came of the Jobs that have ended, by their uid."""
+    """The results of the Jobs that have ended, by the uid of the Job."""
     _helm_lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     """Held by the only Helm that runs at a time: it needs half as much memory as the operator."""
 
@@ -130,7 +130,7 @@ class BackupController:
 
     async def _advance(self, backup: Backup, shop: Platform | None, name: str) -> Outcome:
         """Raises ApiError, InvalidSpecError, RenderError."""
-        job = self.store.children.get(Place(backup.namespace, ObjectId(JOB.kind, name)))
+        job = self.store.children.get(ObjectKey(backup.namespace, ObjectId(JOB.kind, name)))
         if job is not None and job.job is not None and backup.uid in job.owners:
             return await self._follow(job, job.job)
         if "job" in backup.status:
@@ -167,8 +167,8 @@ class BackupController:
 
     async def _delete_policies(self, owner: str) -> None:
         """Deletes the policies of a backup that has ended: its Job is deleted after a time. Raises ApiError."""
-        for place, child in list(self.store.children.items()):
-            if owner in child.owners and place.id.kind == POLICY.kind:
+        for object_key, child in list(self.store.children.items()):
+            if owner in child.owners and object_key.id.kind == POLICY.kind:
                 await self._delete(child)
 
     async def _start(self, backup: Backup, shop: Platform, spec: Spec, target: Target, name: str) -> Outcome:
@@ -180,7 +180,7 @@ class BackupController:
         try:
             for one in children(rendered, backup.namespace, shop.key.name, owner):
                 if one["kind"] != JOB.kind:
-                    await self._keep(one)
+                    await self._apply_if_changed(one)
                     continue
                 self.store.store_child(observe_child(await self.client.create(JOB, backup.namespace, one)))
         except NameTakenError as error:
@@ -233,7 +233,7 @@ class BackupController:
         except InvalidSpecError:
             return Requeue.never()  # the reconciler reports it
         policy = spec.backup
-        refusal = "" if spec.observes else await self._keep_schedule(platform, spec)
+        refusal = "" if spec.observes else await self._apply_schedule(platform, spec)
         if policy is None:
             self._set_report(key, BackupReport())
             return Requeue.never()
@@ -252,25 +252,25 @@ class BackupController:
         self._set_report(key, report)
         return Requeue.after(SCHEDULE_INTERVAL)
 
-    async def _keep_schedule(self, platform: Platform, spec: Spec) -> str:
+    async def _apply_schedule(self, platform: Platform, spec: Spec) -> str:
         """Applies the objects of the schedule, and deletes those of a former one. Returns why it was refused.
 
         Raises ApiError if another attempt may succeed.
         """
-        key, wanted = platform.key, set()
+        key, desired = platform.key, set()
         try:
             for one in await self._schedule(platform, spec):
-                wanted.add(Place(key.namespace, ObjectId(one["kind"], one["metadata"]["name"])))
-                await self._keep(one)
+                desired.add(ObjectKey(key.namespace, ObjectId(one["kind"], one["metadata"]["name"])))
+                await self._apply_if_changed(one)
         except (NameTakenError, RenderError) as error:
             return f"{error}."
         except ApiError as error:
             if error.transient:
                 raise
             return f"The API server refuses it: {error}."
-        for place, child in list(self.store.children.items()):
-            owns = place.namespace == key.namespace and platform.uid in child.owners
-            if owns and place not in wanted:
+        for object_key, child in list(self.store.children.items()):
+            owns = object_key.namespace == key.namespace and platform.uid in child.owners
+            if owns and object_key not in desired:
                 await self._delete(child)
         return ""
 
@@ -289,7 +289,7 @@ class BackupController:
         return children(rendered, key.namespace, key.name, owner_of(PLATFORM, key.name, platform.uid))
 
     async def _runs_of(self, platform: Platform) -> list[BackupRun]:
-        """Returns what came of the Jobs of the schedule, and of the PlatformBackups into its destination."""
+        """Returns the results of the Jobs of the schedule, and of the PlatformBackups."""
         key = platform.key
         own = {child.uid for child in self.store.children.values() if platform.uid in child.owners}
         jobs = [one for one in self.store.children.values() if one.job and own & {*one.owners}]
@@ -310,28 +310,28 @@ class BackupController:
             return await self.helm.template(self.chart, release, values)
 
     async def _delete(self, child: Child) -> None:
-        place = child.place
-        await self.client.delete(_KINDS[place.id.kind], place.namespace, place.id.name, child.uid)
-        self.store.children.pop(place, None)
-        self._applied.pop(place, None)
+        object_key = child.key
+        await self.client.delete(_KINDS[object_key.id.kind], object_key.namespace, object_key.id.name, child.uid)
+        self.store.children.pop(object_key, None)
+        self._applied.pop(object_key, None)
 
-    async def _keep(self, manifest: Manifest) -> None:
+    async def _apply_if_changed(self, manifest: Manifest) -> None:
         """Applies an object if its content is another than what was applied, or fields of it were lost.
 
         Raises ApiError, and NameTakenError if another object has its name.
         """
         kind, metadata = _KINDS[manifest["kind"]], manifest["metadata"]
-        place = Place(metadata["namespace"], ObjectId(kind.kind, metadata["name"]))
-        content, known = digest(manifest), self.store.children.get(place)
-        if known is not None and self._applied.get(place) == (content, known.owned_digest):
+        object_key = ObjectKey(metadata["namespace"], ObjectId(kind.kind, metadata["name"]))
+        content, known = digest(manifest), self.store.children.get(object_key)
+        if known is not None and self._applied.get(object_key) == (content, known.owned_digest):
             return
         owners = {one["uid"] for one in metadata["ownerReferences"]}
         if known is None or owners.isdisjoint(known.owners):
             await self._require_own(manifest)
         if len(self._applied) > len(self.store.children):  # the garbage collector has deleted some
             self._applied = {one: content for one, content in self._applied.items() if one in self.store.children}
-        seen = observe_child(await self.client.apply(kind, place.namespace, manifest))
-        self._applied[place] = content, seen.owned_digest
+        seen = observe_child(await self.client.apply(kind, object_key.namespace, manifest))
+        self._applied[object_key] = content, seen.owned_digest
         self.store.store_child(seen)
 
     async def _require_own(self, manifest: Manifest) -> None:
@@ -343,19 +343,21 @@ class BackupController:
             raise NameTakenError(text)
 
     async def _run(self, child: Child) -> BackupRun | None:
-        """Returns what came of a Job; None while it runs. The pods of each are read once."""
+        """Returns the result of a Job; None while it runs. The pods of each are read once."""
         if child.job is None or child.job.ended is None:
             return None
         if child.uid not in self._runs:
             known = {one.uid for one in self.store.children.values()}
             self._runs = {uid: run for uid, run in self._runs.items() if uid in known}
-            run = read_run(child.place.id.name, child.job, child.job.ended, await self._pods(child))
+            run = read_run(child.key.id.name, child.job, child.job.ended, await self._pods(child))
             self._runs[child.uid] = replace(run, target=child.target)
         return self._runs[child.uid]
 
     async def _pods(self, child: Child) -> list[Manifest]:
-        place = child.place
-        pods, _ = await self.client.list(POD, place.namespace, f"batch.kubernetes.io/job-name={place.id.name}")
+        object_key = child.key
+        pods, _ = await self.client.list(
+            POD, object_key.namespace, f"batch.kubernetes.io/job-name={object_key.id.name}"
+        )
         return pods
 
     def _forget(self, key: PlatformKey) -> None:

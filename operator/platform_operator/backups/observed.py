@@ -21,8 +21,8 @@ UNKNOWN = "unknown"
 """The id of a backup whose pod has not reported it."""
 
 
-class Place(NamedTuple):
-    """Identifies an object that is made for backups, in its namespace."""
+class ObjectKey(NamedTuple):
+    """Identifies an object of a backup or a schedule."""
 
     namespace: str
     id: ObjectId
@@ -59,7 +59,7 @@ class JobState:
 class Child:
     """An object that the operator, or the controller of a CronJob, has made for backups."""
 
-    place: Place
+    key: ObjectKey
     uid: str
     version: int
     owned_digest: str
@@ -88,7 +88,7 @@ def observe_backup(manifest: Manifest) -> Backup:
 def observe_child(manifest: Manifest) -> Child:
     metadata = manifest["metadata"]
     return Child(
-        Place(metadata["namespace"], ObjectId(manifest["kind"], metadata["name"])),
+        ObjectKey(metadata["namespace"], ObjectId(manifest["kind"], metadata["name"])),
         metadata["uid"],
         int(metadata["resourceVersion"]),
         owned_digest(manifest),
@@ -113,7 +113,7 @@ def _job(manifest: Manifest) -> JobState:
 
 
 def read_run(name: str, job: JobState, ended: datetime, pods: Iterable[Manifest]) -> BackupRun:
-    """Returns what came of a Job that has ended, by what its last pod has reported."""
+    """Returns the result of a Job that has ended, by what its last pod has reported."""
     report = _last_report(pods)
     if job.failure:
         reason = report.get("reason")

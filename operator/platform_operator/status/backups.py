@@ -95,18 +95,22 @@ def _condition(
 ) -> Condition:
     good = row.get("lastSuccessful")
     if refusal:
-        return _not(ConditionReason.BACKUPS_NOT_SCHEDULED, f"The schedule is not applied: {refusal} {_newest(good)}")
-    if failure := _unmended(row, "create"):
-        return _not(ConditionReason.BACKUP_FAILED, f"{_failed('backup', failure)} {_newest(good)}")
-    if failure := _unmended(row, "verify"):
-        return _not(ConditionReason.VERIFICATION_FAILED, f"{_failed('verification', failure)} {_newest(good)}")
+        return _not_backed_up(
+            ConditionReason.BACKUPS_NOT_SCHEDULED, f"The schedule is not applied: {refusal} {_newest(good)}"
+        )
+    if failure := _last_unresolved(row, "create"):
+        return _not_backed_up(ConditionReason.BACKUP_FAILED, f"{_failed('backup', failure)} {_newest(good)}")
+    if failure := _last_unresolved(row, "verify"):
+        return _not_backed_up(
+            ConditionReason.VERIFICATION_FAILED, f"{_failed('verification', failure)} {_newest(good)}"
+        )
     if good is None:
         text = pause or f"One begins at {policy.schedule}."
-        return _not(ConditionReason.NO_BACKUP_YET, f"No backup has been taken yet. {text}")
+        return _not_backed_up(ConditionReason.NO_BACKUP_YET, f"No backup has been taken yet. {text}")
     if not hibernated and now - _cut_of(good) >= timedelta(hours=policy.max_age_hours):
         text = f"No backup has succeeded for {policy.max_age_hours} hours, which spec.backup.maxAgeHours allows."
         advice = pause or "See whether the CronJob starts Jobs, and how they end."
-        return _not(ConditionReason.BACKUP_TOO_OLD, f"{text} {_newest(good)} {advice}")
+        return _not_backed_up(ConditionReason.BACKUP_TOO_OLD, f"{text} {_newest(good)} {advice}")
     verified = row.get("lastVerified")
     checked = f" Backup {verified['backupId']} was verified at {verified['completionTime']}." if verified else ""
     note = f" {good['message']}" if "message" in good else ""
@@ -118,11 +122,11 @@ def _cut_of(good: Row) -> datetime:
     return _time(good.get("cutTime") or good["completionTime"])
 
 
-def _not(reason: ConditionReason, message: str) -> Condition:
+def _not_backed_up(reason: ConditionReason, message: str) -> Condition:
     return Condition("BackedUp", False, reason, message)
 
 
-def _unmended(row: Row, command: str) -> Row | None:
+def _last_unresolved(row: Row, command: str) -> Row | None:
     """Returns the last failure of a command, if no success came after it."""
     good, bad = _NAMES[command]
     success: Row | None = row.get(good)
