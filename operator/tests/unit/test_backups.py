@@ -587,6 +587,17 @@ async def test_objects_of_a_helm_release_are_left_alone(cluster: FakeCluster) ->
     assert cluster.server.objects[CRON_JOB.kind, "shop", "market-backup"] == cron_job
 
 
+async def test_an_object_that_has_lost_its_owner_is_still_the_operators(cluster: FakeCluster) -> None:
+    await cluster.reconcile_schedule()
+    stored = cluster.server.objects[CRON_JOB.kind, "shop", "market-backup"]
+    cluster.server.version += 1
+    stored["metadata"] |= {"ownerReferences": [], "resourceVersion": str(cluster.server.version)}
+    cluster.restart()
+    assert backed_up(await cluster.reconcile_schedule()) == (False, "NoBackupYet")
+    stored = cluster.server.objects[CRON_JOB.kind, "shop", "market-backup"]
+    assert stored["metadata"]["ownerReferences"][0]["uid"] == "shop-uid"
+
+
 async def test_no_two_backups_need_the_same_object(cluster: FakeCluster) -> None:
     for name in ("a", "a-databases"):
         cluster.backup(name)
@@ -602,6 +613,7 @@ async def test_the_policies_of_a_backup_are_deleted_once_it_has_ended(cluster: F
     await cluster.reconcile()
     assert [one for one in cluster.server.objects if one[0] == "NetworkPolicy"] == []
     assert cluster.job(), "people read the logs of its pods"
+    assert cluster.controller._applied == {}, "else each backup would leave memory in use"
 
 
 async def test_policies_that_a_killed_operator_left_are_deleted(cluster: FakeCluster) -> None:
