@@ -568,9 +568,9 @@ async def test_a_job_of_another_command_does_not_stop_the_report(cluster: FakeCl
 
 
 async def test_objects_of_a_helm_release_are_left_alone(cluster: FakeCluster) -> None:
-    foreign = {"name": "backup-now", "namespace": "shop", "uid": "helm", "resourceVersion": "1", "generation": 1}
+    foreign: Manifest = {"namespace": "shop", "uid": "helm", "resourceVersion": "1", "generation": 1}
     foreign["managedFields"] = [{"manager": "helm", "operation": "Update"}]
-    policy = {"kind": "NetworkPolicy", "metadata": foreign, "spec": {"egress": []}}
+    policy: Manifest = {"kind": "NetworkPolicy", "metadata": foreign | {"name": "backup-now"}, "spec": {"egress": []}}
     cluster.server.objects["NetworkPolicy", "shop", "backup-now"] = copy.deepcopy(policy)
     cron_job = copy.deepcopy(policy) | {"kind": CRON_JOB.kind}
     cron_job["metadata"]["name"] = "market-backup"
