@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from chassis.errors import DatabaseUnavailable, RuntimeRoleRefused, SettingsError
 from chassis.observability import logs
@@ -28,10 +29,13 @@ from platform_backup.postgres_tools import PostgresTools
 from platform_backup.restore import restore_backup
 from platform_backup.retention import Retention
 from platform_backup.settings import BackupSettings, read_databases, read_runtime_roles
+from platform_backup.snapshots import choose_passwords
 
 log = logs.get_logger(__name__)
 
 TERMINATION_LOG = Path("/dev/termination-log")
+MAX_MESSAGE = 500
+"""Characters of an error in the termination message: escaped as JSON, they fit into the 4096 bytes of it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -48,15 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (DatabaseUnavailable, RuntimeRoleRefused) as error:
         _fail(DatabaseFailed.reason, str(error), 1)
     else:
-        _terminate_with(json.dumps(answer))
+        _terminate_with(_shortened(answer))
         sys.stdout.write(json.dumps(answer) + "\n")
 
 
-async def _run(chosen: argparse.Namespace, settings: BackupSettings) -> object:
+async def _run(chosen: argparse.Namespace, settings: BackupSettings) -> dict[str, Any] | list[Any]:
     needs_databases = chosen.command in {"create", "restore"}
     shop = Shop(
         name=settings.backup_shop,
-        databases=read_databases(settings.backup_databases) if needs_databases else {},
+        databases=await choose_passwords(read_databases(settings.backup_databases)) if needs_databases else {},
         key=settings.key,
         destination=open_destination(settings),
         tools=PostgresTools(settings.backup_postgres_bin),
@@ -117,14 +121,26 @@ def _parser() -> argparse.ArgumentParser:
 
 def _fail(reason: str, message: str, status: int) -> None:
     sys.stderr.write(f"platform_backup: {reason}: {message}\n")
-    _terminate_with(json.dumps({"reason": reason, "message": message}))
+    _terminate_with(json.dumps({"reason": reason, "message": message[:MAX_MESSAGE]}))
     raise SystemExit(status)
 
 
+def _shortened(answer: dict[str, Any] | list[Any]) -> str:
+    """Returns an answer as JSON, with the number of what was deleted or listed: Kubernetes keeps 4096 bytes."""
+    if isinstance(answer, list):
+        return json.dumps({"backups": len(answer)})
+    short = dict(answer)
+    if "deleted" in answer:
+        short["deleted"] = len(answer["deleted"])
+    if "pruneFailed" in answer:
+        short["pruneFailed"] = answer["pruneFailed"][:MAX_MESSAGE]
+    return json.dumps(short)
+
+
 def _terminate_with(message: str) -> None:
-    """Leaves a message in the status of the pod, if this is one. Kubernetes keeps 4096 bytes of it."""
+    """Leaves a message in the status of the pod, if this is one."""
     if TERMINATION_LOG.exists() and os.access(TERMINATION_LOG, os.W_OK):
-        TERMINATION_LOG.write_text(message[:4000])
+        TERMINATION_LOG.write_text(message)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The settings of a backup or a restore, from the environment and from the mounted Secrets of the databases."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Self, TypeVar
 from urllib.parse import urlsplit
 
 from chassis.errors import SettingsError
@@ -9,6 +9,8 @@ from chassis.settings import DatabaseSettings, Environment, LogSettings, read
 from pydantic import AfterValidator, Field, model_validator
 
 from platform_backup.encryption import BackupKey
+
+_S = TypeVar("_S", bound=DatabaseSettings)
 
 
 def _validate_destination(value: str) -> str:
@@ -70,9 +72,16 @@ class BackupSettings(LogSettings, DestinationSettings):
         return BackupKey.parse(self.backup_key)
 
 
-def read_databases(folder: str) -> dict[str, DatabaseSettings]:
+class OwnerSettings(DatabaseSettings):
+    """The login of the owner of a database, whose password a migration may be about to replace."""
+
+    db_previous_password: Annotated[str, Field(repr=False)] = ""
+    """The former password, which opens the database until the migration has replaced it."""
+
+
+def read_databases(folder: str) -> dict[str, OwnerSettings]:
     """Returns the databases of a folder of mounted Secrets, by service. Raises SettingsError."""
-    found = {path.name: _read_secret(path) for path in sorted(Path(folder).glob("*")) if path.is_dir()}
+    found = {path.name: _read_secret(path, OwnerSettings) for path in sorted(Path(folder).glob("*")) if path.is_dir()}
     if not found:
         raise SettingsError(f"{folder} has no Secret of a database: mount <service>/DB_HOST and its other keys there")
     return found
@@ -80,12 +89,16 @@ def read_databases(folder: str) -> dict[str, DatabaseSettings]:
 
 def read_runtime_roles(folder: str) -> dict[str, DatabaseSettings]:
     """Returns the logins of the services, by service, of those that have a Secret. Raises SettingsError."""
-    return {path.name: _read_secret(path) for path in sorted(Path(folder).glob("*")) if any(path.glob("DB_*"))}
+    return {
+        path.name: _read_secret(path, DatabaseSettings)
+        for path in sorted(Path(folder).glob("*"))
+        if any(path.glob("DB_*"))
+    }
 
 
-def _read_secret(folder: Path) -> DatabaseSettings:
+def _read_secret(folder: Path, settings: type[_S]) -> _S:
     content = {path.name: path.read_text().rstrip("\n") for path in folder.glob("DB_*")}
     try:
-        return read(DatabaseSettings, content)
+        return read(settings, content)
     except SettingsError as error:
         raise SettingsError(f"{folder}: {error}") from None

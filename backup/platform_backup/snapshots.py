@@ -16,6 +16,7 @@ from chassis.settings import DatabaseSettings
 
 from platform_backup.errors import DatabaseFailed
 from platform_backup.manifest import OutboxPosition
+from platform_backup.settings import OwnerSettings
 
 _T = TypeVar("_T")
 CONNECT_TIMEOUT_SECONDS = 10.0
@@ -52,6 +53,27 @@ async def cut(databases: Mapping[str, DatabaseSettings]) -> AsyncIterator[dict[s
         exported = await asyncio.gather(*map(_export, names, connections))
         described = await asyncio.gather(*map(_describe, names, connections, exported))
         yield dict(zip(names, described, strict=True))
+
+
+async def choose_passwords(databases: Mapping[str, OwnerSettings]) -> dict[str, DatabaseSettings]:
+    """Returns the logins with the former password where PostgreSQL refuses the next one, amid a rotation of owners.
+
+    Raises DatabaseFailed.
+    """
+    chosen = await asyncio.gather(*(_choose_password(name, database) for name, database in databases.items()))
+    return dict(zip(databases, chosen, strict=True))
+
+
+async def _choose_password(service: str, database: OwnerSettings) -> DatabaseSettings:
+    if not database.db_previous_password:
+        return database
+    try:
+        async with connect(service, database):
+            return database
+    except DatabaseFailed as error:
+        if not isinstance(error.__cause__, asyncpg.InvalidPasswordError):
+            raise
+    return database.model_copy(update={"db_password": database.db_previous_password})
 
 
 @asynccontextmanager

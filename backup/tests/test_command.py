@@ -95,6 +95,58 @@ def test_backups_are_created_listed_verified_and_restored(shop: Shop, answer: Ca
     assert answer("prune") == {"deleted": []}
 
 
+def test_a_password_that_is_not_replaced_yet_is_the_former_one(answer: Callable[..., Any], tmp_path: Path) -> None:
+    folder = tmp_path / "databases/order"
+    (folder / "DB_PREVIOUS_PASSWORD").write_text((folder / "DB_PASSWORD").read_text())
+    (folder / "DB_PASSWORD").write_text("the next one")
+
+    assert answer("create")["id"]
+
+
+def test_the_password_that_opens_a_database_comes_before_the_former_one(
+    answer: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "databases/order/DB_PREVIOUS_PASSWORD").write_text("the former one")
+
+    assert answer("create")["id"]
+
+
+def test_the_termination_message_is_whole_however_many_backups_were_deleted(
+    answer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    deleted = [f"20260101T000000.{number:06}Z-abcdef" for number in range(1000)]
+
+    async def delete_many(*_: object) -> list[str]:
+        return deleted
+
+    monkeypatch.setattr(command, "prune", delete_many)
+    monkeypatch.setattr(command, "TERMINATION_LOG", log := tmp_path / "termination-log")
+    log.touch()
+
+    assert answer("prune")["deleted"] == deleted
+    assert json.loads(log.read_text()) == {"deleted": 1000}
+
+
+def test_the_termination_message_of_a_long_error_is_whole(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(command, "TERMINATION_LOG", log := tmp_path / "termination-log")
+    log.touch()
+
+    async def fail(*_: object) -> list[str]:
+        raise DestinationRefused("ü" * 5000)
+
+    monkeypatch.setattr(command, "prune", fail)
+
+    with pytest.raises(SystemExit):
+        main(["prune"])
+
+    assert len(log.read_bytes()) <= 4096
+    assert json.loads(log.read_text())["reason"] == "DestinationRefused"
+
+
 def test_a_backup_succeeds_if_old_ones_cannot_be_deleted(
     answer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,10 @@ class RenderError(OperatorError):
     """Helm did not turn the chart values into manifests. Only a change of the spec or of the charts helps."""
 
 
+class NameTakenError(OperatorError):
+    """An object that the operator needs has a name that another object has, which is left alone."""
+
+
 class RenderTimeoutError(RenderError):
     """Helm did not finish in time. A later attempt may succeed."""
 

@@ -15,6 +15,8 @@ from platform_operator.errors import InvalidSpecError
 
 PLATFORM_BACKUP = Kind(f"{GROUP}/{PLATFORM_VERSION}", "PlatformBackup", "platformbackups")
 
+ANNOTATION_TARGET = f"{GROUP}/backup-target"
+"""Annotation of a Job: the digest of its shop, destination and key. Backups with another digest are not the shop's."""
 MAX_BACKUP_NAME = 40
 """Characters of the name of a PlatformBackup: its Job and its pods are named after it."""
 
@@ -32,9 +34,12 @@ class BackupReason(StrEnum):
     """The reason of condition Complete of a PlatformBackup. Part of the API."""
 
     PLATFORM_MISSING = "PlatformMissing"
+    PLATFORM_INVALID = "PlatformInvalid"
+    OBSERVED = "Observed"
     HIBERNATED = "Hibernated"
     NO_DESTINATION = "NoDestination"
     REFUSED = "Refused"
+    RENDER_TIMED_OUT = "RenderTimedOut"
     RENDER_FAILED = "RenderFailed"
     NAME_TAKEN = "NameTaken"
     RUNNING = "Running"

@@ -246,6 +246,9 @@ _BACKUP_RESULT: Manifest = {
     "cutTime": _TIME | {"description": "When the snapshots of all databases were taken: the state that it has."},
     "sizeBytes": _COUNT64 | {"description": "Size of its files in bytes."},
 }
+_TARGET_DIGEST = _TEXT | {
+    "description": "Digest of the shop's UID, the destination and the name of the key's Secret, that it was made with."
+}
 _BACKUP_RUN: Manifest = {
     "name": _TEXT | {"description": "Name of the Job, or of the PlatformBackup."},
     "completionTime": _TIME | {"description": "When it ended."},
@@ -257,7 +260,8 @@ def _backup_run(description: str, *, failed: bool) -> Manifest:
         "reason": _TEXT | {"description": "Reason, as docs/operations.md has it."},
         "message": _TEXT | {"description": "The reason in words, and what to do."},
     }
-    fields = _BACKUP_RUN | (failure if failed else _BACKUP_RESULT)
+    note = {"message": _TEXT | {"description": "What has failed besides, and what to do; absent if nothing has."}}
+    fields = _BACKUP_RUN | (failure if failed else _BACKUP_RESULT | note)
     return {"type": "object", "description": description, "properties": fields}
 
 
@@ -392,6 +396,7 @@ _STATUS: Manifest = {
                     "The last backup of which all files were read, decrypted and compared.", failed=False
                 ),
                 "lastVerificationFailure": _backup_run("The last verification that has failed.", failed=True),
+                "targetDigest": _TARGET_DIGEST,
             },
         },
         "rotation": _list_of(
@@ -544,6 +549,7 @@ _BACKUP_STATUS: Manifest = {
         "durationSeconds": _COUNT64 | {"description": "Seconds from the one to the other."},
         **_BACKUP_RESULT,
         "size": _TEXT | {"description": "Size of its files, such as 12.3 MiB."},
+        "targetDigest": _TARGET_DIGEST,
         "conditions": _STATUS["properties"]["conditions"]
         | {"description": "Complete: True once the backup is whole, False if it has failed, with the reason."},
     },

@@ -1,1 +1,1 @@
-"""Backups: the Jobs and CronJobs that make them, and what came of them."""
+"""Backups: the Jobs and CronJobs that make them, and their results."""

@@ -5,31 +5,38 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 from platform_operator.api.backups import PLATFORM_BACKUP, BackupPhase, BackupReason, parse_backup
 from platform_operator.api.kinds import PLATFORM, POD, Manifest, ObjectId, PlatformKey
 from platform_operator.api.spec import Spec, parse
+from platform_operator.apply.ownership import holder
 from platform_operator.backups.objects import (
     CHILD_KINDS,
     JOB,
+    POLICY,
     Target,
     backup_release,
     backup_values,
     children,
+    is_own,
     one_job,
     owner_of,
+    policy_target,
     schedule_release,
     schedule_values,
+    target_digest,
     target_of,
+    with_target,
 )
 from platform_operator.backups.observed import (
+    UNKNOWN,
     Backup,
     Child,
     JobState,
-    Place,
+    ObjectKey,
     last_failure,
     observe_backup,
     observe_child,
@@ -41,7 +48,7 @@ from platform_operator.cache.observed import Platform
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
 from platform_operator.digests import digest
-from platform_operator.errors import ApiError, InvalidSpecError, RenderError
+from platform_operator.errors import ApiError, InvalidSpecError, NameTakenError, RenderError, RenderTimeoutError
 from platform_operator.render.helm import Helm
 from platform_operator.render.values import ChartValues, Installation
 from platform_operator.status.backups import BackupReport, BackupRun, backup_report
@@ -74,12 +81,12 @@ class BackupController:
     report_changed: Callable[[PlatformKey], None]
     """Called when the report of a platform has changed, which the reconciler writes."""
     reports: dict[PlatformKey, BackupReport] = field(default_factory=dict)
-    _applied: dict[Place, tuple[str, str]] = field(init=False, default_factory=dict)
+    _applied: dict[ObjectKey, tuple[str, str]] = field(init=False, default_factory=dict)
     """The digest of each object's content that this process has applied, and of the fields that it owned then."""
     _rendered: dict[PlatformKey, tuple[str, list[Manifest]]] = field(init=False, default_factory=dict)
     """What Helm printed for the schedule of each platform, and the digest of its values."""
     _runs: dict[str, BackupRun] = field(init=False, default_factory=dict)
-    """What came of the Jobs that have ended, by their uid."""
+    """The results of the Jobs that have ended, by the uid of the Job."""
     _helm_lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     """Held by the only Helm that runs at a time: it needs half as much memory as the operator."""
 
@@ -88,7 +95,10 @@ class BackupController:
         if key.kind == PLATFORM.kind:
             return await self._reconcile_schedule(PlatformKey(key.namespace, key.name))
         backup = self.store.backups.get(key)
-        if backup is None or backup.deleting or backup.status.get("phase") in _FINISHED:
+        if backup is None or backup.deleting:
+            return Requeue.never()
+        if backup.status.get("phase") in _FINISHED:
+            await self._delete_policies(backup.uid)
             return Requeue.never()
         return await self._reconcile_backup(backup)
 
@@ -101,6 +111,9 @@ class BackupController:
         name = backup_release(backup.name)
         try:
             outcome = await self._advance(backup, self.shops.platforms.get(key), name)
+        except RenderTimeoutError as error:
+            text = f"{error}. The operator renders it again."
+            outcome = Outcome(BackupPhase.PENDING, BackupReason.RENDER_TIMED_OUT, text)
         except (InvalidSpecError, RenderError) as error:
             outcome = Outcome(BackupPhase.FAILED, BackupReason.RENDER_FAILED, str(error))
         status = describe(backup, outcome, name, self.now())
@@ -111,26 +124,39 @@ class BackupController:
             self.store.store_backup(observe_backup(answer))
             details = {"platform": str(key), "backup": backup.name, "reason": str(outcome.reason)}
             logger.info(outcome.message, extra=details)
+        if outcome.phase in _FINISHED:
+            await self._delete_policies(backup.uid)
         return Requeue.never() if outcome.phase in _FINISHED else Requeue.after(RUNNING_INTERVAL)
 
     async def _advance(self, backup: Backup, shop: Platform | None, name: str) -> Outcome:
         """Raises ApiError, InvalidSpecError, RenderError."""
-        job = self.store.children.get(Place(backup.namespace, ObjectId(JOB.kind, name)))
+        job = self.store.children.get(ObjectKey(backup.namespace, ObjectId(JOB.kind, name)))
         if job is not None and job.job is not None and backup.uid in job.owners:
             return await self._follow(job, job.job)
         if "job" in backup.status:
-            text = f"The Job {name} was deleted before it ended: create another PlatformBackup."
+            text = (
+                f"The Job {name} does not exist any more, and how it ended is not known: list the backups, and create "
+                "another PlatformBackup if there is none of that time."
+            )
             return Outcome(BackupPhase.FAILED, BackupReason.JOB_LOST, text)
-        if shop is None:
+        own = parse_backup(backup.spec)
+        if shop is None or shop.deleting:
             text = (
                 f"There is no EcommercePlatform {backup.spec['platform']} in the namespace: create it, or name another."
             )
             return Outcome(BackupPhase.PENDING, BackupReason.PLATFORM_MISSING, text)
-        spec = parse(shop.spec)
+        try:
+            spec = parse(shop.spec)
+        except InvalidSpecError as error:
+            text = f"The spec of the shop is invalid: {error}. Correct it."
+            return Outcome(BackupPhase.PENDING, BackupReason.PLATFORM_INVALID, text)
+        if spec.observes:
+            text = "The shop is observed, and nothing is made for it: set its spec.mode to Manage, and paused to false."
+            return Outcome(BackupPhase.PENDING, BackupReason.OBSERVED, text)
         if spec.hibernated:
             text = "The shop is hibernated, and its databases are stopped: set spec.hibernated of it to false."
             return Outcome(BackupPhase.PENDING, BackupReason.HIBERNATED, text)
-        target = target_of(parse_backup(backup.spec), spec.backup)
+        target = target_of(own, spec.backup)
         if target is None:
             text = (
                 "Neither this PlatformBackup nor spec.backup of its shop says where to: set spec.backup, or create a "
@@ -139,17 +165,27 @@ class BackupController:
             return Outcome(BackupPhase.PENDING, BackupReason.NO_DESTINATION, text)
         return await self._start(backup, shop, spec, target, name)
 
+    async def _delete_policies(self, owner: str) -> None:
+        """Deletes the policies of a backup that has ended: its Job is deleted after a time. Raises ApiError."""
+        for object_key, child in list(self.store.children.items()):
+            if owner in child.owners and object_key.id.kind == POLICY.kind:
+                await self._delete(child)
+
     async def _start(self, backup: Backup, shop: Platform, spec: Spec, target: Target, name: str) -> Outcome:
         """Creates the policies, then the Job, which has the name of its PlatformBackup, so that it is made once."""
         values = backup_values(shop.key.name, spec, target, self.installation)
-        rendered = one_job(await self._render(PlatformKey(backup.namespace, name), values), name)
+        rendered = await self._render(PlatformKey(backup.namespace, name), values)
+        rendered = one_job(with_target(rendered, target_digest(shop.uid, target)), name)
         owner = owner_of(PLATFORM_BACKUP, backup.name, backup.uid)
         try:
             for one in children(rendered, backup.namespace, shop.key.name, owner):
                 if one["kind"] != JOB.kind:
-                    await self._keep(one)
+                    await self._apply_if_changed(one)
                     continue
                 self.store.store_child(observe_child(await self.client.create(JOB, backup.namespace, one)))
+        except NameTakenError as error:
+            text = f"{error}, or create a PlatformBackup of another name."
+            return Outcome(BackupPhase.PENDING, BackupReason.NAME_TAKEN, text)
         except ApiError as error:
             return await self._not_started(backup, name, error)
         return Outcome(BackupPhase.RUNNING, BackupReason.RUNNING, "The backup begins.")
@@ -161,11 +197,13 @@ class BackupController:
             if stored is not None and backup.uid in (child := observe_child(stored)).owners:
                 self.store.store_child(child)  # an answer was lost
                 return Outcome(BackupPhase.RUNNING, BackupReason.RUNNING, "The backup begins.")
-            text = f"Another has the Job {name}: delete it, or create a PlatformBackup of another name."
-            return Outcome(BackupPhase.PENDING, BackupReason.NAME_TAKEN, text)
+            if stored is not None:
+                text = f"The Job {name} belongs to another: delete it, or create a PlatformBackup of another name."
+                return Outcome(BackupPhase.PENDING, BackupReason.NAME_TAKEN, text)
         if error.transient:
             raise error
-        text = f"The API server refused the Job: {error}. The operator tries again."
+        text = f"The API server refused the Job or a policy of it: {error}. Raise the quota or correct the admission "
+        text += "policy that it names; the operator tries again."
         return Outcome(BackupPhase.PENDING, BackupReason.REFUSED, text)
 
     async def _follow(self, child: Child, job: JobState) -> Outcome:
@@ -180,7 +218,8 @@ class BackupController:
             return Outcome(BackupPhase.RUNNING, BackupReason.RUNNING, "A pod backs up the shop.", job)
         if not run.succeeded:
             return Outcome(BackupPhase.FAILED, BackupReason(run.reason), run.message, job, run)
-        return Outcome(BackupPhase.SUCCEEDED, BackupReason.SUCCEEDED, f"Backup {run.backup} is whole.", job, run)
+        text = run.message if run.backup == UNKNOWN else f"Backup {run.backup} is complete. {run.message}".rstrip()
+        return Outcome(BackupPhase.SUCCEEDED, BackupReason.SUCCEEDED, text, job, run)
 
     # The schedule of a shop.
 
@@ -194,38 +233,45 @@ class BackupController:
         except InvalidSpecError:
             return Requeue.never()  # the reconciler reports it
         policy = spec.backup
-        refusal = "" if spec.observes else await self._keep_schedule(platform, spec)
+        refusal = "" if spec.observes else await self._apply_schedule(platform, spec)
         if policy is None:
             self._set_report(key, BackupReport())
             return Requeue.never()
         stored, runs = platform.status.get("backup", {}), await self._runs_of(platform)
         known = self.reports[key].row if key in self.reports else stored
-        report = backup_report(policy, known, runs, self.now(), hibernated=spec.hibernated, refusal=refusal)
+        report = backup_report(
+            policy,
+            known,
+            runs,
+            self.now(),
+            target=target_digest(platform.uid, policy_target(policy)),
+            hibernated=spec.hibernated,
+            observes=spec.observes,
+            refusal=refusal,
+        )
         self._set_report(key, report)
         return Requeue.after(SCHEDULE_INTERVAL)
 
-    async def _keep_schedule(self, platform: Platform, spec: Spec) -> str:
+    async def _apply_schedule(self, platform: Platform, spec: Spec) -> str:
         """Applies the objects of the schedule, and deletes those of a former one. Returns why it was refused.
 
         Raises ApiError if another attempt may succeed.
         """
-        key, wanted = platform.key, set()
+        key, desired = platform.key, set()
         try:
             for one in await self._schedule(platform, spec):
-                wanted.add(Place(key.namespace, ObjectId(one["kind"], one["metadata"]["name"])))
-                await self._keep(one)
-        except RenderError as error:
+                desired.add(ObjectKey(key.namespace, ObjectId(one["kind"], one["metadata"]["name"])))
+                await self._apply_if_changed(one)
+        except (NameTakenError, RenderError) as error:
             return f"{error}."
         except ApiError as error:
             if error.transient:
                 raise
             return f"The API server refuses it: {error}."
-        for place, child in list(self.store.children.items()):
-            is_own = place.namespace == key.namespace and platform.uid in child.owners
-            if is_own and place not in wanted:
-                await self.client.delete(_KINDS[place.id.kind], place.namespace, place.id.name, child.uid)
-                self.store.children.pop(place, None)
-                self._applied.pop(place, None)
+        for object_key, child in list(self.store.children.items()):
+            owns = object_key.namespace == key.namespace and platform.uid in child.owners
+            if owns and object_key not in desired:
+                await self._delete(child)
         return ""
 
     async def _schedule(self, platform: Platform, spec: Spec) -> list[Manifest]:
@@ -239,10 +285,11 @@ class BackupController:
         if self._rendered.get(key, ("", []))[0] != content:
             rendered = await self._render(PlatformKey(key.namespace, schedule_release(key.name)), values)
             self._rendered[key] = content, rendered
-        return children(self._rendered[key][1], key.namespace, key.name, owner_of(PLATFORM, key.name, platform.uid))
+        rendered = with_target(self._rendered[key][1], target_digest(platform.uid, policy_target(spec.backup)))
+        return children(rendered, key.namespace, key.name, owner_of(PLATFORM, key.name, platform.uid))
 
     async def _runs_of(self, platform: Platform) -> list[BackupRun]:
-        """Returns what came of the Jobs of the schedule, and of the PlatformBackups into its destination."""
+        """Returns the results of the Jobs of the schedule, and of the PlatformBackups."""
         key = platform.key
         own = {child.uid for child in self.store.children.values() if platform.uid in child.owners}
         jobs = [one for one in self.store.children.values() if one.job and own & {*one.owners}]
@@ -262,30 +309,55 @@ class BackupController:
         async with self._helm_lock:
             return await self.helm.template(self.chart, release, values)
 
-    async def _keep(self, manifest: Manifest) -> None:
-        """Applies an object if its content is another than what was applied, or fields of it were lost."""
+    async def _delete(self, child: Child) -> None:
+        object_key = child.key
+        await self.client.delete(_KINDS[object_key.id.kind], object_key.namespace, object_key.id.name, child.uid)
+        self.store.children.pop(object_key, None)
+        self._applied.pop(object_key, None)
+
+    async def _apply_if_changed(self, manifest: Manifest) -> None:
+        """Applies an object if its content is another than what was applied, or fields of it were lost.
+
+        Raises ApiError, and NameTakenError if another object has its name.
+        """
         kind, metadata = _KINDS[manifest["kind"]], manifest["metadata"]
-        place = Place(metadata["namespace"], ObjectId(kind.kind, metadata["name"]))
-        content, known = digest(manifest), self.store.children.get(place)
-        if known is not None and self._applied.get(place) == (content, known.owned_digest):
+        object_key = ObjectKey(metadata["namespace"], ObjectId(kind.kind, metadata["name"]))
+        content, known = digest(manifest), self.store.children.get(object_key)
+        if known is not None and self._applied.get(object_key) == (content, known.owned_digest):
             return
-        seen = observe_child(await self.client.apply(kind, place.namespace, manifest))
-        self._applied[place] = content, seen.owned_digest
+        owners = {one["uid"] for one in metadata["ownerReferences"]}
+        if known is None or owners.isdisjoint(known.owners):
+            await self._require_own(manifest)
+        if len(self._applied) > len(self.store.children):  # the garbage collector has deleted some
+            self._applied = {one: content for one, content in self._applied.items() if one in self.store.children}
+        seen = observe_child(await self.client.apply(kind, object_key.namespace, manifest))
+        self._applied[object_key] = content, seen.owned_digest
         self.store.store_child(seen)
 
+    async def _require_own(self, manifest: Manifest) -> None:
+        """Raises NameTakenError if another object has the name. The store may not have it."""
+        kind, metadata = _KINDS[manifest["kind"]], manifest["metadata"]
+        stored = await self.client.get(kind, metadata["namespace"], metadata["name"])
+        if stored is not None and not is_own(stored, manifest):
+            text = f"{kind.kind} {metadata['name']} belongs to {holder(stored) or 'another'}: delete or rename it"
+            raise NameTakenError(text)
+
     async def _run(self, child: Child) -> BackupRun | None:
-        """Returns what came of a Job; None while it runs. The pods of each are read once."""
+        """Returns the result of a Job; None while it runs. The pods of each are read once."""
         if child.job is None or child.job.ended is None:
             return None
         if child.uid not in self._runs:
             known = {one.uid for one in self.store.children.values()}
             self._runs = {uid: run for uid, run in self._runs.items() if uid in known}
-            self._runs[child.uid] = read_run(child.place.id.name, child.job, child.job.ended, await self._pods(child))
+            run = read_run(child.key.id.name, child.job, child.job.ended, await self._pods(child))
+            self._runs[child.uid] = replace(run, target=child.target)
         return self._runs[child.uid]
 
     async def _pods(self, child: Child) -> list[Manifest]:
-        place = child.place
-        pods, _ = await self.client.list(POD, place.namespace, f"batch.kubernetes.io/job-name={place.id.name}")
+        object_key = child.key
+        pods, _ = await self.client.list(
+            POD, object_key.namespace, f"batch.kubernetes.io/job-name={object_key.id.name}"
+        )
         return pods
 
     def _forget(self, key: PlatformKey) -> None:
@@ -294,10 +366,11 @@ class BackupController:
 
 
 def _run_of(backup: Backup) -> BackupRun | None:
-    """Returns a PlatformBackup that has succeeded in its shop's own destination as a run; None for another."""
+    """Returns a PlatformBackup that has succeeded as a run; None for another."""
     status = backup.status
-    if status.get("phase") != BackupPhase.SUCCEEDED or "destination" in backup.spec or "completionTime" not in status:
+    if status.get("phase") != BackupPhase.SUCCEEDED or "completionTime" not in status:
         return None
     cut = datetime.fromisoformat(status["cutTime"]) if "cutTime" in status else None
     ended = datetime.fromisoformat(status["completionTime"])
-    return BackupRun("create", backup.name, ended, status["backupId"], cut, status["sizeBytes"])
+    target = status.get("targetDigest", "")
+    return BackupRun("create", backup.name, ended, status["backupId"], cut, status["sizeBytes"], target=target)

@@ -6,9 +6,11 @@ import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from platform_operator.api.backups import BackupPolicy, Destination, PlatformBackupSpec
+from platform_operator.api.backups import ANNOTATION_TARGET, BackupPolicy, Destination, PlatformBackupSpec
 from platform_operator.api.kinds import FIELD_MANAGER, LABEL_MANAGED_BY, LABEL_PART_OF, LABEL_PLATFORM, Kind, Manifest
 from platform_operator.api.spec import WITH_DATABASE, Spec
+from platform_operator.cache.managed_fields import owned_fields
+from platform_operator.digests import digest
 from platform_operator.render.values import ChartValues, Installation
 
 JOB = Kind("batch/v1", "Job", "jobs")
@@ -23,6 +25,9 @@ BACKUP_SELECTOR = ",".join(f"{name}={value}" for name, value in sorted(BACKUP_LA
 KEEP_ALL = {"count": 1_000_000, "days": 0}
 """The retention of a PlatformBackup: it deletes none. A scheduled backup does, those of PlatformBackups included."""
 
+JOB_TTL_SECONDS = 7 * 24 * 3600
+"""Seconds for which the Job of a PlatformBackup, and the logs of its pods, are kept once it has ended."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -34,7 +39,7 @@ class Target:
 
 def schedule_release(platform: str) -> str:
     """Returns the name of the Helm release of the schedule of a shop, after which its objects are named."""
-    return f"{platform}-scheduled-backup"
+    return f"{platform}-backup"
 
 
 def backup_release(name: str) -> str:
@@ -51,6 +56,25 @@ def target_of(spec: PlatformBackupSpec, policy: BackupPolicy | None) -> Target |
 
 def policy_target(policy: BackupPolicy) -> Target:
     return Target(policy.destination, policy.encryption_key_secret_ref.name)
+
+
+def target_digest(platform_uid: str, target: Target) -> str:
+    """Returns the digest of a shop, its destination and the name of its key's Secret.
+
+    A later shop of the same name has another, and the name of the Secret with the bucket's credentials has no part.
+    """
+    s3, volume = target.destination.s3, target.destination.volume
+    destination = [s3.endpoint, s3.bucket, s3.prefix] if s3 else [volume.claim_name if volume else ""]
+    return digest([platform_uid, destination, target.key_secret])
+
+
+def with_target(rendered: Iterable[Manifest], target: str) -> list[Manifest]:
+    """Returns rendered objects, with the digest of their target at the Jobs of each CronJob."""
+    objects = copy.deepcopy(list(rendered))
+    for one in objects:
+        if one["kind"] == CRON_JOB.kind:
+            one["spec"]["jobTemplate"]["metadata"]["annotations"] = {ANNOTATION_TARGET: target}
+    return objects
 
 
 def schedule_values(platform: str, spec: Spec, policy: BackupPolicy, installation: Installation) -> ChartValues:
@@ -117,6 +141,15 @@ def _child(rendered: Manifest, namespace: str, platform: str, owner: Manifest) -
     return manifest
 
 
+def is_own(stored: Manifest, desired: Manifest) -> bool:
+    """Returns whether a stored object is the one that was applied: it has the same owner, or has lost its owner."""
+    metadata, expected = stored["metadata"], desired["metadata"]
+    if owners := metadata.get("ownerReferences"):
+        return any(one["uid"] == owner["uid"] for one in owners for owner in expected["ownerReferences"])
+    labels = {**BACKUP_LABELS, LABEL_PLATFORM: expected["labels"][LABEL_PLATFORM]}
+    return labels.items() <= (metadata.get("labels") or {}).items() and bool(owned_fields(stored))
+
+
 def one_job(rendered: Iterable[Manifest], name: str) -> list[Manifest]:
     """Returns the policies and, of the CronJob, the Job that it would start, as `kubectl create job --from` does."""
     objects = []
@@ -126,9 +159,8 @@ def one_job(rendered: Iterable[Manifest], name: str) -> list[Manifest]:
             continue
         template = one["spec"]["jobTemplate"]
         metadata = {**template["metadata"], "name": name}
-        objects.append(
-            {"apiVersion": JOB.api_version, "kind": JOB.kind, "metadata": metadata, "spec": template["spec"]}
-        )
+        spec = {**template["spec"], "ttlSecondsAfterFinished": JOB_TTL_SECONDS}
+        objects.append({"apiVersion": JOB.api_version, "kind": JOB.kind, "metadata": metadata, "spec": spec})
     return objects
 
 

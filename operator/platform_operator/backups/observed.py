@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from platform_operator.api.backups import BackupReason
+from platform_operator.api.backups import ANNOTATION_TARGET, BackupReason
 from platform_operator.api.kinds import LABEL_PLATFORM, Manifest, ObjectId
 from platform_operator.cache.managed_fields import owned_digest
 from platform_operator.status.backups import BackupRun
@@ -17,8 +17,12 @@ MAX_TEXT = 500
 """Characters of what a pod reports that are kept."""
 
 
-class Place(NamedTuple):
-    """Identifies an object that is made for backups, in its namespace."""
+UNKNOWN = "unknown"
+"""The id of a backup whose pod has not reported it."""
+
+
+class ObjectKey(NamedTuple):
+    """Identifies an object of a backup or a schedule."""
 
     namespace: str
     id: ObjectId
@@ -55,7 +59,7 @@ class JobState:
 class Child:
     """An object that the operator, or the controller of a CronJob, has made for backups."""
 
-    place: Place
+    key: ObjectKey
     uid: str
     version: int
     owned_digest: str
@@ -63,6 +67,8 @@ class Child:
     owners: tuple[str, ...]
     """UIDs."""
     job: JobState | None
+    target: str = ""
+    """The digest of the target of a Job."""
 
 
 def observe_backup(manifest: Manifest) -> Backup:
@@ -82,13 +88,14 @@ def observe_backup(manifest: Manifest) -> Backup:
 def observe_child(manifest: Manifest) -> Child:
     metadata = manifest["metadata"]
     return Child(
-        Place(metadata["namespace"], ObjectId(manifest["kind"], metadata["name"])),
+        ObjectKey(metadata["namespace"], ObjectId(manifest["kind"], metadata["name"])),
         metadata["uid"],
         int(metadata["resourceVersion"]),
         owned_digest(manifest),
         (metadata.get("labels") or {}).get(LABEL_PLATFORM, ""),
         tuple(one["uid"] for one in metadata.get("ownerReferences") or ()),
         _job(manifest) if manifest["kind"] == "Job" else None,
+        (metadata.get("annotations") or {}).get(ANNOTATION_TARGET, ""),
     )
 
 
@@ -106,21 +113,26 @@ def _job(manifest: Manifest) -> JobState:
 
 
 def read_run(name: str, job: JobState, ended: datetime, pods: Iterable[Manifest]) -> BackupRun:
-    """Returns what came of a Job that has ended, by what its last pod has reported."""
+    """Returns the result of a Job that has ended, by what its last pod has reported."""
     report = _last_report(pods)
     if job.failure:
         reason = report.get("reason")
         known = reason if isinstance(reason, str) and reason in set(BackupReason) else BackupReason.JOB_FAILED
         message = str(report.get("message") or job.failure)[:MAX_TEXT]
         return BackupRun(job.command, name, ended, reason=str(known), message=message)
-    cut, size = report.get("cut"), report.get("bytes")
+    cut, size, backup = report.get("cut"), report.get("bytes"), report.get("id")
+    if not isinstance(backup, str):
+        text = "The Job has succeeded, and the report of its pod cannot be read: list the backups to find the id."
+        return BackupRun(job.command, name, ended, UNKNOWN, message=text)
+    failed = report.get("pruneFailed")
     return BackupRun(
         job.command,
         name,
         ended,
-        str(report.get("id", "unknown"))[:64],
+        backup[:64],
         _time(cut) if isinstance(cut, str) else None,
         size if isinstance(size, int) else 0,
+        message=f"Older backups were not deleted: {failed}"[:MAX_TEXT] if failed else "",
     )
 
 

@@ -26,7 +26,7 @@ class Outcome:
     message: str
     job: JobState | None = None
     run: BackupRun | None = None
-    """What came of it, once it has ended."""
+    """The result of the Job, once it has ended."""
 
 
 def describe(backup: Backup, outcome: Outcome, job_name: str, now: datetime) -> dict[str, Any]:
@@ -38,15 +38,15 @@ def describe(backup: Backup, outcome: Outcome, job_name: str, now: datetime) -> 
     return {
         "observedGeneration": backup.generation,
         "phase": str(outcome.phase),
-        **({"job": job_name} if job else _kept(backup.status, "job")),
-        **({"startTime": started.strftime(TIME_FORMAT)} if started else _kept(backup.status, "startTime")),
+        **({"job": job_name} if job else _stored_field(backup.status, "job")),
+        **({"startTime": started.strftime(TIME_FORMAT)} if started else _stored_field(backup.status, "startTime")),
         **(_result(run, started) if run else {}),
         **({"completionTime": now.strftime(TIME_FORMAT)} if done is not None and run is None else {}),
         "conditions": [dated(condition, stored_condition(backup.status, "Complete"), backup.generation, now)],
     }
 
 
-def _kept(status: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _stored_field(status: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {name: status[name]} if name in status else {}
 
 
@@ -56,7 +56,14 @@ def _result(run: BackupRun, started: datetime | None) -> dict[str, Any]:
     if not run.succeeded:
         return ended
     cut = {"cutTime": run.cut.strftime(TIME_FORMAT)} if run.cut else {}
-    return {"backupId": run.backup, **cut, "size": size_text(run.size), "sizeBytes": run.size, **ended}
+    return {
+        "backupId": run.backup,
+        **cut,
+        "size": size_text(run.size),
+        "sizeBytes": run.size,
+        "targetDigest": run.target,
+        **ended,
+    }
 
 
 def size_text(size: int) -> str:

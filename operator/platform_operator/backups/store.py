@@ -1,4 +1,4 @@
-"""Holds the PlatformBackups and what is made for backups, as their reflectors see them."""
+"""Holds the PlatformBackups and the objects of backups, as their reflectors see them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from platform_operator.api.backups import PLATFORM_BACKUP
 from platform_operator.api.kinds import PLATFORM, Kind, Manifest, ObjectId, PlatformKey
-from platform_operator.backups.observed import Backup, Child, Place, observe_backup, observe_child
+from platform_operator.backups.observed import Backup, Child, ObjectKey, observe_backup, observe_child
 from platform_operator.reflector import Listed
 
 logger = logging.getLogger(__name__)
@@ -33,12 +33,12 @@ class BackupStore:
 
     enqueue: Callable[[BackupKey], None]
     backups: dict[BackupKey, Backup] = field(default_factory=dict)
-    children: dict[Place, Child] = field(default_factory=dict)
+    children: dict[ObjectKey, Child] = field(default_factory=dict)
 
     def change(self, kind: Kind, type_: str, manifest: Manifest) -> None:
         """Takes over one event."""
         if type_ == "DELETED":
-            self._remove(kind, _place(kind, manifest))
+            self._remove(kind, _object_key(kind, manifest))
         else:
             self._store(kind, manifest)
 
@@ -47,20 +47,22 @@ class BackupStore:
         listed: Listed = set()
         for one in page:
             manifest = one | {"kind": kind.kind, "apiVersion": kind.api_version}  # lists leave them out
-            place = _place(kind, manifest)
-            listed.add((PlatformKey(place.namespace, ""), place.id))
+            object_key = _object_key(kind, manifest)
+            listed.add((PlatformKey(object_key.namespace, ""), object_key.id))
             self._store(kind, manifest)
         return listed
 
     def remove_unlisted(self, kind: Kind, namespace: str | None, listed: Listed, version: int) -> None:
         """Removes what a list does not contain, but for what was stored after it."""
-        known = {place: one.version for place, one in self.children.items() if place.id.kind == kind.kind}
+        known = {
+            object_key: one.version for object_key, one in self.children.items() if object_key.id.kind == kind.kind
+        }
         if kind is PLATFORM_BACKUP:
-            known = {Place(key.namespace, ObjectId(*key[::2])): one.version for key, one in self.backups.items()}
-        places = {Place(key.namespace, identity) for key, identity in listed}
-        for place, stored in known.items():
-            if namespace in (None, place.namespace) and place not in places and stored <= version:
-                self._remove(kind, place)
+            known = {ObjectKey(key.namespace, ObjectId(*key[::2])): one.version for key, one in self.backups.items()}
+        listed_keys = {ObjectKey(key.namespace, identity) for key, identity in listed}
+        for object_key, stored in known.items():
+            if namespace in (None, object_key.namespace) and object_key not in listed_keys and stored <= version:
+                self._remove(kind, object_key)
 
     def store_backup(self, backup: Backup) -> None:
         """Stores a PlatformBackup unless a newer version is known."""
@@ -76,10 +78,10 @@ class BackupStore:
 
     def store_child(self, child: Child) -> None:
         """Stores an object unless a newer version is known."""
-        known = self.children.get(child.place)
+        known = self.children.get(child.key)
         if known is not None and known.version >= child.version:
             return
-        self.children[child.place] = child
+        self.children[child.key] = child
         if known is None or replace(known, version=0) != replace(child, version=0):
             self._enqueue_owners(child)
 
@@ -92,17 +94,17 @@ class BackupStore:
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             logger.warning("cannot read %s: %r", manifest["metadata"]["name"], error)
 
-    def _remove(self, kind: Kind, place: Place) -> None:
+    def _remove(self, kind: Kind, object_key: ObjectKey) -> None:
         if kind is PLATFORM_BACKUP:
-            key = BackupKey(kind.kind, place.namespace, place.id.name)
+            key = BackupKey(kind.kind, object_key.namespace, object_key.id.name)
             self.backups.pop(key, None)
             self.enqueue(key)
-        elif (gone := self.children.pop(place, None)) is not None:
+        elif (gone := self.children.pop(object_key, None)) is not None:
             self._enqueue_owners(gone)
 
     def _enqueue_owners(self, child: Child) -> None:
         """The object is that of a PlatformBackup, or of the schedule of its shop."""
-        self._enqueue_platform(child.place.namespace, child.platform)
+        self._enqueue_platform(child.key.namespace, child.platform)
         for key, backup in self.backups.items():
             if backup.uid in child.owners:
                 self.enqueue(key)
@@ -111,6 +113,6 @@ class BackupStore:
         self.enqueue(schedule_key(PlatformKey(namespace, name)))
 
 
-def _place(kind: Kind, manifest: Manifest) -> Place:
+def _object_key(kind: Kind, manifest: Manifest) -> ObjectKey:
     metadata = manifest["metadata"]
-    return Place(metadata["namespace"], ObjectId(kind.kind, metadata["name"]))
+    return ObjectKey(metadata["namespace"], ObjectId(kind.kind, metadata["name"]))

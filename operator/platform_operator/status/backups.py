@@ -29,6 +29,9 @@ class BackupRun:
     """Bytes."""
     reason: str = ""
     message: str = ""
+    """Why it has failed, or what has failed besides."""
+    target: str = ""
+    """The digest of the shop, destination and key that it was for."""
 
     @property
     def succeeded(self) -> bool:
@@ -44,19 +47,31 @@ class BackupReport:
 
 
 def backup_report(
-    policy: BackupPolicy, stored: Row, runs: Iterable[BackupRun], now: datetime, *, hibernated: bool, refusal: str = ""
+    policy: BackupPolicy,
+    stored: Row,
+    runs: Iterable[BackupRun],
+    now: datetime,
+    *,
+    target: str,
+    hibernated: bool,
+    observes: bool = False,
+    refusal: str = "",
 ) -> BackupReport:
     """Returns the report, given what the status says already and the runs that are known.
 
-    Jobs are deleted after a time, so what is stored stands until a later run is known. `refusal` says why the schedule
-    could not be applied.
+    Jobs are deleted after a time, so what is stored stands until a later run is known, but for what was stored for
+    another target. `refusal` says why the schedule could not be applied.
     """
-    row = dict(stored)
+    row = {**(stored if stored.get("targetDigest") == target else {}), "targetDigest": target}
     for run in sorted(runs, key=lambda one: one.ended):
-        row |= _with_run(row, run)
-    return BackupReport(row, _condition(policy, row, now, hibernated=hibernated, refusal=refusal))
+        if run.command in _NAMES and run.target == target:
+            row |= _with_run(row, run)
+    pause = _OBSERVED if observes else _HIBERNATED if hibernated else ""
+    return BackupReport(row, _condition(policy, row, now, pause=pause, hibernated=hibernated, refusal=refusal))
 
 
+_OBSERVED = "The shop is observed, and its schedule is not applied: set spec.mode to Manage, and paused to false."
+_HIBERNATED = "The shop is hibernated, and backups are suspended: set spec.hibernated to false."
 _NAMES = {"create": ("lastSuccessful", "lastFailure"), "verify": ("lastVerified", "lastVerificationFailure")}
 """The fields of the last success and of the last failure, by command."""
 
@@ -71,26 +86,35 @@ def _with_run(row: Row, run: BackupRun) -> Row:
     if not run.succeeded:
         return {name: {**ended, "reason": run.reason, "message": run.message}}
     cut = {"cutTime": run.cut.strftime(TIME_FORMAT)} if run.cut else {}
-    return {name: {"backupId": run.backup, **cut, "sizeBytes": run.size, **ended}}
+    note = {"message": run.message} if run.message else {}
+    return {name: {"backupId": run.backup, **cut, "sizeBytes": run.size, **ended, **note}}
 
 
-def _condition(policy: BackupPolicy, row: Row, now: datetime, *, hibernated: bool, refusal: str) -> Condition:
+def _condition(
+    policy: BackupPolicy, row: Row, now: datetime, *, pause: str, hibernated: bool, refusal: str
+) -> Condition:
     good = row.get("lastSuccessful")
     if refusal:
-        return _not(ConditionReason.BACKUPS_NOT_SCHEDULED, f"The schedule is not applied: {refusal} {_newest(good)}")
-    if failure := _unmended(row, "create"):
-        return _not(ConditionReason.BACKUP_FAILED, f"{_failed('backup', failure)} {_newest(good)}")
-    if failure := _unmended(row, "verify"):
-        return _not(ConditionReason.VERIFICATION_FAILED, f"{_failed('verification', failure)} {_newest(good)}")
+        return _not_backed_up(
+            ConditionReason.BACKUPS_NOT_SCHEDULED, f"The schedule is not applied: {refusal} {_newest(good)}"
+        )
+    if failure := _last_unresolved(row, "create"):
+        return _not_backed_up(ConditionReason.BACKUP_FAILED, f"{_failed('backup', failure)} {_newest(good)}")
+    if failure := _last_unresolved(row, "verify"):
+        return _not_backed_up(
+            ConditionReason.VERIFICATION_FAILED, f"{_failed('verification', failure)} {_newest(good)}"
+        )
     if good is None:
-        return _not(ConditionReason.NO_BACKUP_YET, f"No backup has been taken yet; one begins at {policy.schedule}.")
+        text = pause or f"One begins at {policy.schedule}."
+        return _not_backed_up(ConditionReason.NO_BACKUP_YET, f"No backup has been taken yet. {text}")
     if not hibernated and now - _cut_of(good) >= timedelta(hours=policy.max_age_hours):
         text = f"No backup has succeeded for {policy.max_age_hours} hours, which spec.backup.maxAgeHours allows."
-        text = f"{text} {_newest(good)} See whether the CronJob starts Jobs, and how they end."
-        return _not(ConditionReason.BACKUP_TOO_OLD, text)
+        advice = pause or "See whether the CronJob starts Jobs, and how they end."
+        return _not_backed_up(ConditionReason.BACKUP_TOO_OLD, f"{text} {_newest(good)} {advice}")
     verified = row.get("lastVerified")
     checked = f" Backup {verified['backupId']} was verified at {verified['completionTime']}." if verified else ""
-    return Condition("BackedUp", True, ConditionReason.BACKED_UP, f"{_newest(good)}{checked}")
+    note = f" {good['message']}" if "message" in good else ""
+    return Condition("BackedUp", True, ConditionReason.BACKED_UP, f"{_newest(good)}{checked}{note}")
 
 
 def _cut_of(good: Row) -> datetime:
@@ -98,11 +122,11 @@ def _cut_of(good: Row) -> datetime:
     return _time(good.get("cutTime") or good["completionTime"])
 
 
-def _not(reason: ConditionReason, message: str) -> Condition:
+def _not_backed_up(reason: ConditionReason, message: str) -> Condition:
     return Condition("BackedUp", False, reason, message)
 
 
-def _unmended(row: Row, command: str) -> Row | None:
+def _last_unresolved(row: Row, command: str) -> Row | None:
     """Returns the last failure of a command, if no success came after it."""
     good, bad = _NAMES[command]
     success: Row | None = row.get(good)

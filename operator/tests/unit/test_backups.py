@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -13,13 +14,21 @@ from platform_backup.errors import BackupError
 
 from platform_operator.api.backups import PLATFORM_BACKUP, BackupReason
 from platform_operator.api.kinds import CHILD_LABELS, FIELD_MANAGER, Kind, Manifest, PlatformKey
+from platform_operator.api.spec import MAX_NAME_LENGTH, parse
 from platform_operator.backups.controller import BackupController
-from platform_operator.backups.objects import BACKUP_LABELS, CHILD_KINDS, CRON_JOB, JOB
+from platform_operator.backups.objects import (
+    BACKUP_LABELS,
+    CHILD_KINDS,
+    CRON_JOB,
+    JOB,
+    schedule_release,
+    schedule_values,
+)
 from platform_operator.backups.status import size_text
 from platform_operator.backups.store import BackupKey, BackupStore, schedule_key
 from platform_operator.cache.observed import observe_platform
 from platform_operator.cache.store import Cache
-from platform_operator.errors import ApiError
+from platform_operator.errors import ApiError, RenderTimeoutError
 from platform_operator.render.helm import Helm
 from platform_operator.render.values import ChartValues, Installation
 from platform_operator.status.backups import BackupReport
@@ -178,12 +187,13 @@ class FakeCluster:
     def scheduled_job(self, name: str, command: str = "create") -> None:
         """Starts a Job as the controller of the CronJob does."""
         suffix = "" if command == "create" else f"-{command}"
-        cron_job = self.server.objects[CRON_JOB.kind, "shop", f"market-scheduled-backup{suffix}"]
+        cron_job = self.server.objects[CRON_JOB.kind, "shop", f"market-backup{suffix}"]
         template = copy.deepcopy(cron_job["spec"]["jobTemplate"])
         owner = {"kind": CRON_JOB.kind, "uid": cron_job["metadata"]["uid"]}
         self.server.version += 1
         metadata = {"name": name, "namespace": "shop", "uid": f"uid-{name}", "ownerReferences": [owner]}
         metadata |= {"resourceVersion": str(self.server.version), "labels": template["metadata"]["labels"]}
+        metadata["annotations"] = template["metadata"].get("annotations", {})
         self.server.objects[JOB.kind, "shop", name] = {"metadata": metadata, "spec": template["spec"]}
 
 
@@ -233,6 +243,7 @@ async def test_a_whole_backup_is_reported_with_its_id_size_and_cut(cluster: Fake
     assert (await cluster.reconcile()).delay is None
     status = cluster.status()
     assert status["phase"] == "Succeeded"
+    assert status["targetDigest"]
     assert (status["backupId"], status["size"], status["sizeBytes"]) == (ARCHIVE["id"], "12.3 MiB", 12_900_000)
     assert (status["cutTime"], status["durationSeconds"]) == ("2026-01-01T11:55:00Z", 72)
     assert cluster.complete()[:2] == ("True", "Succeeded")
@@ -278,7 +289,13 @@ async def test_a_pod_that_cannot_start_is_explained(cluster: FakeCluster) -> Non
 
 @pytest.mark.parametrize(
     ("spec", "reason"),
-    [(None, "PlatformMissing"), ({"hibernated": True, "backup": POLICY}, "Hibernated"), ({}, "NoDestination")],
+    [
+        (None, "PlatformMissing"),
+        ({"hibernated": True, "backup": POLICY}, "Hibernated"),
+        ({}, "NoDestination"),
+        ({"mode": "Observe", "backup": POLICY}, "Observed"),
+        ({"hibernated": "perhaps", "backup": POLICY}, "PlatformInvalid"),
+    ],
 )
 async def test_a_backup_waits_for_what_it_needs(charts: Path, helm: str, spec: Manifest | None, reason: str) -> None:
     cluster = FakeCluster(charts, helm)
@@ -290,6 +307,30 @@ async def test_a_backup_waits_for_what_it_needs(charts: Path, helm: str, spec: M
     cluster.shop(backup=POLICY)
     await cluster.reconcile()
     assert cluster.job()
+
+
+async def test_a_deleted_shop_is_not_backed_up(cluster: FakeCluster) -> None:
+    shop = cluster.shops.platforms[SHOP]
+    cluster.shops.platforms[SHOP] = replace(shop, deleting=True)
+    cluster.backup()
+    await cluster.reconcile()
+    assert cluster.complete()[:2] == ("Unknown", "PlatformMissing")
+    assert (JOB.kind, "shop", "backup-now") not in cluster.server.objects
+
+
+async def test_a_backup_whose_chart_is_not_rendered_in_time_is_rendered_again(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def time_out(*_: object) -> list[Manifest]:
+        raise RenderTimeoutError("helm did not answer within 30 s")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RememberingHelm, "template", time_out)
+        cluster.backup()
+        assert (await cluster.reconcile()).delay is not None
+        assert (cluster.status()["phase"], *cluster.complete()[:2]) == ("Pending", "Unknown", "RenderTimedOut")
+    await cluster.reconcile()
+    assert cluster.status()["phase"] == "Running"
 
 
 async def test_a_backup_can_have_a_destination_of_its_own(cluster: FakeCluster) -> None:
@@ -334,6 +375,7 @@ async def test_a_job_that_was_deleted_is_not_started_again(cluster: FakeCluster)
     assert BackupKey(PLATFORM_BACKUP.kind, "shop", "now") in cluster.queued
     await cluster.reconcile()
     assert cluster.complete()[:2] == ("False", "JobLost")
+    assert "how it ended is not known: list the backups" in cluster.complete()[2]
     assert cluster.status()["completionTime"], "the plugin waits for it"
     assert (JOB.kind, "shop", "backup-now") not in cluster.server.objects
 
@@ -344,6 +386,7 @@ async def test_a_refused_job_is_tried_again(cluster: FakeCluster) -> None:
     assert (await cluster.reconcile()).delay is not None
     assert cluster.complete()[:2] == ("Unknown", "Refused")
     assert "exceeded quota" in cluster.complete()[2]
+    assert "Raise the quota or correct the admission policy" in cluster.complete()[2]
 
 
 async def test_the_backup_of_a_shop_of_another_operator_is_left_to_it(cluster: FakeCluster) -> None:
@@ -360,8 +403,8 @@ async def test_a_schedule_is_two_cron_jobs_of_the_chart(cluster: FakeCluster) ->
     retention = {"count": 14, "days": 30}
     cluster.shop(backup=POLICY | {"verifySchedule": "0 6 * * 0", "timeZone": "Europe/Berlin", "retention": retention})
     await cluster.reconcile_schedule()
-    make = cluster.server.objects[CRON_JOB.kind, "shop", "market-scheduled-backup"]
-    verify = cluster.server.objects[CRON_JOB.kind, "shop", "market-scheduled-backup-verify"]
+    make = cluster.server.objects[CRON_JOB.kind, "shop", "market-backup"]
+    verify = cluster.server.objects[CRON_JOB.kind, "shop", "market-backup-verify"]
     assert [one["spec"]["schedule"] for one in (make, verify)] == ["0 4 * * *", "0 6 * * 0"]
     assert [one["spec"]["timeZone"] for one in (make, verify)] == ["Europe/Berlin"] * 2
     assert [container(one["spec"]["jobTemplate"]["spec"])["args"] for one in (make, verify)] == [["create"], ["verify"]]
@@ -372,6 +415,17 @@ async def test_a_schedule_is_two_cron_jobs_of_the_chart(cluster: FakeCluster) ->
     assert cluster.server.writes == []
 
 
+async def test_the_cron_jobs_of_the_longest_name_of_a_shop_are_allowed(charts: Path, helm: str) -> None:
+    name, spec = "s" * MAX_NAME_LENGTH, parse({"backup": POLICY | {"verifySchedule": "@weekly"}})
+    assert spec.backup is not None
+    values = schedule_values(name, spec, spec.backup, Installation("1.2"))
+    release = PlatformKey("shop", schedule_release(name))
+    rendered = await Helm(executable=helm).template(charts / "backup", release, values)
+    names = [one["metadata"]["name"] for one in rendered if one["kind"] == CRON_JOB.kind]
+    assert len(names) == 2
+    assert max(map(len, names)) <= 52, "the API server refuses longer ones: the names of their Jobs have 11 more"
+
+
 async def test_what_a_schedule_no_longer_needs_is_deleted(cluster: FakeCluster) -> None:
     cluster.shop(backup=POLICY | {"verifySchedule": "@weekly"})
     await cluster.reconcile_schedule()
@@ -379,22 +433,22 @@ async def test_what_a_schedule_no_longer_needs_is_deleted(cluster: FakeCluster) 
     await cluster.reconcile()
     cluster.shop(backup=POLICY, networkPolicies={"enabled": False})
     await cluster.reconcile_schedule()
-    kinds = sorted(one[0] for one in cluster.server.objects if "scheduled" in one[2])
+    kinds = sorted(one[0] for one in cluster.server.objects if one[2].startswith("market-backup"))
     assert kinds == ["CronJob"]
     cluster.shop()
     report = await cluster.reconcile_schedule()
-    assert [one for one in cluster.server.objects if "scheduled" in one[2]] == []
+    assert [one for one in cluster.server.objects if one[2].startswith("market-backup")] == []
     assert report == BackupReport()
     assert cluster.job(), "the backup that a person has started goes on"
 
 
 async def test_a_changed_cron_job_is_restored(cluster: FakeCluster) -> None:
     await cluster.reconcile_schedule()
-    stored = cluster.server.objects[CRON_JOB.kind, "shop", "market-scheduled-backup"]
+    stored = cluster.server.objects[CRON_JOB.kind, "shop", "market-backup"]
     cluster.server.version += 1
     stored["metadata"] |= {"managedFields": [], "resourceVersion": str(cluster.server.version)}
     await cluster.reconcile_schedule()
-    assert cluster.server.writes == ["CronJob market-scheduled-backup"]
+    assert cluster.server.writes == ["CronJob market-backup"]
 
 
 async def test_an_observed_shop_gets_no_schedule_and_a_hibernated_one_a_suspended_one(cluster: FakeCluster) -> None:
@@ -403,7 +457,7 @@ async def test_an_observed_shop_gets_no_schedule_and_a_hibernated_one_a_suspende
     assert cluster.server.writes == []
     cluster.shop(hibernated=True, backup=POLICY)
     await cluster.reconcile_schedule()
-    assert cluster.server.objects[CRON_JOB.kind, "shop", "market-scheduled-backup"]["spec"]["suspend"] is True
+    assert cluster.server.objects[CRON_JOB.kind, "shop", "market-backup"]["spec"]["suspend"] is True
 
 
 async def test_external_databases_are_reached_by_their_secrets_and_ports(cluster: FakeCluster) -> None:
@@ -412,11 +466,11 @@ async def test_external_databases_are_reached_by_their_secrets_and_ports(cluster
     external["order"] |= {"port": 6432, "runtimeSecretRef": {"name": "order-role"}}
     cluster.shop(backup=POLICY, databases={"provider": "external", "external": external})
     await cluster.reconcile_schedule()
-    cron_job = cluster.server.objects[CRON_JOB.kind, "shop", "market-scheduled-backup"]
+    cron_job = cluster.server.objects[CRON_JOB.kind, "shop", "market-backup"]
     pod = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     secrets = {one["name"]: one["secret"]["secretName"] for one in pod["volumes"] if "secret" in one}
     assert (secrets["order-db"], secrets["order-db-runtime"]) == ("order-outside", "order-role")
-    policy = cluster.server.objects["NetworkPolicy", "shop", "market-scheduled-backup"]
+    policy = cluster.server.objects["NetworkPolicy", "shop", "market-backup"]
     assert [one["port"] for rule in policy["spec"]["egress"] for one in rule["ports"]] == [53, 53, 5432, 6432, 9000]
 
 
@@ -500,6 +554,168 @@ async def test_a_backup_that_a_person_takes_counts_in_the_destination_of_the_sho
     assert schedule_key(SHOP) in cluster.queued
     report = await cluster.reconcile_schedule()
     assert (backed_up(report), report.row["lastSuccessful"]["name"]) == ((True, "BackedUp"), "now")
+
+
+async def test_a_job_of_another_command_does_not_stop_the_report(cluster: FakeCluster) -> None:
+    await cluster.reconcile_schedule()
+    cluster.scheduled_job("first")
+    cluster.end("first", "Complete", ARCHIVE)
+    cluster.scheduled_job("restore")
+    cluster.job("restore")["spec"]["template"]["spec"]["containers"][0]["args"] = ["restore"]
+    cluster.end("restore", "Complete", ARCHIVE, NOW + timedelta(hours=1))
+    report = await cluster.reconcile_schedule()
+    assert (backed_up(report), report.row["lastSuccessful"]["name"]) == ((True, "BackedUp"), "first")
+
+
+async def test_objects_of_a_helm_release_are_left_alone(cluster: FakeCluster) -> None:
+    foreign: Manifest = {"namespace": "shop", "uid": "helm", "resourceVersion": "1", "generation": 1}
+    foreign["managedFields"] = [{"manager": "helm", "operation": "Update"}]
+    policy: Manifest = {"kind": "NetworkPolicy", "metadata": foreign | {"name": "backup-now"}, "spec": {"egress": []}}
+    cluster.server.objects["NetworkPolicy", "shop", "backup-now"] = copy.deepcopy(policy)
+    cron_job = copy.deepcopy(policy) | {"kind": CRON_JOB.kind}
+    cron_job["metadata"]["name"] = "market-backup"
+    cluster.server.objects[CRON_JOB.kind, "shop", "market-backup"] = copy.deepcopy(cron_job)
+    cluster.backup()
+    await cluster.reconcile()
+    assert (cluster.status()["phase"], *cluster.complete()[:2]) == ("Pending", "Unknown", "NameTaken")
+    assert "NetworkPolicy backup-now belongs to helm" in cluster.complete()[2]
+    report = await cluster.reconcile_schedule()
+    assert backed_up(report) == (False, "BackupsNotScheduled")
+    assert report.condition is not None
+    assert "CronJob market-backup belongs to helm" in report.condition.message
+    assert cluster.server.objects["NetworkPolicy", "shop", "backup-now"] == policy
+    assert cluster.server.objects[CRON_JOB.kind, "shop", "market-backup"] == cron_job
+
+
+async def test_an_object_that_has_lost_its_owner_is_still_the_operators(cluster: FakeCluster) -> None:
+    await cluster.reconcile_schedule()
+    stored = cluster.server.objects[CRON_JOB.kind, "shop", "market-backup"]
+    cluster.server.version += 1
+    stored["metadata"] |= {"ownerReferences": [], "resourceVersion": str(cluster.server.version)}
+    cluster.restart()
+    assert backed_up(await cluster.reconcile_schedule()) == (False, "NoBackupYet")
+    stored = cluster.server.objects[CRON_JOB.kind, "shop", "market-backup"]
+    assert stored["metadata"]["ownerReferences"][0]["uid"] == "shop-uid"
+
+
+async def test_no_two_backups_need_the_same_object(cluster: FakeCluster) -> None:
+    for name in ("a", "a-databases"):
+        cluster.backup(name)
+        await cluster.reconcile(name)
+        assert cluster.status(name)["phase"] == "Running"
+
+
+async def test_the_policies_of_a_backup_are_deleted_once_it_has_ended(cluster: FakeCluster) -> None:
+    cluster.backup()
+    await cluster.reconcile()
+    assert cluster.job()["spec"]["ttlSecondsAfterFinished"] == 604_800
+    cluster.end("backup-now", "Complete", ARCHIVE)
+    await cluster.reconcile()
+    assert [one for one in cluster.server.objects if one[0] == "NetworkPolicy"] == []
+    assert cluster.job(), "people read the logs of its pods"
+    assert cluster.controller._applied == {}, "else each backup would leave memory in use"
+
+
+async def test_policies_that_a_killed_operator_left_are_deleted(cluster: FakeCluster) -> None:
+    cluster.backup()
+    await cluster.reconcile()
+    cluster.server.objects[PLATFORM_BACKUP.kind, "shop", "now"]["status"] = {"phase": "Succeeded"}
+    cluster.restart()
+    await cluster.reconcile()
+    assert [one for one in cluster.server.objects if one[0] == "NetworkPolicy"] == []
+
+
+async def test_a_conflict_without_a_job_is_not_taken_for_the_job_of_another(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def conflict(*_: object) -> Manifest:
+        raise ApiError(409, "Conflict", "the quota was changed by another request")
+
+    monkeypatch.setattr(cluster.server, "create", conflict)
+    cluster.backup()
+    with pytest.raises(ApiError, match="the quota was changed"):
+        await cluster.reconcile()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"destination": {"volume": {"claimName": "disk"}}}, {"encryptionKeySecretRef": {"name": "another-key"}}],
+)
+async def test_backups_into_a_former_destination_or_with_a_former_key_do_not_count(
+    cluster: FakeCluster, change: Manifest
+) -> None:
+    await cluster.reconcile_schedule()
+    cluster.scheduled_job("first")
+    cluster.end("first", "Complete", ARCHIVE)
+    cluster.scheduled_job("second")
+    cluster.backup()
+    await cluster.reconcile()
+    cluster.end("backup-now", "Complete", ARCHIVE)
+    await cluster.reconcile()
+    before = await cluster.reconcile_schedule()
+    assert backed_up(before) == (True, "BackedUp")
+    cluster.shop(backup=POLICY | change)
+    assert backed_up(await cluster.reconcile_schedule()) == (False, "NoBackupYet")
+    cluster.end("second", "Complete", ARCHIVE, NOW + timedelta(hours=1))
+    assert backed_up(await cluster.reconcile_schedule()) == (False, "NoBackupYet"), "it was started before the change"
+    cluster.restart()
+    cluster.shop(status={"backup": dict(before.row)}, backup=POLICY | change)
+    assert backed_up(await cluster.reconcile_schedule()) == (False, "NoBackupYet"), "nor what the status says"
+
+
+async def test_another_secret_with_the_credentials_of_the_bucket_changes_nothing(cluster: FakeCluster) -> None:
+    await cluster.reconcile_schedule()
+    cluster.scheduled_job("first")
+    cluster.end("first", "Complete", ARCHIVE)
+    await cluster.reconcile_schedule()
+    bucket = {"s3": BUCKET["s3"] | {"secretRef": {"name": "rotated"}}}
+    cluster.shop(backup=POLICY | {"destination": bucket})
+    assert backed_up(await cluster.reconcile_schedule()) == (True, "BackedUp")
+
+
+async def test_the_backups_of_a_former_shop_of_the_same_name_do_not_count(cluster: FakeCluster) -> None:
+    cluster.backup()
+    await cluster.reconcile()
+    cluster.end("backup-now", "Complete", ARCHIVE)
+    await cluster.reconcile()
+    assert backed_up(await cluster.reconcile_schedule()) == (True, "BackedUp")
+    cluster.shops.platforms[SHOP] = replace(cluster.shops.platforms[SHOP], uid="another-uid")
+    for place in [one for one in cluster.server.objects if one[2].startswith("market-backup")]:
+        del cluster.server.objects[place]  # by the garbage collector
+    cluster.restart()
+    assert backed_up(await cluster.reconcile_schedule()) == (False, "NoBackupYet")
+
+
+@pytest.mark.parametrize(
+    ("pause", "advice"),
+    [({"mode": "Observe"}, "set spec.mode to Manage"), ({"hibernated": True}, "set spec.hibernated to false")],
+)
+async def test_no_backup_is_promised_that_is_not_scheduled(cluster: FakeCluster, pause: Manifest, advice: str) -> None:
+    cluster.shop(backup=POLICY, **pause)
+    report = await cluster.reconcile_schedule()
+    assert report.condition is not None
+    assert advice in report.condition.message
+    assert "One begins" not in report.condition.message
+
+
+async def test_a_backup_that_could_not_delete_older_ones_says_so(cluster: FakeCluster) -> None:
+    await cluster.reconcile_schedule()
+    cluster.scheduled_job("first")
+    cluster.end("first", "Complete", ARCHIVE | {"pruneFailed": "DestinationRefused: no right to delete"})
+    report = await cluster.reconcile_schedule()
+    assert report.condition is not None
+    assert backed_up(report) == (True, "BackedUp")
+    assert "were not deleted: DestinationRefused: no right to delete" in report.condition.message
+    assert "no right to delete" in report.row["lastSuccessful"]["message"]
+
+
+async def test_a_report_that_cannot_be_read_is_not_taken_for_one(cluster: FakeCluster) -> None:
+    cluster.backup()
+    await cluster.reconcile()
+    cluster.end("backup-now", "Complete", '{"id": "20260101T1155-a1b2c3", "deleted": ["2025')
+    await cluster.reconcile()
+    assert cluster.complete()[:2] == ("True", "Succeeded")
+    assert "cannot be read: list the backups" in cluster.complete()[2]
 
 
 async def test_a_schedule_that_is_refused_is_reported(cluster: FakeCluster) -> None:
