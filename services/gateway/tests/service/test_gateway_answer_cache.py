@@ -411,7 +411,9 @@ async def grow_old(tenant: str, seconds: int) -> None:
     """Makes the fetches of all answers lie further in the past."""
     async with connect(environment_variable("TEST_REDIS_URL")) as redis:
         async for key in redis.scan_iter(f"{tenant}:answer:*"):
-            version, started, *rest = (await redis.get(key)).split(b" ")
+            record = await redis.get(key)
+            assert isinstance(record, bytes)
+            version, started, *rest = record.split(b" ")
             await redis.set(key, b" ".join([version, b"%d" % (int(started) - seconds * 1_000_000), *rest]))
 
 
