@@ -181,7 +181,8 @@ def test_the_profile_of_the_spec_gives_the_instances_and_that_of_the_stores_thei
 
 
 def test_pools_fit_the_connections_of_a_cluster_and_its_roles_rotate() -> None:
-    spec, step = parse(SPEC | {"services": {"order": {"replicas": 20}}}), {"step": "Use", "generation": 1}
+    spec = parse(SPEC | {"services": {"order": {"replicas": 20}}})
+    step: dict[str, str | int] = {"step": "Use", "generation": 1}
     values = chart_values(KEY, spec, Installation("1"), "small", migration_rotation={"rotation": step})
     assert int(values["order"]["env"]["DB_POOL_SIZE"]) < 10
     assert values["order"]["migration"]["rotation"] == step
