@@ -115,7 +115,7 @@ def test_policies_admit_its_clients_its_servers_and_cloudnativepg_and_no_other(r
         return [one["port"] for one in rule["ports"]]
 
     def components(rule: Manifest) -> list[str]:
-        (peer,) = rule.get("from") or rule.get("to")
+        (peer,) = rule["from"] if "from" in rule else rule["to"]
         return list(peer["podSelector"]["matchExpressions"][0]["values"])
 
     clients, status, operator = policy["ingress"]
