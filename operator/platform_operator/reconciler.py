@@ -125,7 +125,8 @@ TURN_INTERVAL = 60.0
 STEP_INTERVAL = 15.0
 """Seconds between two looks at the step of an upgrade."""
 EARLY_RECHECK = 5.0
-"""Seconds until the next look while an object has not been ready for less than EARLY."""
+"""Seconds until the next look while an object has not been ready for less than EARLY, or while pods of services are
+being stopped, whose end no event of a Deployment announces."""
 EARLY = timedelta(seconds=30)
 MAX_CONCURRENT_APPLIES = 8
 """The limit over all platforms."""
@@ -203,8 +204,9 @@ class Reconciler:
         next_change = surge_at(spec, self.now()).next_change if spec else None
         surge = max(0.0, (next_change - self.now()).total_seconds()) if next_change else None
         stops = 0.0 if self._begins_to_hibernate(platform.key, spec, result) else None
+        drain = EARLY_RECHECK if result.hibernation is Hibernation.SERVICES else None
         fights = self.fights.next_look(key, self.now())
-        return Requeue.earliest(recheck, secrets, rotation, turn, step, surge, stops, fights)
+        return Requeue.earliest(recheck, secrets, rotation, turn, step, surge, stops, drain, fights)
 
     def _begins_to_hibernate(self, key: PlatformKey, spec: Spec | None, result: PassResult) -> bool:
         """Returns whether the upgrade that a shop had to complete before it is hibernated ended in this pass."""

@@ -127,6 +127,10 @@ async def test_the_stores_serve_until_the_pods_that_are_being_stopped_have_compl
         cluster.server.pods = [{"metadata": {"name": "shop-order-1", "deletionTimestamp": ends}}, {"metadata": {}}]
         await cluster.hibernate()
         assert [cluster.pods(one) for one in WORKLOADS] == [stores, stores, 0]
+        if stores:
+            requeue = await cluster.reconcile()
+            assert requeue.delay is not None, "no event announces their end"
+            assert requeue.delay <= 5
 
 
 @pytest.mark.parametrize(
