@@ -20,6 +20,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.engine import ExecutionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from chassis.database.connections import PooledConnection
 from chassis.database.statements import AutocommitConnection, span_of
@@ -220,7 +221,6 @@ def _create_engine(
         max_overflow=0,
         pool_timeout=settings.db_connect_timeout_seconds,
         pool_use_lifo=True,  # few connections have prepared what all have to do, instead of each of them a part of it
-        pool_recycle=_RECYCLE_SECONDS,
         connect_args={
             "timeout": settings.db_connect_timeout_seconds,
             "command_timeout": statement_timeout_seconds,
@@ -230,7 +230,7 @@ def _create_engine(
         },
         hide_parameters=True,  # a logged error has the statement, but no personal data from its parameters
     )
-    event.listen(engine.sync_engine, "checkout", _replace_closed)
+    event.listen(engine.sync_engine, "checkout", _replace_unusable)
     return engine
 
 
@@ -244,10 +244,18 @@ def _create_unpooled_engine(settings: DatabaseSettings) -> AsyncEngine:
     return create_async_engine(database_url(settings), poolclass=NullPool, connect_args=connect_args)
 
 
-def _replace_closed(connection: DBAPIConnection, _record: object, _proxy: PoolProxiedConnection) -> None:
-    """Makes the pool replace a connection that has been closed since its last use. This asks the server nothing."""
+def _replace_unusable(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:
+    """Makes the pool replace a connection that has been closed since its last use, or is too old.
+
+    This asks the server nothing. SQLAlchemy's `pool_recycle` would wait two seconds for the answer of a connection that
+    a load balancer has forgotten.
+    """
+    now = time.monotonic()
+    opened_at = record.info.setdefault("opened_at", now)  # by the first use; the pool clears it with the connection
+    if now - opened_at > _RECYCLE_SECONDS:
+        connection.driver_connection.terminate()
     if connection.driver_connection.is_closed():
-        raise exc.DisconnectionError("the connection was closed while it was not in use")
+        raise exc.DisconnectionError("the connection is too old, or was closed while it was not in use")
 
 
 @contextmanager

@@ -174,12 +174,13 @@ def _parameter(compiled: SQLCompiler, name: str) -> _Parameter:
 async def commit(transaction: AsyncConnection) -> None:
     """Sends COMMIT, if a statement has begun the driver's transaction. SQLAlchemy's own commit sends nothing then.
 
-    Raises IntegrityError for a violated constraint that is checked at the end.
+    Raises IntegrityError for a violated constraint that is checked at the end. A COMMIT without an answer closes the
+    connection (chassis.database.connections).
     """
     adapter = _adapter(transaction)
     begun = adapter._transaction  # noqa: SLF001
     if begun is not None:
-        adapter._transaction = None  # noqa: SLF001 - also if COMMIT fails, after which there is nothing to roll back
+        adapter._transaction = None  # noqa: SLF001 - also if COMMIT fails: the transaction has ended, or the connection
         with _violations_as_integrity_errors("COMMIT"):
             await begun.commit()
 

@@ -36,7 +36,10 @@ async def transaction_on(pooled: PoolProxiedConnection, engine: AsyncEngine) -> 
 
 
 async def _roll_back(transaction: AsyncConnection) -> None:
-    """Rolls back and closes, by SQLAlchemy: the server has to answer. The connection is also closed on cancellation."""
+    """Rolls back and returns the connection to the pool, also on cancellation.
+
+    ROLLBACK waits for the server. After a COMMIT that failed nothing is sent: there is nothing to roll back.
+    """
     try:
         await transaction.rollback()
     finally:

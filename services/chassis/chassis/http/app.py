@@ -51,8 +51,8 @@ def create_app(
 ) -> ASGIApp:
     """Returns the ASGI application of a service. `table` has the problems of its domain errors.
 
-    `is_public` tells that its requests come from outside the shop. Raises TypeError for a dependency that is a function
-    without `async`.
+    `is_public` tells that its requests come from outside the shop. Raises TypeError for an endpoint or a
+    dependency without `async`.
     """
     api = FastAPI(
         title=title,
@@ -75,14 +75,21 @@ def create_app(
 
 
 def _refuse_threads(router: APIRouter) -> None:
-    """Raises TypeError for a function without `async`: FastAPI runs it in a thread, which costs a request 0.2 ms."""
+    """Raises TypeError for what is not `async`: FastAPI runs it in a thread, which costs a request 0.2 ms."""
     for route in router.routes:
-        dependants = list(route.dependant.dependencies) if isinstance(route, APIRoute) else []
+        dependants = [route.dependant] if isinstance(route, APIRoute) else []
         while dependants:
             dependant = dependants.pop()
             dependants += dependant.dependencies
-            if inspect.isfunction(dependant.call) and not inspect.iscoroutinefunction(dependant.call):
-                raise TypeError(f"the dependency {dependant.call.__qualname__} would run in a thread: write async def")
+            if dependant.call is not None and not _is_async(dependant.call):
+                name = getattr(dependant.call, "__qualname__", type(dependant.call).__qualname__)
+                raise TypeError(f"{name} would run in a thread: write async def")
+
+
+def _is_async(call: Callable[..., object]) -> bool:
+    """Returns whether a call returns a coroutine or an async generator. The call of a class returns an object."""
+    methods: tuple[object, ...] = (call, type(call).__call__)
+    return any(inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method) for method in methods)
 
 
 def show_documentation(api: FastAPI, title: str) -> None:

@@ -1,6 +1,7 @@
 """Schemas that every HTTP API shares. Requests reject unknown fields and wrong types; responses are `{"data": …}`."""
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeVar
@@ -143,6 +144,20 @@ async def _paging(
 
 
 PageQuery = Annotated[Paging, Depends(_paging)]
+
+
+def query_fields(filters: type[_T]) -> Callable[..., Awaitable[_T]]:
+    """Returns the dependency that reads the fields of a dataclass from the query, as its annotations describe them.
+
+    If the class itself were the dependency, FastAPI would call it in a thread.
+    """
+
+    async def read(**fields: object) -> _T:
+        return filters(**fields)
+
+    read.__signature__ = inspect.signature(filters)  # type: ignore[attr-defined]  # where FastAPI reads the parameters
+    return read
+
 
 KeyHeader = Annotated[
     str | None,

@@ -2,18 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 import pytest
 from chassis.database import engine
+from chassis.database.connections import PooledConnection
 from chassis.database.engine import Database, driver_error
 from chassis.database.statements import Command, Statement, insert_rows, sent_rows
 from chassis.errors import DatabaseUnavailable
 from chassis.observability import tracing
 from chassis.settings import DatabaseSettings
 from chassis_testing.databases import connect_to, empty_database
-from chassis_testing.fault_proxy import fault_proxy
+from chassis_testing.fault_proxy import FaultProxy, fault_proxy
 from chassis_testing.waiting import eventually
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from sqlalchemy import (
@@ -171,6 +172,15 @@ async def test_a_connection_is_replaced_before_a_load_balancer_forgets_it(
     settings: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "_RECYCLE_SECONDS", 0)
+    unanswered: list[PooledConnection] = []
+
+    async def close(connection: PooledConnection, **_deadline: float) -> None:
+        """Stands for the close of a forgotten connection, which waits for an answer in vain."""
+        if not connection.is_closed():
+            unanswered.append(connection)
+            connection.terminate()
+
+    monkeypatch.setattr(PooledConnection, "close", close)
     database = Database(settings, "none")
     server_process = Statement(select(func.pg_backend_pid().label("id")), lambda row: int(row["id"]))
     processes = set()
@@ -179,6 +189,7 @@ async def test_a_connection_is_replaced_before_a_load_balancer_forgets_it(
             processes.add(await server_process.one(connection))
 
     assert len(processes) == 3
+    assert unanswered == []
     await database.close()
 
 
@@ -316,9 +327,7 @@ async def test_what_is_written_after_an_interrupted_begin_is_committed(
 ) -> None:
     if ending == "timed out":
         monkeypatch.setattr(engine, "_STATEMENT_TIMEOUT_SECONDS", 0.5)
-    async with connect_to(settings) as other, fault_proxy(settings.db_host, settings.db_port) as proxy:
-        slow = Database(settings.model_copy(update={"db_host": "127.0.0.1", "db_port": proxy.port}), "none")
-        assert await find(slow) is not None  # so that the only connection of the pool is open
+    async with connect_to(settings) as other, slow_database(settings) as (slow, proxy):
 
         async def write_nothing() -> None:
             async with slow.begin() as transaction:
@@ -340,6 +349,69 @@ async def test_what_is_written_after_an_interrupted_begin_is_committed(
         async with slow.begin() as transaction:
             await ADD.first(transaction, id=2, name="ristretto", options={})
         assert await find(database, 2) == ("ristretto", {})
+
+
+@pytest.mark.parametrize("ending", ["cancelled", "timed out"])
+async def test_a_connection_closes_if_the_answer_to_commit_is_unknown(
+    monkeypatch: pytest.MonkeyPatch, settings: DatabaseSettings, database: Database, ending: str
+) -> None:
+    if ending == "timed out":
+        monkeypatch.setattr(engine, "_STATEMENT_TIMEOUT_SECONDS", 0.5)
+    async with slow_database(settings) as (slow, proxy):
+
+        async def write() -> None:
+            async with slow.begin() as transaction:
+                drivers.append((await transaction.get_raw_connection()).driver_connection)
+                await ADD.first(transaction, id=2, name="ristretto", options={})
+                proxy.hold_answers()
+
+        async def is_committed() -> bool:
+            return await find(database, 2) is not None
+
+        drivers: list[asyncpg.Connection] = []
+        writing = asyncio.create_task(write())
+        await eventually(is_committed)
+        if ending == "cancelled":
+            writing.cancel()
+        with suppress(asyncio.CancelledError, DatabaseUnavailable):
+            await writing
+        proxy.release_answers()
+
+        assert drivers[0].is_closed()
+        assert await find(slow, 2) == ("ristretto", {})
+
+
+async def test_what_is_written_after_an_interrupted_commit_that_was_not_sent_is_committed(
+    settings: DatabaseSettings, database: Database
+) -> None:
+    async with slow_database(settings) as (slow, proxy):
+
+        async def write_nothing() -> None:
+            async with slow.begin() as transaction:
+                await FIND.first(transaction, id=1)
+                proxy.hold_answers()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(0):
+                        await FIND.first(transaction, id=1)
+                asyncio.get_running_loop().call_soon(writing.cancel)  # while COMMIT waits for the end of the statement
+
+        writing = asyncio.create_task(write_nothing())
+        with suppress(asyncio.CancelledError):
+            await writing
+        proxy.release_answers()
+
+        async with slow.autocommit() as connection:
+            await ADD.first(connection, id=2, name="ristretto", options={})
+        assert await find(database, 2) == ("ristretto", {})
+
+
+@asynccontextmanager
+async def slow_database(settings: DatabaseSettings) -> AsyncIterator[tuple[Database, FaultProxy]]:
+    """Opens the only connection of a pool, and gives the proxy through which it leads."""
+    async with fault_proxy(settings.db_host, settings.db_port) as proxy:
+        slow = Database(settings.model_copy(update={"db_host": "127.0.0.1", "db_port": proxy.port}), "none")
+        assert await find(slow) is not None
+        yield slow, proxy
         await slow.close()
 
 

@@ -1,6 +1,7 @@
 """The HTTP application of a service: problems, validation, request ids, probes and documentation."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
@@ -9,11 +10,11 @@ import pytest
 from chassis.errors import DatabaseUnavailable, NeighbourUnavailable
 from chassis.http.app import Readiness, create_app
 from chassis.http.middleware import MAX_BODY_BYTES
-from chassis.http.schemas import PageQuery, PathId, Quantity, RequestBody, StorableText
+from chassis.http.schemas import PageQuery, PathId, Quantity, RequestBody, StorableText, query_fields
 from chassis.types.ids import MAX_ID
 from chassis.types.problem import Problem
 from chassis_testing.services import http_client
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 
 
 class Taken(Exception):
@@ -216,6 +217,91 @@ def test_a_dependency_that_would_run_in_a_thread_is_refused() -> None:
 
     with pytest.raises(TypeError, match="current_page would run in a thread"):
         create_app("Test", "1", [router], {}, Readiness())
+
+
+class Pages:
+    def first(self) -> int:
+        return 1
+
+    def __call__(self) -> int:
+        return 1
+
+
+class AsyncPages:
+    async def first(self) -> int:
+        return 1
+
+    async def __call__(self) -> int:
+        return 1
+
+
+def generated_page() -> Iterator[int]:
+    yield 1
+
+
+async def async_generated_page() -> AsyncIterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("dependency", "name"),
+    [
+        (Pages().first, "Pages.first"),
+        (Pages(), "Pages"),
+        (Pages, "Pages"),
+        (AsyncPages, "AsyncPages"),
+        (generated_page, "generated_page"),
+    ],
+)
+def test_a_callable_that_would_run_in_a_thread_is_refused(dependency: Callable[[], object], name: str) -> None:
+    router = APIRouter()
+
+    @router.get("/pages", dependencies=[Depends(dependency)])
+    async def pages() -> None: ...
+
+    with pytest.raises(TypeError, match=f"^{name} would run in a thread"):
+        create_app("Test", "1", [router], {}, Readiness())
+
+
+def test_an_endpoint_that_would_run_in_a_thread_is_refused() -> None:
+    router = APIRouter()
+
+    @router.get("/pages")
+    def pages() -> None: ...
+
+    with pytest.raises(TypeError, match="pages would run in a thread"):
+        create_app("Test", "1", [router], {}, Readiness())
+
+
+@pytest.mark.parametrize("dependency", [AsyncPages().first, AsyncPages(), async_generated_page])
+async def test_an_async_callable_is_a_dependency(dependency: Callable[[], object]) -> None:
+    router = APIRouter()
+
+    @router.get("/pages")
+    async def pages(page: Annotated[int, Depends(dependency)]) -> int:
+        return page
+
+    async with http_client(create_app("Test", "1", [router], {}, Readiness())) as client:
+        assert (await client.get("/pages")).json() == 1
+
+
+@dataclass(frozen=True, slots=True)
+class CupFilter:
+    size: Annotated[int, Query(ge=1)]
+    color: Annotated[str | None, Query(alias="colour")] = None
+
+
+async def test_the_fields_of_a_dataclass_are_read_from_the_query() -> None:
+    router = APIRouter()
+
+    @router.get("/cups")
+    async def cups(filters: Annotated[CupFilter, Depends(query_fields(CupFilter))]) -> list[int | str | None]:
+        return [filters.size, filters.color]
+
+    async with http_client(create_app("Test", "1", [router], {}, Readiness())) as client:
+        assert (await client.get("/cups?size=2&colour=red")).json() == [2, "red"]
+        assert (await client.get("/cups?size=2")).json() == [2, None]
+        assert (await client.get("/cups?size=0")).status_code == 422
 
 
 async def test_a_stopping_process_is_alive_but_not_ready() -> None:

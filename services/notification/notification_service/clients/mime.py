@@ -55,13 +55,13 @@ class MailWriter:
         headers = (
             self._from[policy],
             _to(policy, mail.recipient),
-            _subject(policy, mail.subject),
+            _text_header(policy, "Subject", mail.subject),
+            _text_header(policy, "Content-Language", mail.locale),
             f"Date: {format_datetime(mail.at)}\r\n"
             f"Message-ID: <{mail.id}@{self._domain}>\r\n"
             "Auto-Submitted: auto-generated\r\n"  # RFC 3834: suppresses out-of-office replies
             "MIME-Version: 1.0\r\n"
-            f'Content-Type: multipart/alternative;\r\n boundary="{boundary}"\r\n'
-            f"Content-Language: {mail.locale}\r\n",
+            f'Content-Type: multipart/alternative;\r\n boundary="{boundary}"\r\n',
         )
         separator = f"\r\n--{boundary}".encode()
         parts = (_part("plain", mail.text), _part("html", mail.html))
@@ -75,10 +75,11 @@ def _to(policy: "EmailPolicy[Any]", recipient: str) -> str:
     return _header(policy, "To", Address(addr_spec=recipient))
 
 
-def _subject(policy: "EmailPolicy[Any]", subject: str) -> str:
-    header = f"Subject: {subject}\r\n"
-    is_plain = subject.isascii() and subject.isprintable() and "=?" not in subject  # which begins an encoded word
-    return header if is_plain and len(header) <= _MAX_LINE else _header(policy, "Subject", subject)
+def _text_header(policy: "EmailPolicy[Any]", name: str, text: str) -> str:
+    """Returns a header of any text. Raises ValueError for a line end."""
+    header = f"{name}: {text}\r\n"
+    is_plain = text.isascii() and text.isprintable() and "=?" not in text  # which begins an encoded word
+    return header if is_plain and len(header) <= _MAX_LINE else _header(policy, name, text)
 
 
 def _header(policy: "EmailPolicy[Any]", name: str, value: str | Address) -> str:

@@ -15,10 +15,14 @@ WRITER = MailWriter(Address("Shop, Ltd. <x>", addr_spec="noreply@shop.example"))
 
 
 def written_mail(
-    subject: str = "Hello", recipient: str = "anna@example.com", text: str = "text\n", html: str = "<p>html</p>\n"
+    subject: str = "Hello",
+    recipient: str = "anna@example.com",
+    text: str = "text\n",
+    html: str = "<p>html</p>\n",
+    locale: str = "en",
 ) -> bytes:
     at = datetime(2026, 11, 22, 16, 5, tzinfo=UTC)
-    return WRITER.write(Mail(MAIL_ID, "welcome", recipient, subject, text, html, "en", at))
+    return WRITER.write(Mail(MAIL_ID, "welcome", recipient, subject, text, html, locale, at))
 
 
 def unix_lines(text: str) -> str:
@@ -36,6 +40,8 @@ def test_no_header_can_be_injected(line_end: str) -> None:
     injected = f"x{line_end}Bcc: all@example.com"
     with pytest.raises(ValueError, match="linefeed or carriage return"):
         written_mail(subject=injected)
+    with pytest.raises(ValueError, match="linefeed or carriage return"):
+        written_mail(locale=injected)
     with pytest.raises((ValueError, IndexError)):
         written_mail(recipient=f"anna@example.com{line_end}Bcc: all@example.com")
 

@@ -8,7 +8,7 @@ from chassis.http.authentication import Authenticator, Principal, Role, owner_to
 from chassis.http.csv_documents import CSV_RESPONSES, CsvRoute
 from chassis.http.cursors import CursorPageOf, TimeCursorQuery, TimePosition
 from chassis.http.problems import openapi_problem
-from chassis.http.schemas import Data, KeyHeader, Money
+from chassis.http.schemas import Data, KeyHeader, Money, query_fields
 from chassis.types.ids import OrderId
 from fastapi import APIRouter, Depends, Response
 
@@ -62,7 +62,7 @@ def routes(
         " A list is followed to its end by `next`: send it as `cursor`.",
     )
     async def list_orders(
-        caller: Caller, paging: TimeCursorQuery, filters: Annotated[OrderFilter, Depends()]
+        caller: Caller, paging: TimeCursorQuery, filters: Annotated[OrderFilter, Depends(query_fields(OrderFilter))]
     ) -> CursorPageOf[OrderResponse]:
         page, total = await orders.list_orders(_permitted_query(filters, caller), paging)
         data = [OrderResponse.model_validate(order) for order in page]

@@ -7,7 +7,7 @@ from chassis.database import idempotency
 from chassis.http.authentication import Authenticator, Principal, Role, owner_to_list
 from chassis.http.csv_documents import CSV_RESPONSES, CsvRoute
 from chassis.http.cursors import CursorPageOf, TimeCursorQuery, TimePosition
-from chassis.http.schemas import Data, KeyHeader, Money
+from chassis.http.schemas import Data, KeyHeader, Money, query_fields
 from chassis.types.ids import OrderId
 from fastapi import APIRouter, Depends, Response
 
@@ -58,7 +58,7 @@ def routes(
         " A list is followed to its end by `next`: send it as `cursor`.",
     )
     async def list_payments(
-        caller: Caller, paging: TimeCursorQuery, filters: Annotated[PaymentFilter, Depends()]
+        caller: Caller, paging: TimeCursorQuery, filters: Annotated[PaymentFilter, Depends(query_fields(PaymentFilter))]
     ) -> CursorPageOf[PaymentResponse]:
         page, total = await payments.list_payments(_permitted_query(filters, caller), paging)
         data = [_payment_response(PaymentView(payment)) for payment in page]
