@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from kubectl_ecommerce.errors import KubectlError
-from kubectl_ecommerce.kubectl import Kubectl, Manifest
+from kubectl_ecommerce.errors import KubectlError, NoSuchKindError
+from kubectl_ecommerce.kubectl import CLUSTERS, Kubectl, Manifest
 from kubectl_ecommerce.redaction import Redactor
 from kubectl_ecommerce.shop import Shop
 
@@ -50,9 +50,11 @@ class Collector:
         self._write("platform.json", redactor.manifest(self.shop.manifest))
         labels = f"app.kubernetes.io/instance={self.shop.name}"
         objects = self._list(OBJECTS, namespace, labels, "objects")
+        for kind in CLUSTERS.values():
+            objects += self._list((kind,), namespace, labels, f"objects/{kind}")
         for kind, items in sorted(_by_kind(objects).items()):
             self._write(f"objects/{kind}.json", [redactor.manifest(one) for one in items])
-        for name in ("events", "resourcequotas"):
+        for name in ("events", "resourcequotas", "platformbackups"):
             self._write(f"{name}.json", [redactor.manifest(one) for one in self._list((name,), namespace, "", name)])
         self._logs(redactor, namespace, _of(objects, "Pod"), "logs", "")
         self._operator(redactor)
@@ -78,6 +80,8 @@ class Collector:
         try:
             found = self.kubectl.read(",".join(kinds), "--namespace", namespace, *selector)
         except KubectlError as error:
+            if isinstance(error, NoSuchKindError) and {*kinds} <= {*CLUSTERS.values()}:
+                return []  # the add-on is not installed
             if len(kinds) > 1:  # one kind that is forbidden or not served fails the request for all
                 return [item for kind in kinds for item in self._list((kind,), namespace, labels, f"{name}/{kind}")]
             self.bundle.missing[name] = str(error)

@@ -25,6 +25,10 @@ class NoSuchKindError(KubectlError):
     """The cluster does not serve a kind."""
 
 
+class KubectlTimeoutError(KubectlError):
+    """kubectl has waited in vain."""
+
+
 class ForbiddenError(KubectlError):
     """The caller may not do this."""
 
@@ -42,7 +46,7 @@ class NothingToDoError(PluginError):
 
 
 class BackupFailedError(PluginError):
-    """A backup has ended without success."""
+    """A backup has not succeeded: it has failed, cannot begin, or takes too long."""
 
 
 class UsageError(PluginError):
@@ -80,6 +84,7 @@ _CAUSES: tuple[tuple[str, type[KubectlError], str], ...] = (
         "cluster with --context.",
     ),
     (r"\(NotFound\)", NotFoundError, ""),
+    (r"timed out waiting for the condition|condition not met", KubectlTimeoutError, ""),
     (
         r"\(Forbidden\)",
         ForbiddenError,

@@ -17,6 +17,9 @@ GROUP = "platform.ecommerce.dev"
 BACKUPS = f"platformbackups.{GROUP}"
 SHOPS = f"ecommerceplatforms.{GROUP}"
 """The resource of the shops, whose short name another resource may have too."""
+CLUSTERS = {"Cluster": "clusters.postgresql.cnpg.io", "RabbitmqCluster": "rabbitmqclusters.rabbitmq.com"}
+"""The resources of the stores that an add-on runs, which may not be installed, by kind. Other products have clusters
+too."""
 TENANTS = f"tenants.{GROUP}"
 """The resource of the tenants. Other products have tenants too."""
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 OPERATOR_NAMESPACE = "ecommerce-system"
 """The namespace in which docs/operations.md installs the operator."""
+STORES = ("StatefulSet", "Cluster", "RabbitmqCluster")
+"""Kinds of the objects that run a store."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ RUNBOOKS: Mapping[str, Runbook] = {
         "Wait: the stores start. If it takes minutes, look at the one that blocks.",
         _DESCRIBE_OBJECT,
         waits=True,
-        needs=("StatefulSet",),
+        needs=STORES,
     ),
     "Migrating": Runbook(
         "Wait: the databases are migrated.",
@@ -167,12 +169,12 @@ RUNBOOKS: Mapping[str, Runbook] = {
     "RolloutFailed": Runbook(
         "Find out why pods do not become ready, and correct the spec.",
         _DESCRIBE_OBJECT,
-        needs=("Deployment", "StatefulSet", "Job"),
+        needs=("Deployment", "Job", *STORES),
     ),
     "ProgressDeadlineExceeded": Runbook(
         "Find out why pods do not become ready. For a store, correct the spec and then delete its pod.",
         _DESCRIBE_OBJECT,
-        needs=("Deployment", "StatefulSet", "Job"),
+        needs=("Deployment", "Job", *STORES),
     ),
     "NameConflict": Runbook(
         "Rename or delete the object of the other owner, or give it to the shop with the command in the message.",
@@ -205,7 +207,7 @@ RUNBOOKS: Mapping[str, Runbook] = {
         "Remove what blocks: the rollback then goes on.",
         _DESCRIBE_OBJECT,
         "upgrade-one-shop",
-        needs=("Job", "Deployment", "StatefulSet"),
+        needs=("Job", "Deployment", *STORES),
     ),
     "UpgradeStopped": Runbook(
         "Correct the cause and try again, or install the former operator.", _RETRY, "upgrade-one-shop"

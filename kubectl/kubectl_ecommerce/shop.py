@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from kubectl_ecommerce.kubectl import GROUP, Manifest
+from kubectl_ecommerce.kubectl import CLUSTERS, GROUP, Manifest
 from kubectl_ecommerce.runbooks import FINE, RUNBOOKS, UNKNOWN, Runbook
 
 RETRY_ANNOTATION = f"{GROUP}/retry-upgrade"
@@ -148,11 +148,12 @@ class Shop:
     def _command(self, runbook: Runbook, reason: str) -> str:
         blocker = self._blocker(runbook.needs)
         template = UNKNOWN.command if runbook.needs and not blocker else runbook.command
+        kind = str(blocker.get("kind", ""))
         services = (row["service"] for row in self.rows("invariants") if row.get("reason") == reason)
         return template.format(
             namespace=self.namespace,
             name=self.name,
-            kind=str(blocker.get("kind", "")).lower(),
+            kind=CLUSTERS.get(kind, kind.lower()),
             object=blocker.get("name", ""),
             service=next(services, "gateway"),
         )

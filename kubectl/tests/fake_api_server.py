@@ -29,6 +29,8 @@ KINDS: dict[str, dict[str, str]] = {
     "networking.k8s.io/v1": {"Ingress": "ingresses", "NetworkPolicy": "networkpolicies"},
     "coordination.k8s.io/v1": {"Lease": "leases"},
     "policy/v1": {"PodDisruptionBudget": "poddisruptionbudgets"},
+    "postgresql.cnpg.io/v1": {"Cluster": "clusters"},
+    "rabbitmq.com/v1beta1": {"RabbitmqCluster": "rabbitmqclusters"},
     "platform.ecommerce.dev/v1beta1": {"EcommercePlatform": "ecommerceplatforms", "PlatformBackup": "platformbackups"},
     "platform.ecommerce.dev/v1alpha1": {"Tenant": "tenants"},
 }  # fmt: skip

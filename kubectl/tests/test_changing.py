@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from fake_api_server import FakeApiServer
+from kubectl_ecommerce.commands import backup
 from shops import NEW, OLD, SERVICES, release, shop
 
 from conftest import NOW, Plugin
@@ -221,7 +222,42 @@ def test_a_backup_that_has_failed_is_a_failure(cluster: FakeApiServer, plugin: P
     cluster.add(shop())
     cluster.status_of_created = _ended("Failed", "DestinationFull", "the bucket is full: keep fewer backups")
     line = plugin("backup", "--name", "now").error
-    assert "PlatformBackup now has failed with DestinationFull: the bucket is full: keep fewer backups" in line
+    assert "PlatformBackup now is Failed with DestinationFull: the bucket is full: keep fewer backups" in line
+
+
+def test_a_backup_that_cannot_begin_is_a_failure_with_its_cause(
+    cluster: FakeApiServer, plugin: Plugin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup, "BEGINS_WITHIN", "1ms")
+    cluster.add(shop())
+    cluster.status_of_created = _unfinished("Pending", "Hibernated", "the shop is hibernated: wake it.")
+    line = plugin("backup", "--name", "now").error
+    assert "PlatformBackup now has not begun: it is Pending with Hibernated: the shop is hibernated: wake it." in line
+    assert line.endswith("to give it up: kubectl -n shop delete platformbackup now")
+
+
+def test_a_backup_that_takes_too_long_is_a_failure_with_its_last_phase(
+    cluster: FakeApiServer, plugin: Plugin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup, "BEGINS_WITHIN", "1ms")
+    cluster.add(shop())
+    cluster.status_of_created = _unfinished("Running", "PodNotStarted", "the image cannot be pulled.")
+    line = plugin("backup", "--name", "now", "--timeout", "1ms").error
+    assert "has not ended within 1ms and goes on: it is Running with PodNotStarted: the image cannot be pulled." in line
+
+
+def test_a_backup_that_no_operator_has_seen_is_a_failure(
+    cluster: FakeApiServer, plugin: Plugin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup, "REPORTS_WITHIN", "1ms")
+    cluster.add(shop())
+    line = plugin("backup", "--name", "now").error
+    assert "the operator has not reported about PlatformBackup now: see kubectl -n ecommerce-system get pods" in line
+
+
+def _unfinished(phase: str, reason: str, message: str) -> dict[str, Any]:
+    condition = {"type": "Complete", "status": "False", "reason": reason, "message": message}
+    return {"phase": phase, "conditions": [condition]}
 
 
 def test_a_backup_is_not_waited_for_if_it_is_not_to_be(cluster: FakeApiServer, plugin: Plugin) -> None:

@@ -16,13 +16,13 @@ from chassis.messaging.topology import load_topology
 from fake_api_server import FakeApiServer
 from kubectl_ecommerce.cli import parser
 from kubectl_ecommerce.commands import COMMANDS, resend_events, rotate
-from kubectl_ecommerce.kubectl import SHOPS, TENANTS
-from kubectl_ecommerce.runbooks import FINE, RUNBOOKS, UNKNOWN, Runbook
+from kubectl_ecommerce.kubectl import CLUSTERS, SHOPS, TENANTS
+from kubectl_ecommerce.runbooks import FINE, RUNBOOKS, STORES, UNKNOWN, Runbook
 from kubectl_ecommerce.shop import FAILED_UPGRADES, RETRY_ANNOTATION, ROTATE_ANNOTATION
 from shops import shop
 
 from platform_operator.api.conditions import ConditionReason, RotationKind, UpgradePhase
-from platform_operator.api.kinds import GROUP, PLATFORM
+from platform_operator.api.kinds import CHILD_KINDS, CLUSTER_KINDS, GROUP, PLATFORM, STORE_KINDS
 from platform_operator.api.tenants import TENANT
 from platform_operator.plan.upgrades import ANNOTATION_RETRY_UPGRADE
 from platform_operator.secrets.rotation import ANNOTATION_ROTATE
@@ -36,6 +36,12 @@ FIELDS = {"namespace": "n", "name": "s", "kind": "job", "object": "j", "service"
 def test_every_reason_of_a_condition_is_fine_or_has_a_runbook() -> None:
     assert {*RUNBOOKS} | FINE == {*map(str, ConditionReason)}
     assert not FINE & {*RUNBOOKS}
+
+
+def test_the_kinds_of_stores_are_those_of_the_operator() -> None:
+    assert STORES == STORE_KINDS
+    kinds = (CHILD_KINDS[name] for name in CLUSTER_KINDS)
+    assert {one.kind: f"{one.plural}.{one.group}" for one in kinds} == CLUSTERS
 
 
 @pytest.mark.parametrize("runbook", [*RUNBOOKS.values(), UNKNOWN], ids=[*RUNBOOKS, "unknown"])

@@ -87,15 +87,25 @@ def test_why_gives_the_next_command_of_each_cause_once(cluster: FakeApiServer, p
     assert [one["reason"] for one in causes] == ["MigrationFailed", "DeadLetters", "NoMailServer", "RollingOut"]
 
 
-def test_a_command_names_the_object_that_has_blocked_for_longest(cluster: FakeApiServer, plugin: Plugin) -> None:
-    early = blocked("StatefulSet", "shop-order-db", "NotReady", "no room") | {"since": "2026-01-31T09:00:00Z"}
+@pytest.mark.parametrize(
+    ("kind", "resource"),
+    [
+        ("StatefulSet", "statefulset"),
+        ("Cluster", "clusters.postgresql.cnpg.io"),
+        ("RabbitmqCluster", "rabbitmqclusters.rabbitmq.com"),
+    ],
+)
+def test_a_command_names_the_object_that_has_blocked_for_longest(
+    cluster: FakeApiServer, plugin: Plugin, kind: str, resource: str
+) -> None:
+    early = blocked(kind, "shop-order-db", "NotReady", "no room") | {"since": "2026-01-31T09:00:00Z"}
     manifest = shop(
         conditions=[condition("Degraded", "True", "RolloutFailed", "It does not become ready.")],
         blocked=[blocked("Deployment", "shop-user", "NotReady", "crashes"), early],
     )
     cluster.add(manifest)
     (cause,) = json.loads(plugin("why", "shop", "-o", "json").text)["causes"]
-    assert cause["command"] == "kubectl -n shop describe statefulset shop-order-db"
+    assert cause["command"] == f"kubectl -n shop describe {resource} shop-order-db"
 
 
 def test_a_hibernated_shop_says_once_how_to_wake_it(cluster: FakeApiServer, plugin: Plugin) -> None:

@@ -167,7 +167,7 @@ def _asked_for(command: str) -> str:
     names = {
         "ecp": "platform", "secret": "secrets", "secrets": "secrets", "resourcequota": "resourcequotas",
         "pods": "objects/pod", "pvc": "objects/persistentvolumeclaim", "ingress,service": "objects/ingress",
-        "deployment": "objects/deployment", "{kind}": "objects/deployment",
+        "deployment": "objects/deployment", "{kind}": "objects/deployment", "platformbackups,jobs": "platformbackups",
     }  # fmt: skip
     return f"({place})?{names[word]}\\.json"
 
@@ -188,6 +188,25 @@ def test_the_manifest_lists_the_files_and_what_is_missing(
     assert {*manifest["files"]} == {*files} - {"MANIFEST.json"}
     assert {*manifest["missing"]} == {"objects/ingresses.networking.k8s.io", "operator/leases"}
     assert "objects/pod.json" in files
+
+
+def test_it_has_the_clusters_of_add_ons_that_are_installed(
+    broken: FakeApiServer, plugin: Plugin, tmp_path: Path
+) -> None:
+    broken.add(_object("shop-order-db") | {"spec": {}}, "Cluster", "postgresql.cnpg.io/v1")
+    broken.add(_object("shop-rabbitmq") | {"spec": {}}, "RabbitmqCluster", "rabbitmq.com/v1beta1")
+    files = _files(plugin, tmp_path)
+    assert "shop-order-db" in files["objects/cluster.json"]
+    assert "shop-rabbitmq" in files["objects/rabbitmqcluster.json"]
+
+
+def test_add_ons_that_are_not_installed_are_not_missing(
+    broken: FakeApiServer, plugin: Plugin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECACHEDIR", str(tmp_path / "cache"))  # the other one has what other tests serve
+    del broken.kinds["postgresql.cnpg.io/v1"], broken.kinds["rabbitmq.com/v1beta1"]
+    files = _files(plugin, tmp_path)
+    assert json.loads(files["MANIFEST.json"])["missing"] == {}
 
 
 def test_the_archive_is_its_owners_alone_and_replaces_no_file(

@@ -18,7 +18,7 @@ _WITHIN = 420.0
 async def test_a_restored_shop_has_the_state_of_its_backup(
     namespace: Namespace, shop: Shop, admin: Person, tmp_path: Path
 ) -> None:
-    functions, back_up, restore = examples(_OPERATIONS)
+    functions, back_up, restore, *_ = examples(_OPERATIONS)
     environment = _operators(tmp_path)
     _, product = await shop.stocked_product(admin, 10)
     customer = await shop.register()

@@ -171,6 +171,27 @@ def test_a_machine_without_linux_is_refused_in_one_line(machine: Machine, script
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("script", ["cluster/install-cnpg", "cluster/install-rabbitmq-operator"])
+@pytest.mark.parametrize("arguments", [("--removee",), ("remove",), ("--remove", "now")])
+def test_an_add_on_is_not_installed_by_a_mistyped_option(
+    machine: Machine, script: str, arguments: tuple[str, ...]
+) -> None:
+    machine.replace_command("go", list="echo v1.0.0")
+
+    done = machine.run(script, *arguments)
+
+    assert done.returncode == 1
+    assert done.stderr == f"unknown arguments: {' '.join(arguments)} (see {script.rpartition('/')[2]} --help)\n"
+
+
+@pytest.mark.parametrize("script", ["cluster/install-cnpg", "cluster/install-rabbitmq-operator"])
+def test_an_add_on_asks_for_go_in_one_line(machine: Machine, script: str) -> None:
+    done = machine.run(script, PATH=machine.path_of_the_system)
+
+    assert done.returncode == 1
+    assert done.stderr == "there is no Go to read the manifest from its module with: install Go 1.26\n"
+
+
 def test_images_are_pushed_to_the_given_registry(machine: Machine) -> None:
     machine.replace_command("docker", manifest="exit 1", bake="env | grep ^REGISTRY=")
 
