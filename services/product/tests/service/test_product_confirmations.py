@@ -1,7 +1,9 @@
 """Each change of what public answers show raises the change count, and the gateway is told the counts."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import pytest
@@ -9,15 +11,18 @@ from chassis.database.change_counts import ChangeCount
 from chassis.database.confirmations import Confirmation, confirmation_key, demand_key
 from chassis.database.engine import Database
 from chassis.errors import DatabaseUnavailable
-from chassis.types.ids import uuid7
+from chassis.types.ids import ProductId, uuid7
 from chassis_testing.environment import environment_variable
 from chassis_testing.waiting import eventually
 from product_harness import Catalogue, redis_proxy
-from product_service.repository.cache import connect
+from product_service.repository.cache import LEASE_SECONDS, LIFETIME_SECONDS, ProductCache, connect
 from product_service.repository.confirmations import ConfirmationStore
 from product_service.service.confirmations import ConfirmationService
+from product_service.service.evictions import EvictionService
 from redis.asyncio import Redis
 from shopapi.events.v1.events_pb2 import AvailabilityChanged, OrderConfirmed, OrderLine, ProductChanged, RatingChanged
+
+UNREACHABLE = "redis://127.0.0.1:1/0"
 
 
 @pytest.fixture
@@ -63,6 +68,56 @@ async def test_events_that_change_what_is_shown_are_counted(catalogue: Catalogue
         before = await changes.read()
         await catalogue.deliver_events(event)
         assert await changes.read() > before, event
+
+
+async def test_an_eviction_is_counted_once_redis_confirms_it(catalogue: Catalogue, changes: ChangeCount) -> None:
+    """Until then other processes may show the product of before, in answers that the change itself does not end."""
+    async with redis_proxy() as (proxy, url), evictions(catalogue, url, 1.0, time.monotonic) as service:
+        proxy.stall()
+        before = await changes.read()
+        await consume(catalogue, service)
+        await service.retry()
+        assert await changes.read() == before
+        proxy.resume()
+
+        async def is_counted() -> bool:
+            await service.retry()
+            return await changes.read() == before + 1
+
+        await eventually(is_counted)
+        await service.retry()
+        assert await changes.read() == before + 1
+
+
+async def test_an_eviction_whose_old_entry_has_expired_is_counted(catalogue: Catalogue, changes: ChangeCount) -> None:
+    now = [0.0]
+    async with evictions(catalogue, UNREACHABLE, 1.0, lambda: now[0]) as service:
+        before = await changes.read()
+        await consume(catalogue, service)
+        await service.retry()
+        assert await changes.read() == before
+        now[0] += LIFETIME_SECONDS + LEASE_SECONDS
+        await service.retry()
+        assert await changes.read() == before + 1
+
+
+@asynccontextmanager
+async def evictions(
+    catalogue: Catalogue, url: str, deadline: float, clock: Callable[[], float]
+) -> AsyncIterator[EvictionService]:
+    """Yields the evictions of another process, with this Redis."""
+    database = Database(catalogue.settings, "none")
+    cache = ProductCache(connect(url), catalogue.settings.tenant, deadline, uuid4, clock)
+    yield EvictionService(database, cache, ChangeCount(database))
+    await cache.close()
+    await database.close()
+
+
+async def consume(catalogue: Catalogue, service: EvictionService) -> None:
+    database = Database(catalogue.settings, "none")
+    async with database.begin() as transaction:
+        await service.evict(transaction, ProductId(1))
+    await database.close()
 
 
 async def test_reads_are_not_counted(catalogue: Catalogue, changes: ChangeCount) -> None:
