@@ -137,6 +137,41 @@ async def test_compaction_keeps_the_count(catalogue: Catalogue, changes: ChangeC
     assert len(await catalogue.rows("SELECT FROM change_counts")) < 100
 
 
+async def test_compaction_replaces_any_number_of_rows_a_limited_number_at_a_time(
+    catalogue: Catalogue, changes: ChangeCount
+) -> None:
+    before = await changes.read()
+    await catalogue.execute("INSERT INTO change_counts SELECT 1 FROM generate_series(1, 25000)")
+    await catalogue.execute(LIMIT_DELETIONS)
+    try:
+        await changes.compact()
+    finally:
+        await catalogue.execute("DROP FUNCTION limit_deletions CASCADE")
+    assert await changes.read() == before + 25_000
+    assert len(await catalogue.rows("SELECT FROM change_counts")) < 100
+
+
+LIMIT_DELETIONS = """
+CREATE FUNCTION limit_deletions() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF (SELECT count(*) FROM deleted) > 10000 THEN RAISE 'too many rows'; END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER limit_deletions AFTER DELETE ON change_counts REFERENCING OLD TABLE AS deleted
+    FOR EACH STATEMENT EXECUTE FUNCTION limit_deletions()
+"""
+
+
+async def test_compaction_waits_for_no_other_process(catalogue: Catalogue, changes: ChangeCount) -> None:
+    await catalogue.execute("INSERT INTO change_counts SELECT 1 FROM generate_series(1, 200)")
+    before = await changes.read()
+    async with catalogue.connection() as other, other.transaction():
+        await other.execute("SELECT FROM change_counts LIMIT 1 FOR UPDATE")
+        await changes.compact()
+        assert await changes.read() == before
+        assert len(await catalogue.rows("SELECT FROM change_counts")) < 100
+
+
 # What the gateway is told
 
 
