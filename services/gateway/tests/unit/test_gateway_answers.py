@@ -141,6 +141,11 @@ def test_an_answer_becomes_no_older_while_the_change_counts_stay_the_same(
     assert Snapshot(b"g1", record, 10_000_000, counts, 9_500_000).age(b"v1") == age
 
 
+def test_counts_that_were_read_by_a_later_clock_make_no_answer_unusable() -> None:
+    snapshot = Snapshot(b"g1", b"v1 9800000 g1 5", 10_000_000, b"5", 12_000_000)
+    assert snapshot.age(b"v1") == 0.2
+
+
 # The route table
 
 

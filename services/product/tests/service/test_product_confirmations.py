@@ -19,6 +19,7 @@ from product_service.repository.cache import LEASE_SECONDS, LIFETIME_SECONDS, Pr
 from product_service.repository.confirmations import ConfirmationStore
 from product_service.service.confirmations import ConfirmationService
 from product_service.service.evictions import EvictionService
+from product_service.service.search import SearchService
 from redis.asyncio import Redis
 from shopapi.events.v1.events_pb2 import AvailabilityChanged, OrderConfirmed, OrderLine, ProductChanged, RatingChanged
 
@@ -68,6 +69,19 @@ async def test_events_that_change_what_is_shown_are_counted(catalogue: Catalogue
         before = await changes.read()
         await catalogue.deliver_events(event)
         assert await changes.read() > before, event
+
+
+async def test_sweeps_that_change_nothing_are_not_counted(catalogue: Catalogue, changes: ChangeCount) -> None:
+    await catalogue.add_product()
+    database = Database(catalogue.settings, "none")
+    search = SearchService(database, catalogue.settings.search_language)
+    await search.reindex()
+    await search.prune_vocabulary()
+    before = await changes.read()
+    await search.reindex()
+    await search.prune_vocabulary()
+    assert await changes.read() == before
+    await database.close()
 
 
 async def test_an_eviction_is_counted_once_redis_confirms_it(catalogue: Catalogue, changes: ChangeCount) -> None:
@@ -232,6 +246,16 @@ async def test_replicas_take_turns(redis: Redis) -> None:
     for _ in range(3):
         await service(redis, tenant, counts, interval=1000).confirm()
     assert counts.reads == 1
+
+
+async def test_a_count_from_before_the_clock_of_redis_was_put_back_is_read_again(redis: Redis) -> None:
+    """Redis may fail over to a replica whose clock is behind."""
+    tenant, counts = uuid4().hex, Counts()
+    await redis.set(demand_key(tenant), "")
+    future = Confirmation(7, await now(redis) + 60_000_000)
+    await redis.set(confirmation_key(tenant, "product"), future.encode())
+    await service(redis, tenant, counts, interval=1000).confirm()
+    assert (await confirmed(redis, tenant)).at < future.at
 
 
 async def test_a_count_that_cannot_be_read_leaves_the_last_confirmation(redis: Redis) -> None:
