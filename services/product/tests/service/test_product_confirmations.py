@@ -71,6 +71,15 @@ async def test_events_that_change_what_is_shown_are_counted(catalogue: Catalogue
         assert await changes.read() > before, event
 
 
+@pytest.mark.parametrize(
+    "statement", ["TRUNCATE co_purchases", "SET search_path = ''; DELETE FROM public.products WHERE false"]
+)
+async def test_statements_of_people_are_counted(catalogue: Catalogue, changes: ChangeCount, statement: str) -> None:
+    before = await changes.read()
+    await catalogue.execute(statement)
+    assert await changes.read() > before
+
+
 async def test_sweeps_that_change_nothing_are_not_counted(catalogue: Catalogue, changes: ChangeCount) -> None:
     await catalogue.add_product()
     database = Database(catalogue.settings, "none")
@@ -88,6 +97,7 @@ async def test_an_eviction_is_counted_once_redis_confirms_it(catalogue: Catalogu
     """Until then other processes may show the product of before, in answers that the change itself does not end."""
     async with redis_proxy() as (proxy, url), evictions(catalogue, url, 1.0, time.monotonic) as service:
         proxy.stall()
+        await catalogue.wait_until_consumed()
         before = await changes.read()
         await consume(catalogue, service)
         await service.retry()
@@ -106,6 +116,7 @@ async def test_an_eviction_is_counted_once_redis_confirms_it(catalogue: Catalogu
 async def test_an_eviction_whose_old_entry_has_expired_is_counted(catalogue: Catalogue, changes: ChangeCount) -> None:
     now = [0.0]
     async with evictions(catalogue, UNREACHABLE, 1.0, lambda: now[0]) as service:
+        await catalogue.wait_until_consumed()
         before = await changes.read()
         await consume(catalogue, service)
         await service.retry()
