@@ -34,8 +34,8 @@ from gateway_service.service.exchanges import Exchanges
 from gateway_service.settings import Settings
 
 TITLE = "E-commerce platform"
-_MOST_USE_SECONDS = 60.0
-"""How long an answer is used at most without being fetched again, though its data has not changed."""
+_CONFIRMED_SECONDS = 60.0
+"""How long an answer is used whose data does not change. It is fetched again when its record expires, a fetch later."""
 _FETCH_WAITS_SECONDS = 30.0
 """More than a fetch waits beside its deadline: for a slot, and for Redis."""
 
@@ -81,7 +81,9 @@ async def build(settings: Settings, clock: Callable[[], float] = time.monotonic)
 
 def _record_seconds(settings: Settings) -> float:
     """Returns how long Redis keeps the version of an answer: longer than a fetch with its waits, and then its use."""
-    return settings.upstream_deadline_seconds + settings.answer_cache_seconds + _MOST_USE_SECONDS + _FETCH_WAITS_SECONDS
+    return (
+        settings.upstream_deadline_seconds + settings.answer_cache_seconds + _CONFIRMED_SECONDS + _FETCH_WAITS_SECONDS
+    )
 
 
 PROGRAM = Program("gateway", Settings, build)

@@ -27,6 +27,7 @@ from product_service.repository.search import PLANNER
 from product_service.service.categories import CategoryService
 from product_service.service.confirmations import ConfirmationService
 from product_service.service.details import ProductDetailsService
+from product_service.service.evictions import EvictionService
 from product_service.service.products import ProductService
 from product_service.service.published_events import PublishedEvents
 from product_service.service.recommendations import RecommendationService
@@ -72,6 +73,7 @@ async def build(settings: Settings) -> Service:
     )
     details_service = ProductDetailsService(product_service, seller_client, stock_client, rating_client)
     changes = ChangeCount(database)
+    eviction_service = EvictionService(database, cache, changes)
     confirmation_service = ConfirmationService(
         confirmations,
         {
@@ -101,10 +103,10 @@ async def build(settings: Settings) -> Service:
             CallerAuthorization.of(ALLOWED_CALLERS, settings),
         ),
         background={
-            **backend.loops(event_handlers(product_service, seller_service, changes)),
+            **backend.loops(event_handlers(eviction_service, seller_service)),
             "change counts": repeat_every(COMPACTION_INTERVAL_SECONDS, changes.compact),
             "confirmations": repeat_every(settings.confirmation_interval_seconds, confirmation_service.confirm),
-            "cache": repeat_every(settings.cache_catch_up_seconds, cache.retry_evictions),
+            "cache": repeat_every(settings.cache_catch_up_seconds, eviction_service.retry),
             "withdrawal": repeat_every(settings.withdrawal_sweep_seconds, seller_service.clean_up_erased_sellers),
             "reindex": repeat_every(settings.reindex_sweep_seconds, search_service.reindex),
             "words": repeat_every(settings.words_sweep_seconds, search_service.prune_vocabulary),

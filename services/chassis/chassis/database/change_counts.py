@@ -20,11 +20,18 @@ _SUM = Statement(
     select(func.coalesce(func.sum(_counts.c.changes), 0).cast(BigInteger).label("count")), lambda row: int(row["count"])
 )
 _COUNT = Command(insert(_counts).values(changes=literal(1)))
+_BATCH = 10_000
+"""How many rows one statement replaces: after a rollback to a release that does not compact there may be millions."""
 _COMPACT = text("""
     WITH deleted AS (
-        DELETE FROM change_counts WHERE (SELECT count(*) FROM change_counts) >= :min_rows RETURNING changes
+        DELETE FROM change_counts WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM change_counts
+            WHERE (SELECT count(*) FROM (SELECT FROM change_counts LIMIT :min_rows) AS first_rows) >= :min_rows
+            LIMIT :batch FOR UPDATE SKIP LOCKED
+        )) RETURNING changes
     )
     INSERT INTO change_counts SELECT sum(changes) FROM deleted HAVING count(*) > 0
+    RETURNING (SELECT count(*) FROM deleted)
 """)
 
 
@@ -35,7 +42,10 @@ class ChangeCount:
         self._database = database
 
     async def read(self) -> int:
-        """Returns the number of changes that are committed now. It never becomes lower. Raises DatabaseUnavailable."""
+        """Returns the number of changes that are committed now. Raises DatabaseUnavailable.
+
+        It never becomes lower, unless the database loses commits, by a failover or because it is restored.
+        """
         async with self._database.read() as connection:
             return await _SUM.one(connection)
 
@@ -44,9 +54,12 @@ class ChangeCount:
         await _COUNT.execute(transaction)
 
     async def compact(self) -> None:
-        """Replaces many rows by one with their sum, in one statement: every reader sees the same count as before.
+        """Replaces many rows by one with their sum, in batches: every reader sees the same count as before.
 
-        Raises DatabaseUnavailable.
+        Each batch is one statement, which leaves rows to another process that replaces them. Raises
+        DatabaseUnavailable.
         """
-        async with self._database.begin() as transaction:
-            await transaction.execute(_COMPACT, {"min_rows": _MIN_ROWS})
+        replaced = _BATCH
+        while replaced >= _BATCH:
+            async with self._database.begin() as transaction:
+                replaced = await transaction.scalar(_COMPACT, {"min_rows": _MIN_ROWS, "batch": _BATCH}) or 0

@@ -141,14 +141,14 @@ def count_changes(**columns: str) -> None:
     """Adds the table of change counts, and counts each statement that changes one of the tables `columns`.
 
     `columns` are those whose updates count, by table: a list for SQL, or an empty string for all. Inserted and deleted
-    rows always count.
+    rows always count, whatever the search path of the session is.
     """
     _create(tables.change_counts)
     op.execute(_COUNT_CHANGE)
     for table, watched in columns.items():
         update = f"UPDATE OF {watched}" if watched else "UPDATE"
         op.execute(
-            f"CREATE TRIGGER count_change AFTER INSERT OR {update} OR DELETE ON {table}"
+            f"CREATE TRIGGER count_change AFTER INSERT OR {update} OR DELETE OR TRUNCATE ON {table}"
             " FOR EACH STATEMENT EXECUTE FUNCTION count_change()"
         )
 
@@ -177,7 +177,7 @@ def _create(*table_factories: Callable[[MetaData], Table]) -> None:
 _COUNT_CHANGE = """
 CREATE FUNCTION count_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO change_counts VALUES (1);
+    INSERT INTO public.change_counts VALUES (1);
     RETURN NULL;
 END $$
 """

@@ -101,7 +101,8 @@ async def call(method: Callable[..., Awaitable[_Reply]], request: object, deadli
         return await method(request, timeout=deadline)
     except aio.AioRpcError as error:
         failure = _typed_error(error)
-        if isinstance(failure, NeighbourUnavailable):
+        # During an upgrade that is expected; the neighbour itself logs which callers it refuses.
+        if isinstance(failure, NeighbourUnavailable) and not isinstance(failure, MethodNotServed):
             log.warning(
                 "a neighbour did not answer",
                 rpc=type(request).__name__,

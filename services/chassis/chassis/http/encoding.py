@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from fastapi import Response
 from pydantic_core import to_json
 
-MAY_CHANGE_SOON: Mapping[str, str] = {"Cache-Control": "max-age=1"}
+MAY_CHANGE_SOON: Mapping[str, str] = {"Cache-Control": "max-age=0"}
 """The headers of a public answer that may change although no data does: it lacks a part, or has what a process keeps.
 
-The gateway does not confirm such an answer (docs/adr/0068).
+The gateway does not confirm such an answer (docs/adr/0068); caches beyond it ask again each time.
 """
 
 

@@ -100,13 +100,15 @@ async def test_a_listed_caller_is_answered_and_shows_its_token_by_the_client() -
     assert (response.average, response.count) == (4.5, 2)
 
 
-async def test_the_client_tells_a_method_that_is_not_served_from_a_failure() -> None:
+async def test_the_client_tells_a_method_that_is_not_served_from_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a warning: background loops call such a method several times a second during an upgrade."""
     async with served(required()) as (address, _):
         for caller, method in (("order", "GetAvgRating"), ("product", "GetNothing")):
             async with open_channel(address, token_of(caller)) as channel:
                 unknown: Any = channel.unary_unary(f"/{SERVICE}/{method}", type(REQUEST).SerializeToString)
                 with pytest.raises(MethodNotServed):
                     await call(unknown, REQUEST, 10)
+    assert "a neighbour did not answer" not in "".join(capsys.readouterr())
 
 
 @pytest.mark.parametrize(

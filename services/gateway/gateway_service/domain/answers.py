@@ -179,7 +179,7 @@ class Snapshot:
         if current != version or generations != self.generations:
             return None
         known_at = int(started)
-        if counts and counts == self.counts:
+        if counts and counts == self.counts and self.counted_at <= self.now:  # a failover may have put the clock back
             known_at = max(known_at, self.counted_at)
         return (self.now - known_at) / _MICROSECONDS
 

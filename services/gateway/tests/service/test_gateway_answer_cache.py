@@ -463,7 +463,7 @@ async def test_a_confirmed_answer_ends_with_a_change_that_passes_a_gateway(
 async def test_an_answer_that_lacks_a_part_has_its_lifetime(
     open_gateway: OpenGateway, upstream: FakeUpstream, upstream_url: str
 ) -> None:
-    upstream.respond_with(200, b"{}", JSON, (b"cache-control", b"max-age=1"))
+    upstream.respond_with(200, b"{}", JSON, (b"cache-control", b"max-age=0"))
     tenant = uuid4().hex
     async with open_gateway(upstream_url, tenant=tenant, **ON) as gateway:
         await confirm(tenant, 5, "product")

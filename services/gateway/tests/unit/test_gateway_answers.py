@@ -90,7 +90,7 @@ def test_the_tag_of_the_service_is_kept() -> None:
     assert answer.plain.etag == b'"7"'
 
 
-@pytest.mark.parametrize(("headers", "may_be"), [([JSON], True), ([JSON, (b"cache-control", b"max-age=1")], False)])
+@pytest.mark.parametrize(("headers", "may_be"), [([JSON], True), ([JSON, (b"cache-control", b"max-age=0")], False)])
 def test_an_answer_whose_service_says_how_long_to_use_it_is_not_confirmed(headers: Headers, may_be: bool) -> None:
     answer = make_answer(200, headers, b"{}")
     assert answer is not None
@@ -139,6 +139,11 @@ def test_an_answer_becomes_no_older_while_the_change_counts_stay_the_same(
     record: bytes, counts: bytes, age: float | None
 ) -> None:
     assert Snapshot(b"g1", record, 10_000_000, counts, 9_500_000).age(b"v1") == age
+
+
+def test_counts_that_were_read_by_a_later_clock_make_no_answer_unusable() -> None:
+    snapshot = Snapshot(b"g1", b"v1 9800000 g1 5", 10_000_000, b"5", 12_000_000)
+    assert snapshot.age(b"v1") == 0.2
 
 
 # The route table

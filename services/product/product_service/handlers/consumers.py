@@ -2,18 +2,17 @@
 
 from collections.abc import Sequence
 
-from chassis.database.change_counts import ChangeCount
 from chassis.messaging.inbox import EventHandler, handles
 from chassis.types.ids import ProductId, UserId
 from shopapi.events.v1.events_pb2 import AvailabilityChanged, OrderConfirmed, ProductChanged, RatingChanged, UserErased
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from product_service.service import statistics
-from product_service.service.products import ProductService
+from product_service.service.evictions import EvictionService
 from product_service.service.sellers import SellerService
 
 
-def event_handlers(products: ProductService, sellers: SellerService, changes: ChangeCount) -> Sequence[EventHandler]:
+def event_handlers(evictions: EvictionService, sellers: SellerService) -> Sequence[EventHandler]:
     async def order_confirmed(transaction: AsyncConnection, event: OrderConfirmed) -> None:
         await statistics.count_order(transaction, [ProductId(line.product_id) for line in event.lines])
 
@@ -28,8 +27,7 @@ def event_handlers(products: ProductService, sellers: SellerService, changes: Ch
         )
 
     async def product_changed(transaction: AsyncConnection, event: ProductChanged) -> None:
-        await products.evict(ProductId(event.product_id))
-        await changes.count(transaction)  # after the eviction: an answer from before it may show the cached product
+        await evictions.evict(transaction, ProductId(event.product_id))
 
     async def user_erased(transaction: AsyncConnection, event: UserErased) -> None:
         await sellers.record_erasure(transaction, UserId(event.user_id))

@@ -10,7 +10,7 @@ recipient delete the entry.
 Redis may be down or hang: then readers use the database, and do not try Redis again during a cooldown. A deletion that
 Redis did not confirm is pending: until it is confirmed, or any old entry has expired, this process reads that product
 from the database, and retries the deletion. Only another process that reaches Redis while this one does not can read
-the old entry, and only until that expires after 60 s.
+the old entry, and only until that expires: 60 s after it was stored, by a reader whose lease may be 5 s old.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ LOOKUPS = Counter(
 FAILURES = Counter("product_cache_failures_total", "Commands that Redis did not complete in time")
 
 LIFETIME_SECONDS = 60
-_LEASE_SECONDS = 5
+LEASE_SECONDS = 5
 """Longer than a read takes. While a lease exists, other readers do not store what they read."""
 _COOLDOWN_SECONDS = 1.0
 """How long readers do not use Redis after it failed."""
@@ -95,10 +95,17 @@ class ProductCache:
             await self._attempt(self._replace_lease([key], [lease, encode(product), LIFETIME_SECONDS]))
         return product
 
-    async def evict(self, product_id: ProductId) -> None:
-        """Deletes the entry of a changed product. Must be called after the commit. The old entry is not used again."""
-        self._pending[product_id] = self._clock() + LIFETIME_SECONDS
-        await self._delete(product_id)
+    async def evict(self, product_id: ProductId) -> bool:
+        """Deletes the entry of a changed product. Must be called after the commit. The old entry is not used again.
+
+        Returns whether Redis confirmed that. Otherwise other processes may still use it while the deletion is pending.
+        """
+        self._pending[product_id] = self._clock() + LIFETIME_SECONDS + LEASE_SECONDS
+        return await self._delete(product_id)
+
+    def is_eviction_pending(self, product_id: ProductId) -> bool:
+        """Returns whether Redis may still have an old entry of this product that this process could not delete."""
+        return product_id in self._pending
 
     async def retry_evictions(self) -> None:
         """Retries the pending deletions, until Redis fails again."""
@@ -115,7 +122,7 @@ class ProductCache:
     async def _take_lease(self, key: str) -> str | None:
         """Returns the token of a new lease, None if another reader was faster or Redis is unavailable."""
         token = f"lease {self._new_token()}"
-        taken = await self._attempt(self._redis.set(key, token, nx=True, ex=_LEASE_SECONDS))
+        taken = await self._attempt(self._redis.set(key, token, nx=True, ex=LEASE_SECONDS))
         return token if taken else None
 
     async def _delete(self, product_id: ProductId) -> bool:

@@ -240,7 +240,9 @@ class SearchRepository:
         word = search_words.c.word
         words = (await self._transaction.scalars(select(word).where(word > after).order_by(word).limit(limit))).all()
         is_used = _exists(func.plainto_tsquery(literal_column("'simple'"), word))
-        await self._transaction.execute(delete(search_words).where(word.in_(words), not_(is_used)))
+        unused = (await self._transaction.scalars(select(word).where(word.in_(words), not_(is_used)))).all()
+        if unused:  # a statement that deletes nothing would count as a change of what is shown
+            await self._transaction.execute(delete(search_words).where(word.in_(unused)))
         return words[-1] if len(words) == limit else None
 
     async def reindex(self, after: ProductId, limit: int) -> ProductId | None:
@@ -252,8 +254,10 @@ class SearchRepository:
         key = products.c.id
         ids = (await self._transaction.scalars(select(key).where(key > after).order_by(key).limit(limit))).all()
         outdated = select(key).where(key.in_(ids), products.c.search_language != self._language).order_by(key)
-        locked = outdated.with_for_update(key_share=True)
-        await self._transaction.execute(update(products).where(key.in_(locked)).values(search_language=self._language))
+        locked = (await self._transaction.scalars(outdated.with_for_update(key_share=True))).all()
+        if locked:  # a statement that updates nothing would count as a change of what is shown
+            reindexed = update(products).where(key.in_(locked)).values(search_language=self._language)
+            await self._transaction.execute(reindexed)
         return ProductId(ids[-1]) if len(ids) == limit else None
 
     async def _interpret(self, terms: SearchTerms, corrections: Mapping[str, Sequence[str]]) -> Interpretation:

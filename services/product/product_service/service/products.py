@@ -113,10 +113,6 @@ class ProductService:
             await self._events.record_product_changed(transaction, [product_id])
         await self.after_commit(product_id)
 
-    async def evict(self, product_id: ProductId) -> None:
-        """Removes a changed product from the cache."""
-        await self._cache.evict(product_id)
-
     async def after_commit(self, *changed: ProductId | None) -> None:
         """Publishes recorded events and evicts the changed products. Without this call both happen too, but later."""
         self._events.wake_relay()

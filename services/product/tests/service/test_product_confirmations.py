@@ -1,7 +1,9 @@
 """Each change of what public answers show raises the change count, and the gateway is told the counts."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import pytest
@@ -9,15 +11,19 @@ from chassis.database.change_counts import ChangeCount
 from chassis.database.confirmations import Confirmation, confirmation_key, demand_key
 from chassis.database.engine import Database
 from chassis.errors import DatabaseUnavailable
-from chassis.types.ids import uuid7
+from chassis.types.ids import ProductId, uuid7
 from chassis_testing.environment import environment_variable
 from chassis_testing.waiting import eventually
 from product_harness import Catalogue, redis_proxy
-from product_service.repository.cache import connect
+from product_service.repository.cache import LEASE_SECONDS, LIFETIME_SECONDS, ProductCache, connect
 from product_service.repository.confirmations import ConfirmationStore
 from product_service.service.confirmations import ConfirmationService
+from product_service.service.evictions import EvictionService
+from product_service.service.search import SearchService
 from redis.asyncio import Redis
 from shopapi.events.v1.events_pb2 import AvailabilityChanged, OrderConfirmed, OrderLine, ProductChanged, RatingChanged
+
+UNREACHABLE = "redis://127.0.0.1:1/0"
 
 
 @pytest.fixture
@@ -65,6 +71,80 @@ async def test_events_that_change_what_is_shown_are_counted(catalogue: Catalogue
         assert await changes.read() > before, event
 
 
+@pytest.mark.parametrize(
+    "statement", ["TRUNCATE co_purchases", "SET search_path = ''; DELETE FROM public.products WHERE false"]
+)
+async def test_statements_of_people_are_counted(catalogue: Catalogue, changes: ChangeCount, statement: str) -> None:
+    before = await changes.read()
+    await catalogue.execute(statement)
+    assert await changes.read() > before
+
+
+async def test_sweeps_that_change_nothing_are_not_counted(catalogue: Catalogue, changes: ChangeCount) -> None:
+    await catalogue.add_product()
+    database = Database(catalogue.settings, "none")
+    search = SearchService(database, catalogue.settings.search_language)
+    await search.reindex()
+    await search.prune_vocabulary()
+    before = await changes.read()
+    await search.reindex()
+    await search.prune_vocabulary()
+    assert await changes.read() == before
+    await database.close()
+
+
+async def test_an_eviction_is_counted_once_redis_confirms_it(catalogue: Catalogue, changes: ChangeCount) -> None:
+    """Until then other processes may show the product of before, in answers that the change itself does not end."""
+    async with redis_proxy() as (proxy, url), evictions(catalogue, url, 1.0, time.monotonic) as service:
+        proxy.stall()
+        await catalogue.wait_until_consumed()
+        before = await changes.read()
+        await consume(catalogue, service)
+        await service.retry()
+        assert await changes.read() == before
+        proxy.resume()
+
+        async def is_counted() -> bool:
+            await service.retry()
+            return await changes.read() == before + 1
+
+        await eventually(is_counted)
+        await service.retry()
+        assert await changes.read() == before + 1
+
+
+async def test_an_eviction_whose_old_entry_has_expired_is_counted(catalogue: Catalogue, changes: ChangeCount) -> None:
+    now = [0.0]
+    async with evictions(catalogue, UNREACHABLE, 1.0, lambda: now[0]) as service:
+        await catalogue.wait_until_consumed()
+        before = await changes.read()
+        await consume(catalogue, service)
+        await service.retry()
+        assert await changes.read() == before
+        now[0] += LIFETIME_SECONDS + LEASE_SECONDS
+        await service.retry()
+        assert await changes.read() == before + 1
+
+
+@asynccontextmanager
+async def evictions(
+    catalogue: Catalogue, url: str, deadline: float, clock: Callable[[], float]
+) -> AsyncIterator[EvictionService]:
+    """Yields the evictions of another process, with this Redis."""
+    database = Database(catalogue.settings, "none")
+    cache = ProductCache(connect(url), catalogue.settings.tenant, deadline, uuid4, clock)
+    yield EvictionService(database, cache, ChangeCount(database))
+    await cache.close()
+    await database.close()
+
+
+async def consume(catalogue: Catalogue, service: EvictionService) -> None:
+    database = Database(catalogue.settings, "none")
+    async with database.begin() as transaction:
+        await service.evict(transaction, ProductId(1))
+    await database.close()
+
+
 async def test_reads_are_not_counted(catalogue: Catalogue, changes: ChangeCount) -> None:
     product = await catalogue.add_product()
     before = await changes.read()
@@ -80,6 +160,41 @@ async def test_compaction_keeps_the_count(catalogue: Catalogue, changes: ChangeC
     await asyncio.gather(*(changes.compact() for _ in range(3)))
     assert await changes.read() == before
     assert len(await catalogue.rows("SELECT FROM change_counts")) < 100
+
+
+async def test_compaction_replaces_any_number_of_rows_a_limited_number_at_a_time(
+    catalogue: Catalogue, changes: ChangeCount
+) -> None:
+    before = await changes.read()
+    await catalogue.execute("INSERT INTO change_counts SELECT 1 FROM generate_series(1, 25000)")
+    await catalogue.execute(LIMIT_DELETIONS)
+    try:
+        await changes.compact()
+    finally:
+        await catalogue.execute("DROP FUNCTION limit_deletions CASCADE")
+    assert await changes.read() == before + 25_000
+    assert len(await catalogue.rows("SELECT FROM change_counts")) < 100
+
+
+LIMIT_DELETIONS = """
+CREATE FUNCTION limit_deletions() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF (SELECT count(*) FROM deleted) > 10000 THEN RAISE 'too many rows'; END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER limit_deletions AFTER DELETE ON change_counts REFERENCING OLD TABLE AS deleted
+    FOR EACH STATEMENT EXECUTE FUNCTION limit_deletions()
+"""
+
+
+async def test_compaction_waits_for_no_other_process(catalogue: Catalogue, changes: ChangeCount) -> None:
+    await catalogue.execute("INSERT INTO change_counts SELECT 1 FROM generate_series(1, 200)")
+    before = await changes.read()
+    async with catalogue.connection() as other, other.transaction():
+        await other.execute("SELECT FROM change_counts LIMIT 1 FOR UPDATE")
+        await changes.compact()
+        assert await changes.read() == before
+        assert len(await catalogue.rows("SELECT FROM change_counts")) < 100
 
 
 # What the gateway is told
@@ -144,6 +259,16 @@ async def test_replicas_take_turns(redis: Redis) -> None:
     for _ in range(3):
         await service(redis, tenant, counts, interval=1000).confirm()
     assert counts.reads == 1
+
+
+async def test_a_count_from_before_the_clock_of_redis_was_put_back_is_read_again(redis: Redis) -> None:
+    """Redis may fail over to a replica whose clock is behind."""
+    tenant, counts = uuid4().hex, Counts()
+    await redis.set(demand_key(tenant), "")
+    future = Confirmation(7, await now(redis) + 60_000_000)
+    await redis.set(confirmation_key(tenant, "product"), future.encode())
+    await service(redis, tenant, counts, interval=1000).confirm()
+    assert (await confirmed(redis, tenant)).at < future.at
 
 
 async def test_a_count_that_cannot_be_read_leaves_the_last_confirmation(redis: Redis) -> None:

@@ -60,14 +60,20 @@ class ReviewQueries:
             found = await DisplayedRatingRepository(connection).ratings(product_ids)
         return {product_id: found.get(product_id, Rating()) for product_id in product_ids}
 
-    async def rating_distribution(self, product_id: ProductId) -> RatingDistribution:
-        """Returns zeros for a product without reviews. Raises UnknownProduct, unless the catalogue is unavailable."""
-        await self._check_product(product_id)
-        async with self._database.read() as connection:
-            return await DisplayedRatingRepository(connection).distribution(product_id)
+    async def rating_distribution(self, product_id: ProductId) -> tuple[RatingDistribution, bool]:
+        """Returns zeros for a product without reviews, and whether it is certain that the product exists.
 
-    async def _check_product(self, product_id: ProductId) -> None:
+        Raises UnknownProduct, unless the catalogue is unavailable.
+        """
+        exists = await self._check_product(product_id)
+        async with self._database.read() as connection:
+            return await DisplayedRatingRepository(connection).distribution(product_id), exists
+
+    async def _check_product(self, product_id: ProductId) -> bool:
+        """Returns True, or False if the catalogue is unavailable. Raises UnknownProduct."""
         try:
             await self._products.seller_of(product_id, _PRODUCT_DEADLINE_SECONDS)
         except NeighbourUnavailable as error:
             log.warning("reviews are shown without checking that the product exists", reason=str(error))
+            return False
+        return True

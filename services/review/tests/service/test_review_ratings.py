@@ -5,7 +5,7 @@ import random
 
 from chassis.grpc.client import call
 from chassis_testing.waiting import eventually
-from review_harness import RunningReviewService, new_product, violations
+from review_harness import RunningReviewService, new_product, unavailable, violations
 from shopapi.review.v1 import review_pb2
 
 CONCURRENT_REVIEW = """
@@ -67,7 +67,15 @@ async def test_a_list_of_reviews_is_not_confirmed_because_names_of_authors_are_k
     service: RunningReviewService,
 ) -> None:
     response = await service.http.get(f"/api/v1/products/{new_product()}/reviews")
-    assert response.headers["cache-control"] == "max-age=1"
+    assert response.headers["cache-control"] == "max-age=0"
+
+
+async def test_a_rating_is_confirmed_if_its_product_was_found_alone(service: RunningReviewService) -> None:
+    path = f"/api/v1/products/{new_product()}/rating"
+    assert "cache-control" not in (await service.http.get(path)).headers
+    service.products.before = unavailable
+    response = await service.http.get(path)
+    assert (response.status_code, response.headers["cache-control"]) == (200, "max-age=0")
 
 
 async def test_two_concurrent_first_reviews_are_both_counted(service: RunningReviewService) -> None:

@@ -46,8 +46,10 @@ def routes(reviews: ReviewService, queries: ReviewQueries, auth: Authenticator) 
         return ReviewPage.of(await queries.list_reviews(query, paging), paging, sort)
 
     @router.get("/products/{product_id}/rating", summary="Get the rating of a product")
-    async def get_rating(product_id: PathId) -> Data[RatingResponse]:
-        distribution = await queries.rating_distribution(ProductId(product_id))
+    async def get_rating(response: Response, product_id: PathId) -> Data[RatingResponse]:
+        distribution, exists = await queries.rating_distribution(ProductId(product_id))
+        if not exists:
+            response.headers.update(MAY_CHANGE_SOON)
         return Data(data=RatingResponse.of(product_id, distribution))
 
     @router.post(
