@@ -246,8 +246,9 @@ class Databases(Model):
             ),
             rule(
                 "self.provider == oldSelf.provider || (self.provider != 'cnpg' && oldSelf.provider != 'cnpg')",
-                "databases.provider cnpg cannot be changed, nor changed to, since the data would stay behind: keep it, or "
-                "back the shop up and restore it into a new platform (docs/operations.md, Move a shop to CloudNativePG)",
+                "databases.provider cnpg cannot be changed, nor changed to, since the data would stay behind: keep it, "
+                "or back the shop up and restore it into a new platform (docs/operations.md, Move a shop to "
+                "CloudNativePG)",
                 ".provider",
             ),
             rule(
