@@ -28,6 +28,16 @@ def test_a_cluster_takes_the_place_of_the_pod_with_its_volume_and_service(render
     assert spec["postgresql"]["parameters"]["max_connections"] == "60"
 
 
+@pytest.mark.parametrize(("policy", "kept"), [("Retain", True), ("Delete", False)])
+def test_helm_and_argo_cd_leave_it_with_its_volumes_unless_the_policy_is_delete(
+    render: Render, secrets: str, policy: str, kept: bool
+) -> None:
+    annotations = cluster_of(render, secrets, {"global.deletionPolicy": policy})["metadata"]["annotations"]
+    keep = {"helm.sh/resource-policy": "keep", "argocd.argoproj.io/sync-options": "Prune=false"}
+    assert (keep.items() <= annotations.items()) == kept
+    assert bool(keep.keys() & annotations.keys()) == kept
+
+
 def test_its_owner_makes_the_runtime_role_and_services_log_in_to_the_primary(render: Render, secrets: str) -> None:
     manifests = render_platform(render, secrets, CLUSTERS)
     owner = decoded(named(manifests, "Secret", DATABASE))

@@ -21,6 +21,9 @@ kind: Cluster
 metadata:
   {{- include "common.metadata" (dict "root" . "wave" 1) | nindent 2 }}
     cnpg.io/hibernation: {{ ternary "on" "off" (eq ((.Values.global).hibernated | default "") "All") | quote }}
+    {{- with include "common.keepAnnotations" . }}
+    {{- . | nindent 4 }}
+    {{- end }}
 spec:
   {{- include "postgres.clusterSpec" (dict "root" . "secret" $credential.secret) | nindent 2 }}
 {{- end -}}
