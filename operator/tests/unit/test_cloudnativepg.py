@@ -28,11 +28,14 @@ HEALTHY = {"phase": "Cluster in healthy state", "instances": 2, "readyInstances"
 class ClusterHelm(FakeHelm):
     """A Helm whose chart has a Cluster in place of the StatefulSet."""
 
+    instances = 2
+
     async def template(self, chart: Path, key: PlatformKey, chart_values: Manifest) -> list[Manifest]:
         hibernated = chart_values["global"].get("hibernated", "")
         *more, _, job, deployment = await super().template(chart, key, chart_values)
         deployment["spec"]["replicas"] = 0 if hibernated else 1
-        store = rendered("postgresql.cnpg.io/v1", CLUSTER.kind, CLUSTER.name, 1, {"instances": 2, "imageName": "a:17"})
+        spec = {"instances": self.instances, "imageName": "a:17"}
+        store = rendered("postgresql.cnpg.io/v1", CLUSTER.kind, CLUSTER.name, 1, spec)
         store["metadata"]["annotations"]["cnpg.io/hibernation"] = "on" if hibernated == "All" else "off"
         return [*more, store, deployment] if hibernated else [*more, store, job, deployment]
 
@@ -77,12 +80,53 @@ async def test_a_migration_waits_until_all_instances_are_ready_and_the_message_h
     assert JOB in cluster.server.objects
 
 
-async def test_a_phase_that_waiting_does_not_end_is_reported_at_once(cluster: FakeCluster) -> None:
+FINAL_PHASES = (
+    "Waiting for user action",
+    "Cluster is unrecoverable and needs manual intervention",
+    "Cluster has incomplete or invalid image catalog",
+    "Cluster cannot proceed to reconciliation due to an unknown plugin being required",
+    "Cluster cannot execute instance online upgrade due to missing architecture binary",
+)
+
+
+@pytest.mark.parametrize("phase", FINAL_PHASES)
+async def test_a_phase_that_waiting_does_not_end_is_reported_at_once(cluster: FakeCluster, phase: str) -> None:
+    await cluster.reconcile()
+    report(cluster, phase=phase, phaseReason="the reason")
+    await cluster.reconcile()
+    assert f"{phase}: the reason" in cluster.message("Degraded")
+
+
+async def test_what_cloudnativepg_retries_is_waited_for_with_its_reason(cluster: FakeCluster) -> None:
     await cluster.reconcile()
     reason = "missing specified server TLS secret shop-order-db-tls"
     report(cluster, phase="Unable to create required cluster objects", phaseReason=reason)
     await cluster.reconcile()
-    assert f"Unable to create required cluster objects: {reason}" in cluster.message("Degraded")
+    assert f"Unable to create required cluster objects: {reason}" in cluster.message("Ready")
+    assert reason not in cluster.message("Degraded")
+
+
+async def test_a_cluster_of_which_nothing_is_reported_asks_for_cloudnativepg(cluster: FakeCluster) -> None:
+    await cluster.reconcile()
+    assert "CloudNativePG has not reported about it: see whether it runs" in cluster.message("Ready")
+
+
+@pytest.mark.parametrize(
+    ("instances", "ready", "target", "serves"),
+    [(3, 2, "a", True), (3, 1, "a", False), (2, 1, "a", True), (2, 0, "a", False), (3, 2, "pending", False)],
+)
+async def test_a_service_is_changed_while_its_database_serves_without_one_instance(
+    cluster: FakeCluster, instances: int, ready: int, target: str, serves: bool
+) -> None:
+    """Before the shop is ready: with an instance away, the migration runs as soon as the database serves."""
+    assert isinstance(cluster.helm, ClusterHelm)
+    cluster.helm.instances = instances
+    await cluster.reconcile()
+    primary = {"currentPrimary": "a", "targetPrimary": target}
+    report(cluster, phase="Waiting for the instances to become active", readyInstances=ready, **primary)
+    await cluster.reconcile()
+    assert (JOB in cluster.server.objects) == serves
+    assert f"has {ready} of {instances} pods ready" in cluster.message("Ready")
 
 
 async def test_lost_data_is_restored_by_a_backup_and_not_in_a_pod(cluster: FakeCluster) -> None:
