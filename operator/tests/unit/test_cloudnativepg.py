@@ -22,6 +22,12 @@ from platform_operator.secrets.store_tls import StoreTls, own_stores
 
 CLUSTER = ObjectId("Cluster", "shop-order-db")
 SPEC: dict[str, Any] = {"databases": {"provider": "cnpg"}}
+EXTERNAL: dict[str, Any] = {
+    "databases": {
+        "provider": "external",
+        "external": {service: {"secretRef": {"name": service}} for service in WITH_DATABASE},
+    }
+}
 HEALTHY = {"phase": "Cluster in healthy state", "instances": 2, "readyInstances": 2}
 
 
@@ -172,10 +178,49 @@ async def test_a_cluster_that_the_charts_no_longer_render_is_never_pruned(cluste
     await start(cluster)
     cluster.helm = FakeHelm()
     cluster.restart()
-    cluster.spec({"deletionPolicy": policy})
+    cluster.spec(EXTERNAL | {"deletionPolicy": policy})
     await cluster.converge()
     await cluster.reconcile()
     assert CLUSTER in cluster.server.objects
+
+
+async def recreate(cluster: FakeCluster, spec: dict[str, Any], helm: FakeHelm) -> None:
+    """Leaves of a shop only its Clusters and volumes, and creates one of the same name."""
+    for identity in [one for one in cluster.server.objects if one[0] in ("StatefulSet", "Deployment", "Job")]:
+        del cluster.server.objects[identity]
+    cluster.helm = helm
+    cluster.restart()
+    cluster.spec(spec)
+    await cluster.reconcile()
+
+
+async def test_a_builtin_database_is_not_made_beside_a_cluster_of_an_earlier_shop(cluster: FakeCluster) -> None:
+    await start(cluster)
+    await recreate(cluster, {}, FakeHelm())
+    assert "Cluster shop-order-db has data of an earlier shop" in cluster.message("Degraded")
+    assert ("StatefulSet", CLUSTER.name) not in cluster.server.objects
+    del cluster.server.objects[CLUSTER]
+    cluster.restart()
+    await cluster.reconcile()
+    assert ("StatefulSet", CLUSTER.name) in cluster.server.objects
+
+
+async def test_a_cluster_is_not_made_beside_the_volume_of_a_builtin_database(cluster: FakeCluster) -> None:
+    cluster.server.volumes = [{"metadata": {"name": "data-shop-order-db-0", "uid": "v"}}]
+    requeue = await cluster.reconcile()
+    assert "PersistentVolumeClaim data-shop-order-db-0 has data of an earlier shop" in cluster.message("Degraded")
+    assert CLUSTER not in cluster.server.objects
+    assert requeue.delay, "no event tells that a volume is deleted"
+    cluster.server.volumes = []
+    await cluster.reconcile()
+    assert CLUSTER in cluster.server.objects
+
+
+def test_a_cluster_of_an_earlier_shop_does_not_keep_one_with_external_databases_from_hibernating() -> None:
+    metadata = {"name": CLUSTER.name, "uid": "u", "resourceVersion": "1"}
+    left = {CLUSTER: observe({"kind": "Cluster", "metadata": metadata, "spec": {"instances": 2}, "status": HEALTHY})}
+    assert not has_pods(left, parse(EXTERNAL))
+    assert has_pods(left, parse(SPEC))
 
 
 async def test_a_hibernated_shop_stops_its_services_first_and_then_its_clusters(cluster: FakeCluster) -> None:
@@ -192,6 +237,9 @@ async def test_a_hibernated_shop_stops_its_services_first_and_then_its_clusters(
     cluster.server.touch(stored)
     await cluster.reconcile()
     assert hibernation() == "on"
+    report(cluster, **HEALTHY | {"phase": "Failing over", "readyInstances": 1})
+    await cluster.reconcile()
+    assert "These have still to stop: Cluster shop-order-db (Failing over)." in cluster.message("Hibernated")
     report(cluster, **HEALTHY | {"conditions": [{"type": "cnpg.io/hibernation", "status": "True"}]})
     await cluster.reconcile()
     conditions = cluster.server.objects[PLATFORM.kind, "shop"]["status"]["conditions"]
@@ -203,7 +251,7 @@ def test_a_hibernated_cluster_has_pods_until_its_condition_says_that_they_are_go
         metadata = {"name": CLUSTER.name, "uid": "u", "resourceVersion": "1"}
         metadata |= {"annotations": {"cnpg.io/hibernation": "on"}}  # type: ignore[dict-item]
         seen = observe({"kind": "Cluster", "metadata": metadata, "spec": {"instances": 2}, "status": status})
-        assert has_pods({CLUSTER: seen}) == (status != GONE)
+        assert has_pods({CLUSTER: seen}, parse(SPEC)) == (status != GONE)
         assert isinstance(seen.state, Workload)
         return seen.state
 
