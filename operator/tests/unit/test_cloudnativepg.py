@@ -19,6 +19,7 @@ from platform_operator.render.values import Installation, chart_values
 from platform_operator.secrets.credentials import credentials
 from platform_operator.secrets.master_key import MasterKey
 from platform_operator.secrets.store_tls import StoreTls, own_stores
+from platform_operator.settings import Settings
 
 CLUSTER = ObjectId("Cluster", "shop-order-db")
 SPEC: dict[str, Any] = {"databases": {"provider": "cnpg"}}
@@ -269,7 +270,14 @@ def test_the_profile_of_the_spec_gives_the_instances_and_that_of_the_stores_thei
     values = chart_values(KEY, parse(SPEC | {"profile": profile}), Installation("1"), "small")
     assert (values["order-db"]["provider"], values["order-db"]["instances"]) == ("cnpg", instances)
     assert values["order-db"]["storage"]["size"] == "1Gi"
+    assert values["order-db"]["cloudNativePgNamespace"] == "cnpg-system"
     assert "provider" not in chart_values(KEY, parse({}), Installation("1"), "small")["order-db"]
+
+
+def test_the_namespace_of_cloudnativepg_is_that_of_the_installation() -> None:
+    settings = Settings.from_environment({"OPERATOR_VERSION": "1", "CLOUDNATIVEPG_NAMESPACE": "db"})
+    installation = Installation("1", cloudnativepg_namespace=settings.cloudnativepg_namespace)
+    assert chart_values(KEY, parse(SPEC), installation, "small")["order-db"]["cloudNativePgNamespace"] == "db"
 
 
 def test_pools_fit_the_connections_of_a_cluster_and_its_roles_rotate() -> None:
