@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import pytest
 import yaml
 
 Manifest: TypeAlias = dict[str, Any]
@@ -47,6 +48,16 @@ def test_a_cluster_takes_the_place_of_the_stateful_set_and_of_the_service(render
     assert not made & {("StatefulSet", "shop-rabbitmq"), ("Service", "shop-rabbitmq")}
 
 
+@pytest.mark.parametrize(("policy", "kept"), [("Retain", True), ("Delete", False)])
+def test_helm_and_argo_cd_leave_a_cluster_with_its_volumes_unless_the_policy_is_delete(
+    render: Render, secrets: str, policy: str, kept: bool
+) -> None:
+    cluster = named(rendered(render, secrets, **{"global.deletionPolicy": policy}), "RabbitmqCluster")
+    keep = {"helm.sh/resource-policy": "keep", "argocd.argoproj.io/sync-options": "Prune=false"}
+    assert (keep.items() <= cluster["metadata"]["annotations"].items()) == kept
+    assert bool(keep.keys() & cluster["metadata"]["annotations"].keys()) == kept
+
+
 def test_a_hibernated_cluster_has_no_nodes_and_stays(render: Render, secrets: str) -> None:
     replicas = {
         step: named(rendered(render, secrets, **{"global.hibernated": step}), "RabbitmqCluster")["spec"]["replicas"]
@@ -86,6 +97,16 @@ def test_a_plain_cluster_has_no_certificate(render: Render, secrets: str) -> Non
     manifests = rendered(render, secrets, **{"global.tls.plainStores[0]": "rabbitmq"})
     assert "tls" not in named(manifests, "RabbitmqCluster")["spec"]
     assert configuration(manifests)["listeners.tcp.default"] == "5672"
+
+
+@pytest.mark.parametrize(("plain", "names"), [("", ["clients", "metrics"]), ("rabbitmq", ["metrics"])])
+def test_the_port_that_the_cluster_operator_probes_keeps_its_name(
+    render: Render, secrets: str, plain: str, names: list[str]
+) -> None:
+    """Ports are merged by their number: 5672 is that operator's own port `amqp` where there is no TLS."""
+    more = {"global.tls.plainStores[0]": plain} if plain else {}
+    (container,) = pod_of(rendered(render, secrets, **more))["spec"]["containers"]
+    assert [port["name"] for port in container["ports"]] == names
 
 
 def test_every_queue_gets_a_replica_on_each_node(render: Render, secrets: str) -> None:

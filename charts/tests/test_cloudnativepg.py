@@ -28,6 +28,16 @@ def test_a_cluster_takes_the_place_of_the_pod_with_its_volume_and_service(render
     assert spec["postgresql"]["parameters"]["max_connections"] == "60"
 
 
+@pytest.mark.parametrize(("policy", "kept"), [("Retain", True), ("Delete", False)])
+def test_helm_and_argo_cd_leave_it_with_its_volumes_unless_the_policy_is_delete(
+    render: Render, secrets: str, policy: str, kept: bool
+) -> None:
+    annotations = cluster_of(render, secrets, {"global.deletionPolicy": policy})["metadata"]["annotations"]
+    keep = {"helm.sh/resource-policy": "keep", "argocd.argoproj.io/sync-options": "Prune=false"}
+    assert (keep.items() <= annotations.items()) == kept
+    assert bool(keep.keys() & annotations.keys()) == kept
+
+
 def test_its_owner_makes_the_runtime_role_and_services_log_in_to_the_primary(render: Render, secrets: str) -> None:
     manifests = render_platform(render, secrets, CLUSTERS)
     owner = decoded(named(manifests, "Secret", DATABASE))
@@ -124,9 +134,21 @@ def test_policies_admit_its_clients_its_servers_and_cloudnativepg_and_no_other(r
     assert ports(operator) == [8000, 5432]
     (peer,) = operator["from"]
     assert peer["podSelector"] == {"matchLabels": {f"{labels}name": "cloudnative-pg"}}
+    assert peer["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "cnpg-system"}}
     _, servers, api_server = policy["egress"]
     assert (ports(servers), components(servers)) == ([5432, 8000], ["order-db"])
     assert (ports(api_server), "to" in api_server) == ([443, 6443], False)
+
+
+@pytest.mark.parametrize(
+    ("namespace", "selector"), [("db", {"matchLabels": {"kubernetes.io/metadata.name": "db"}}), ("", {})]
+)
+def test_cloudnativepg_is_admitted_from_its_namespace_alone(
+    render: Render, secrets: str, namespace: str, selector: Manifest
+) -> None:
+    values = CLUSTERS | {"order-db.cloudNativePgNamespace": namespace}
+    policy = named(render_platform(render, secrets, values), "NetworkPolicy", DATABASE)["spec"]
+    assert policy["ingress"][2]["from"][0]["namespaceSelector"] == selector
 
 
 def test_metrics_are_those_of_the_prometheus_operator_alone(render: Render, secrets: str) -> None:

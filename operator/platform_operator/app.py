@@ -213,6 +213,7 @@ class _Operator:
             settings.namespace,
             settings.image_pull_secrets,
             chart_images(settings.charts / "platform"),
+            settings.cloudnativepg_namespace,
         )
 
     def _reconciler(self, scraper: InvariantScraper, pods: PodCounter) -> Reconciler:

@@ -15,6 +15,11 @@ class InvalidSpecError(OperatorError):
     """The custom resource's spec cannot be parsed. Only a change of the spec helps."""
 
 
+class StoreLeftBehindError(InvalidSpecError):
+    """The spec asks for an empty store beside the data of an earlier one. A change of the spec, or the deletion of the
+    data, helps."""
+
+
 class TenantError(OperatorError):
     """Nothing can be applied for a tenant as it stands. Only a change of the Tenant, its plan or the cluster helps."""
 

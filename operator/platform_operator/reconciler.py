@@ -16,8 +16,10 @@ from platform_operator.api.kinds import (
     EVENT,
     LABEL_COMPONENT,
     LABEL_INSTANCE,
+    LABEL_PART_OF,
     PLATFORM,
     POD,
+    VOLUME_CLAIM,
     ObjectId,
     PlatformKey,
 )
@@ -41,6 +43,7 @@ from platform_operator.errors import (
     OperatorError,
     RenderError,
     RenderTimeoutError,
+    StoreLeftBehindError,
     UnexpectedError,
 )
 from platform_operator.invariants.scrape_results import ScrapeResult
@@ -83,6 +86,7 @@ from platform_operator.plan.prune_guard import ANNOTATION_ALLOW_PRUNE, PruneGuar
 from platform_operator.plan.readiness import NameConflict, Refusal
 from platform_operator.plan.releases import release_ids, release_of
 from platform_operator.plan.rollout_steps import Releases
+from platform_operator.plan.store_providers import check_clusters, check_volumes, new_clusters
 from platform_operator.plan.surge import greatest_factor, surge_at
 from platform_operator.plan.upgrades import Stage, Upgrade, advance, begin, progress, read_upgrade, stage_of
 from platform_operator.render.renderer import Renderer
@@ -251,6 +255,7 @@ class Reconciler:
             if not spec.observes:
                 needed = spec.deletion_policy == "Delete"
                 await set_finalizer(self.client, self.cache, platform, needed=needed)
+            await self._check_stores(platform.key, spec)
             inventory = read_inventory(platform.key, self.cache.children(platform.key))
             replaced = replaced_version(platform.key, self.cache.children(platform.key), inventory)
             rotations = read_rotations(platform.key, self.cache.children(platform.key))
@@ -260,7 +265,7 @@ class Reconciler:
                 return spec, PassResult(conflicts=(master_key,))
             named = await self._named_secrets(platform, spec, master_key)
             release = await self._release_secrets(platform, spec)
-            draining = spec.hibernated and await self._drains(platform.key)
+            draining = spec.hibernated and await self._drains(platform.key, spec)
 
             def generated_for(version: str) -> _Generated:
                 tls = self._store_tls(platform.key, spec, version, master_key, inventory, release)
@@ -283,6 +288,19 @@ class Reconciler:
             unexpected = UnexpectedError(f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH])
             unexpected.__cause__ = error
             return spec, _failed_pass(unexpected, named, choice)
+
+    async def _check_stores(self, key: PlatformKey, spec: Spec) -> None:
+        """Raises StoreLeftBehindError if the spec would leave the data of an earlier shop behind, or ApiError.
+
+        Volumes are not watched: they are listed until the Clusters exist.
+        """
+        observed = self.cache.children(key)
+        check_clusters(key, spec, observed)
+        if new_clusters(key, spec, observed):
+            volumes, _ = await self.client.list(
+                VOLUME_CLAIM, key.namespace, f"{LABEL_INSTANCE}={key.name},{LABEL_PART_OF}=ecommerce"
+            )
+            check_volumes(key, spec, observed, [one["metadata"]["name"] for one in volumes])
 
     async def _carry_out(
         self,
@@ -714,9 +732,9 @@ class Reconciler:
             return plan
         return with_causes(plan, events, blocked_since(stored_blocked(platform)), self.now())
 
-    async def _drains(self, key: PlatformKey) -> bool:
+    async def _drains(self, key: PlatformKey, spec: Spec) -> bool:
         """Returns whether pods of services are being stopped. Raises ApiError: then no store is stopped."""
-        if stores_are_stopped(self.cache.children(key)):
+        if stores_are_stopped(self.cache.children(key), spec):
             return False  # they are stopped last
         selector = f"{LABEL_INSTANCE}={key.name},{LABEL_COMPONENT} in ({','.join(SERVICES)})"
         pods, _ = await self.client.list(POD, key.namespace, selector)
@@ -747,9 +765,12 @@ def _pod_selector(key: PlatformKey, part: ObjectId) -> str:
     return f"{LABEL_INSTANCE}={key.name},{LABEL_COMPONENT}={part.name.removeprefix(f'{key.name}-')}"
 
 
+_ENDS_WITHOUT_EVENT = (RenderTimeoutError, MasterKeyMissingError, MasterKeyChangedError, StoreLeftBehindError)
+
+
 def _may_change_without_event(spec: Spec | None, result: PassResult) -> bool:
     if result.error is not None:
-        return isinstance(result.error, (RenderTimeoutError, MasterKeyMissingError, MasterKeyChangedError))
+        return isinstance(result.error, _ENDS_WITHOUT_EVENT)
     if spec is not None and spec.observes:
         return bool(result.plan and result.plan.blockers)
     return not result.converged

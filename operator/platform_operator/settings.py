@@ -23,6 +23,8 @@ class Settings:
     image_registry: str = ""
     image_pull_secrets: tuple[str, ...] = ()
     store_registry: str = ""
+    cloudnativepg_namespace: str = "cnpg-system"
+    """The namespace of CloudNativePG, from which it may connect to the databases of shops. Empty: any."""
     namespace: str = "ecommerce-system"
     identity: str = "platform-operator"
     watch_namespaces: tuple[str, ...] = ()
@@ -49,6 +51,7 @@ class Settings:
             image_registry=get("IMAGE_REGISTRY", ""),
             image_pull_secrets=_names(get("IMAGE_PULL_SECRETS", "")),
             store_registry=get("STORE_REGISTRY", ""),
+            cloudnativepg_namespace=get("CLOUDNATIVEPG_NAMESPACE", cls.cloudnativepg_namespace),
             namespace=get("POD_NAMESPACE", cls.namespace),
             identity=get("POD_NAME", socket.gethostname()),
             watch_namespaces=_names(get("WATCH_NAMESPACES", "")),

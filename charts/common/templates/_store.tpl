@@ -116,6 +116,16 @@ spec:
     {{- end }}
 {{- end -}}
 
+{{/*
+The annotations by which Helm and Argo CD leave an object that takes its volumes with it, unless the policy is Delete.
+*/}}
+{{- define "common.keepAnnotations" -}}
+{{- if ne ((.Values.global).deletionPolicy | default "Retain") "Delete" -}}
+helm.sh/resource-policy: keep
+argocd.argoproj.io/sync-options: Prune=false
+{{- end -}}
+{{- end -}}
+
 {{- define "common.statefulSet" -}}
 {{- $root := .root -}}
 {{- $annotations := dict -}}

@@ -21,6 +21,9 @@ kind: Cluster
 metadata:
   {{- include "common.metadata" (dict "root" . "wave" 1) | nindent 2 }}
     cnpg.io/hibernation: {{ ternary "on" "off" (eq ((.Values.global).hibernated | default "") "All") | quote }}
+    {{- with include "common.keepAnnotations" . }}
+    {{- . | nindent 4 }}
+    {{- end }}
 spec:
   {{- include "postgres.clusterSpec" (dict "root" . "secret" $credential.secret) | nindent 2 }}
 {{- end -}}
@@ -118,8 +121,8 @@ priorityClassName: {{ . | quote }}
 
 {{/*
 The connections of a Cluster, beside those from its clients: its servers, and the Jobs that make them, reach each other,
-and the API server, by which CloudNativePG instructs them. CloudNativePG reaches their status port. Its namespace is the
-cluster's to choose.
+and the API server, by which CloudNativePG instructs them. CloudNativePG reaches their status port, which also starts
+backups and replaces the binary of the instance manager: so it is admitted from one namespace.
 */}}
 {{- define "postgres.clusterNetworkPolicy" -}}
 {{- $own := list (include "common.component" .) -}}
@@ -137,7 +140,11 @@ cluster's to choose.
         {{- include "common.peers" (dict "root" . "components" $own) | nindent 8 }}
     - ports: [{ port: 8000, protocol: TCP }, { port: 5432, protocol: TCP }]
       from:
-        - namespaceSelector: {}
+        - namespaceSelector:
+            {{- with .Values.cloudNativePgNamespace }}
+            matchLabels: { kubernetes.io/metadata.name: {{ . | quote }} }
+            {{- else }} {}
+            {{- end }}
           podSelector:
             matchLabels: { app.kubernetes.io/name: cloudnative-pg }
     {{- if ((.Values.global).monitoring).serviceMonitors }}

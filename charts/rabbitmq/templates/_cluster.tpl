@@ -33,6 +33,9 @@ apiVersion: rabbitmq.com/v1beta1
 kind: RabbitmqCluster
 metadata:
   {{- include "common.metadata" (dict "root" . "wave" 1) | nindent 2 }}
+    {{- with include "common.keepAnnotations" . }}
+    {{- . | nindent 4 }}
+    {{- end }}
 spec:
   {{- include "rabbitmq.clusterSpec" . | nindent 2 }}
 {{- end -}}
@@ -61,7 +64,10 @@ resources:
 {{ $name }}: {{ toJson . }}
 {{- end }}
 {{- end }}
-{{- /* A node that stops waits so long, at most, until every queue has a majority without it. */}}
+{{- /*
+A node that stops waits until every queue has a majority without it, and stops without one after this time. All nodes
+of a shop that is hibernated wait so for each other, so it is short.
+*/}}
 terminationGracePeriodSeconds: 60
 rabbitmq:
   additionalConfig: |
@@ -142,7 +148,10 @@ spec:
   containers:
     - name: rabbitmq
       ports:
+        {{- /* Without TLS it is the cluster operator's own port, amqp, by whose name its probe finds it. */}}
+        {{- if include "common.storeHasTls" . }}
         - { name: clients, containerPort: {{ .Values.ports.amqp }}, protocol: TCP }
+        {{- end }}
         - { name: metrics, containerPort: {{ .Values.ports.metrics }}, protocol: TCP }
       {{- include "rabbitmq.command" . | nindent 6 }}
       volumeMounts:

@@ -60,6 +60,8 @@ class Workload:
     failure: str = ""
     phase: str = ""
     """What its controller says that it does; empty if it says nothing, or that all is well."""
+    serves: bool = False
+    """True if it is a Cluster that serves with the pods that are ready, even if these are not all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,34 +246,41 @@ def _stateful_set(manifest: Manifest) -> Workload:
 def _database_cluster(manifest: Manifest) -> Workload:
     """Reads a Cluster of CloudNativePG. Its status has no observedGeneration: the counts are taken as current.
 
-    A hibernated one is to have no pods, and has them until its condition says that they are gone.
+    A hibernated one is to have no pods, and has them until its condition says that they are gone. It serves with a
+    primary and as many standbys as its commits wait for: of three instances one may be away, and of two.
     """
     status, annotations = manifest.get("status") or {}, manifest["metadata"].get("annotations") or {}
     hibernated = annotations.get(HIBERNATION) == "on"
     has_ended = any(c["type"] == HIBERNATION and c["status"] == "True" for c in status.get("conditions") or ())
     pods = 0 if hibernated and has_ended else status.get("instances", 0)
     phase, reason = str(status.get("phase") or ""), str(status.get("phaseReason") or "")
-    text = (f"{phase}: {reason}" if reason else phase)[:MAX_TEXT]
+    text = (f"{phase}: {reason}" if reason else phase)[:MAX_TEXT] or _NO_PHASE
+    instances, ready, primary = manifest["spec"].get("instances", 1), status.get("readyInstances", 0), "currentPrimary"
+    has_primary = bool(status.get(primary)) and status.get("targetPrimary") == status[primary]
     return Workload(
-        desired=0 if hibernated else manifest["spec"].get("instances", 1),
+        desired=0 if hibernated else instances,
         total=pods,
         updated=pods,
-        ready=status.get("readyInstances", 0),
+        ready=ready,
         current=True,
         failure=text if phase in _FAILED_PHASES else "",
         phase="" if phase == _HEALTHY_PHASE else text,
+        serves=has_primary and not hibernated and ready >= (instances + 1) // 2,
     )
 
 
 HIBERNATION = "cnpg.io/hibernation"
 """The annotation that asks for it, and the condition that reports it."""
 _HEALTHY_PHASE = "Cluster in healthy state"
+_NO_PHASE = "CloudNativePG has not reported about it: see whether it runs"
 _FAILED_PHASES = (
-    "Unable to create required cluster objects",
+    "Waiting for user action",
     "Cluster is unrecoverable and needs manual intervention",
     "Cluster has incomplete or invalid image catalog",
+    "Cluster cannot proceed to reconciliation due to an unknown plugin being required",
+    "Cluster cannot execute instance online upgrade due to missing architecture binary",
 )
-"""The phases that waiting does not end."""
+"""The phases that waiting does not end. CloudNativePG retries in all others."""
 
 
 def _broker_cluster(manifest: Manifest) -> Workload:

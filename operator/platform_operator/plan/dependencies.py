@@ -74,10 +74,13 @@ class Progress:
         return one.wave >= TRAFFIC_WAVE and other.id.kind == "Deployment" and self._is_changing(one.id, other.id)
 
     def _is_usable(self, identity: ObjectId) -> bool:
-        """Returns whether an object is ready. A store or service whose change was refused is used as it is."""
+        """Returns whether an object is ready, or a Cluster that serves. A store or service whose change was refused is
+        used as it is."""
         if identity in self.due and (identity.kind == "Job" or identity not in self.attempted):
             return False
-        return identity in self.observed and identity not in self.blockers
+        state = state_of(identity, self.observed)
+        serves = isinstance(state, Workload) and state.serves
+        return identity in self.observed and (serves or identity not in self.blockers)
 
     def _is_changing(self, traffic: ObjectId, service: ObjectId) -> bool:
         """Returns whether a service is being rolled out, so that what brings traffic to it waits.

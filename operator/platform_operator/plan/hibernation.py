@@ -11,9 +11,10 @@ from enum import StrEnum
 from typing import Any
 
 from platform_operator.api.conditions import ConditionReason, is_met, stored_condition
-from platform_operator.api.kinds import STORE_KINDS, Manifest
+from platform_operator.api.kinds import CLUSTER_KINDS, STORE_KINDS, Manifest
 from platform_operator.api.spec import Spec
 from platform_operator.cache.observed import Children, Platform, Workload
+from platform_operator.plan.store_providers import is_used
 from platform_operator.plan.upgrades import read_upgrade
 
 
@@ -37,12 +38,12 @@ def hibernation_of(platform: Platform, spec: Spec, observed: Children, *, draini
     if not spec.hibernated or is_in_steps(platform.status):
         return Hibernation.NONE
     has_ended = not draining and not _has_pods(observed, "Deployment")
-    return Hibernation.ALL if has_ended or stores_are_stopped(observed) else Hibernation.SERVICES
+    return Hibernation.ALL if has_ended or stores_are_stopped(observed, spec) else Hibernation.SERVICES
 
 
-def stores_are_stopped(observed: Children) -> bool:
+def stores_are_stopped(observed: Children, spec: Spec) -> bool:
     """Returns whether there are stores of the shop's own, and none of them is to have a pod."""
-    stores = _workloads(observed, *STORE_KINDS)
+    stores = _workloads(observed, *_store_kinds(spec))
     return bool(stores) and all(one.desired == 0 for one in stores)
 
 
@@ -55,9 +56,19 @@ def is_draining(pods: Iterable[Manifest], now: datetime) -> bool:
     return any(now < datetime.fromisoformat(end) for end in ends if end)
 
 
-def has_pods(observed: Children) -> bool:
+def has_pods(observed: Children, spec: Spec) -> bool:
     """Returns whether any service or store has pods."""
-    return _has_pods(observed, "Deployment", *STORE_KINDS)
+    return _has_pods(observed, "Deployment", *_store_kinds(spec))
+
+
+def running_clusters(observed: Children, spec: Spec) -> list[str]:
+    """Returns the Clusters that are to have no pods and have some, each with what its controller says that it does."""
+    states = {one: seen.state for one, seen in sorted(observed.items()) if one.kind in CLUSTER_KINDS}
+    return [
+        f"{identity} ({state.phase})" if state.phase else str(identity)
+        for identity, state in states.items()
+        if is_used(identity.kind, spec) and isinstance(state, Workload) and state.desired == 0 < state.total
+    ]
 
 
 def keeps_release(spec: Spec, status: Mapping[str, Any]) -> bool:
@@ -83,6 +94,11 @@ def was_hibernated(status: Mapping[str, Any]) -> bool:
 def is_in_steps(status: Mapping[str, Any]) -> bool:
     upgrade = read_upgrade(status)
     return upgrade is not None and upgrade.in_steps
+
+
+def _store_kinds(spec: Spec) -> list[str]:
+    """Returns the kinds of the shop's own stores. A Cluster of another provider is left from an earlier shop."""
+    return [kind for kind in STORE_KINDS if is_used(kind, spec)]
 
 
 def _has_pods(observed: Children, *kinds: str) -> bool:

@@ -57,7 +57,7 @@ UNSCALED = Scale()
 class Installation(NamedTuple):
     """The settings of the operator's installation that every shop takes over: the version of the services, the
     registries of images, the operator's namespace, from which it reads metrics, the image pull Secrets, which are in
-    the shop's namespace, and the images of the stores of a new shop."""
+    the shop's namespace, the images of the stores of a new shop, and the namespace of CloudNativePG; empty: any."""
 
     version: str
     registry: str = ""
@@ -65,6 +65,7 @@ class Installation(NamedTuple):
     namespace: str = "ecommerce-system"
     pull_secrets: tuple[str, ...] = ()
     store_images: StoreImages = CHARTS_OWN
+    cloudnativepg_namespace: str = "cnpg-system"
 
 
 def chart_values(
@@ -93,7 +94,7 @@ def chart_values(
         | ({"hibernated": scale.hibernated} if scale.hibernated else {}),
         **{service: _service(name, service, spec, profile, stores, scale) for service in SERVICES},
         **{
-            f"{service}-db": {**_database(name, service, spec, stores), **_cluster(spec, profile)}
+            f"{service}-db": {**_database(name, service, spec, stores), **_cluster(spec, profile, installation)}
             for service in WITH_DATABASE
         },
         "redis": _cache(name, spec, stores),
@@ -281,9 +282,12 @@ def _database(platform: str, name: str, spec: Spec, profile: Profile) -> ChartVa
     }
 
 
-def _cluster(spec: Spec, profile: Profile) -> ChartValues:
+def _cluster(spec: Spec, profile: Profile, installation: Installation) -> ChartValues:
     """CloudNativePG adds servers to a database that runs, so their number follows the profile of the spec."""
-    return {"provider": "cnpg", "instances": profile.instances} if spec.databases.provider == "cnpg" else {}
+    if spec.databases.provider != "cnpg":
+        return {}
+    namespace = installation.cloudnativepg_namespace
+    return {"provider": "cnpg", "instances": profile.instances, "cloudNativePgNamespace": namespace}
 
 
 def _images(images: StoreImages) -> dict[str, str]:

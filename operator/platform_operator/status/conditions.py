@@ -86,17 +86,25 @@ def degraded_part(result: PassResult) -> Blocker | None:
 
 
 def hibernated_condition(
-    result: PassResult, spec: Spec, *, has_pods: bool, was_hibernated: bool, reported_before: bool
+    result: PassResult,
+    spec: Spec,
+    *,
+    has_pods: bool,
+    was_hibernated: bool,
+    reported_before: bool,
+    running: Sequence[str] = (),
 ) -> Condition | None:
     """Returns the condition Hibernated; None for a shop that never was.
 
-    `was_hibernated` says whether the shop was hibernated and has not been awake since.
+    `was_hibernated` says whether the shop was hibernated and has not been awake since, `running` names the Clusters
+    that have still to stop.
     """
     if spec.hibernated:
         if result.converged and result.hibernation is Hibernation.ALL and not has_pods:
             text = "No pod runs. Volumes and Secrets are kept. To start the shop: set spec.hibernated to false."
             return Condition("Hibernated", True, ConditionReason.HIBERNATED, text)
         text = "The pods are being stopped: those of the services, and then those of the stores."
+        text += f" These have still to stop: {', '.join(running)}." if running else ""
         if result.hibernation is Hibernation.NONE:
             text = "The pods are stopped when the upgrade has ended."
         return Condition("Hibernated", False, ConditionReason.HIBERNATING, text)

@@ -17,7 +17,7 @@ from platform_operator.invariants.rows import Row, invariant_rows, known_sources
 from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.plan.data_loss import recorded_times
 from platform_operator.plan.fleet import running_release
-from platform_operator.plan.hibernation import has_pods, was_hibernated
+from platform_operator.plan.hibernation import has_pods, running_clusters, was_hibernated
 from platform_operator.plan.readiness import is_ready, required_pods
 from platform_operator.plan.surge import surge_at
 from platform_operator.render.profiles import PROFILES
@@ -134,7 +134,8 @@ def _hibernated(snapshot: Snapshot, result: PassResult) -> Condition | None:
     return hibernated_condition(
         result,
         spec,
-        has_pods=has_pods(snapshot.children),
+        has_pods=has_pods(snapshot.children, spec),
+        running=running_clusters(snapshot.children, spec),
         was_hibernated=was_hibernated(platform.status),
         reported_before=stored is not None,
     )

@@ -19,20 +19,30 @@ from platform_operator.render.values import Installation, chart_values
 from platform_operator.secrets.credentials import credentials
 from platform_operator.secrets.master_key import MasterKey
 from platform_operator.secrets.store_tls import StoreTls, own_stores
+from platform_operator.settings import Settings
 
 CLUSTER = ObjectId("Cluster", "shop-order-db")
 SPEC: dict[str, Any] = {"databases": {"provider": "cnpg"}}
+EXTERNAL: dict[str, Any] = {
+    "databases": {
+        "provider": "external",
+        "external": {service: {"secretRef": {"name": service}} for service in WITH_DATABASE},
+    }
+}
 HEALTHY = {"phase": "Cluster in healthy state", "instances": 2, "readyInstances": 2}
 
 
 class ClusterHelm(FakeHelm):
     """A Helm whose chart has a Cluster in place of the StatefulSet."""
 
+    instances = 2
+
     async def template(self, chart: Path, key: PlatformKey, chart_values: Manifest) -> list[Manifest]:
         hibernated = chart_values["global"].get("hibernated", "")
         *more, _, job, deployment = await super().template(chart, key, chart_values)
         deployment["spec"]["replicas"] = 0 if hibernated else 1
-        store = rendered("postgresql.cnpg.io/v1", CLUSTER.kind, CLUSTER.name, 1, {"instances": 2, "imageName": "a:17"})
+        spec = {"instances": self.instances, "imageName": "a:17"}
+        store = rendered("postgresql.cnpg.io/v1", CLUSTER.kind, CLUSTER.name, 1, spec)
         store["metadata"]["annotations"]["cnpg.io/hibernation"] = "on" if hibernated == "All" else "off"
         return [*more, store, deployment] if hibernated else [*more, store, job, deployment]
 
@@ -77,12 +87,53 @@ async def test_a_migration_waits_until_all_instances_are_ready_and_the_message_h
     assert JOB in cluster.server.objects
 
 
-async def test_a_phase_that_waiting_does_not_end_is_reported_at_once(cluster: FakeCluster) -> None:
+FINAL_PHASES = (
+    "Waiting for user action",
+    "Cluster is unrecoverable and needs manual intervention",
+    "Cluster has incomplete or invalid image catalog",
+    "Cluster cannot proceed to reconciliation due to an unknown plugin being required",
+    "Cluster cannot execute instance online upgrade due to missing architecture binary",
+)
+
+
+@pytest.mark.parametrize("phase", FINAL_PHASES)
+async def test_a_phase_that_waiting_does_not_end_is_reported_at_once(cluster: FakeCluster, phase: str) -> None:
+    await cluster.reconcile()
+    report(cluster, phase=phase, phaseReason="the reason")
+    await cluster.reconcile()
+    assert f"{phase}: the reason" in cluster.message("Degraded")
+
+
+async def test_what_cloudnativepg_retries_is_waited_for_with_its_reason(cluster: FakeCluster) -> None:
     await cluster.reconcile()
     reason = "missing specified server TLS secret shop-order-db-tls"
     report(cluster, phase="Unable to create required cluster objects", phaseReason=reason)
     await cluster.reconcile()
-    assert f"Unable to create required cluster objects: {reason}" in cluster.message("Degraded")
+    assert f"Unable to create required cluster objects: {reason}" in cluster.message("Ready")
+    assert reason not in cluster.message("Degraded")
+
+
+async def test_a_cluster_of_which_nothing_is_reported_asks_for_cloudnativepg(cluster: FakeCluster) -> None:
+    await cluster.reconcile()
+    assert "CloudNativePG has not reported about it: see whether it runs" in cluster.message("Ready")
+
+
+@pytest.mark.parametrize(
+    ("instances", "ready", "target", "serves"),
+    [(3, 2, "a", True), (3, 1, "a", False), (2, 1, "a", True), (2, 0, "a", False), (3, 2, "pending", False)],
+)
+async def test_a_service_is_changed_while_its_database_serves_without_one_instance(
+    cluster: FakeCluster, instances: int, ready: int, target: str, serves: bool
+) -> None:
+    """Before the shop is ready: with an instance away, the migration runs as soon as the database serves."""
+    assert isinstance(cluster.helm, ClusterHelm)
+    cluster.helm.instances = instances
+    await cluster.reconcile()
+    primary = {"currentPrimary": "a", "targetPrimary": target}
+    report(cluster, phase="Waiting for the instances to become active", readyInstances=ready, **primary)
+    await cluster.reconcile()
+    assert (JOB in cluster.server.objects) == serves
+    assert f"has {ready} of {instances} pods ready" in cluster.message("Ready")
 
 
 async def test_lost_data_is_restored_by_a_backup_and_not_in_a_pod(cluster: FakeCluster) -> None:
@@ -128,10 +179,49 @@ async def test_a_cluster_that_the_charts_no_longer_render_is_never_pruned(cluste
     await start(cluster)
     cluster.helm = FakeHelm()
     cluster.restart()
-    cluster.spec({"deletionPolicy": policy})
+    cluster.spec(EXTERNAL | {"deletionPolicy": policy})
     await cluster.converge()
     await cluster.reconcile()
     assert CLUSTER in cluster.server.objects
+
+
+async def recreate(cluster: FakeCluster, spec: dict[str, Any], helm: FakeHelm) -> None:
+    """Leaves of a shop only its Clusters and volumes, and creates one of the same name."""
+    for identity in [one for one in cluster.server.objects if one[0] in ("StatefulSet", "Deployment", "Job")]:
+        del cluster.server.objects[identity]
+    cluster.helm = helm
+    cluster.restart()
+    cluster.spec(spec)
+    await cluster.reconcile()
+
+
+async def test_a_builtin_database_is_not_made_beside_a_cluster_of_an_earlier_shop(cluster: FakeCluster) -> None:
+    await start(cluster)
+    await recreate(cluster, {}, FakeHelm())
+    assert "Cluster shop-order-db has data of an earlier shop" in cluster.message("Degraded")
+    assert ("StatefulSet", CLUSTER.name) not in cluster.server.objects
+    del cluster.server.objects[CLUSTER]
+    cluster.restart()
+    await cluster.reconcile()
+    assert ("StatefulSet", CLUSTER.name) in cluster.server.objects
+
+
+async def test_a_cluster_is_not_made_beside_the_volume_of_a_builtin_database(cluster: FakeCluster) -> None:
+    cluster.server.volumes = [{"metadata": {"name": "data-shop-order-db-0", "uid": "v"}}]
+    requeue = await cluster.reconcile()
+    assert "PersistentVolumeClaim data-shop-order-db-0 has data of an earlier shop" in cluster.message("Degraded")
+    assert CLUSTER not in cluster.server.objects
+    assert requeue.delay, "no event tells that a volume is deleted"
+    cluster.server.volumes = []
+    await cluster.reconcile()
+    assert CLUSTER in cluster.server.objects
+
+
+def test_a_cluster_of_an_earlier_shop_does_not_keep_one_with_external_databases_from_hibernating() -> None:
+    metadata = {"name": CLUSTER.name, "uid": "u", "resourceVersion": "1"}
+    left = {CLUSTER: observe({"kind": "Cluster", "metadata": metadata, "spec": {"instances": 2}, "status": HEALTHY})}
+    assert not has_pods(left, parse(EXTERNAL))
+    assert has_pods(left, parse(SPEC))
 
 
 async def test_a_hibernated_shop_stops_its_services_first_and_then_its_clusters(cluster: FakeCluster) -> None:
@@ -148,6 +238,9 @@ async def test_a_hibernated_shop_stops_its_services_first_and_then_its_clusters(
     cluster.server.touch(stored)
     await cluster.reconcile()
     assert hibernation() == "on"
+    report(cluster, **HEALTHY | {"phase": "Failing over", "readyInstances": 1})
+    await cluster.reconcile()
+    assert "These have still to stop: Cluster shop-order-db (Failing over)." in cluster.message("Hibernated")
     report(cluster, **HEALTHY | {"conditions": [{"type": "cnpg.io/hibernation", "status": "True"}]})
     await cluster.reconcile()
     conditions = cluster.server.objects[PLATFORM.kind, "shop"]["status"]["conditions"]
@@ -159,7 +252,7 @@ def test_a_hibernated_cluster_has_pods_until_its_condition_says_that_they_are_go
         metadata = {"name": CLUSTER.name, "uid": "u", "resourceVersion": "1"}
         metadata |= {"annotations": {"cnpg.io/hibernation": "on"}}  # type: ignore[dict-item]
         seen = observe({"kind": "Cluster", "metadata": metadata, "spec": {"instances": 2}, "status": status})
-        assert has_pods({CLUSTER: seen}) == (status != GONE)
+        assert has_pods({CLUSTER: seen}, parse(SPEC)) == (status != GONE)
         assert isinstance(seen.state, Workload)
         return seen.state
 
@@ -177,7 +270,14 @@ def test_the_profile_of_the_spec_gives_the_instances_and_that_of_the_stores_thei
     values = chart_values(KEY, parse(SPEC | {"profile": profile}), Installation("1"), "small")
     assert (values["order-db"]["provider"], values["order-db"]["instances"]) == ("cnpg", instances)
     assert values["order-db"]["storage"]["size"] == "1Gi"
+    assert values["order-db"]["cloudNativePgNamespace"] == "cnpg-system"
     assert "provider" not in chart_values(KEY, parse({}), Installation("1"), "small")["order-db"]
+
+
+def test_the_namespace_of_cloudnativepg_is_that_of_the_installation() -> None:
+    settings = Settings.from_environment({"OPERATOR_VERSION": "1", "CLOUDNATIVEPG_NAMESPACE": "db"})
+    installation = Installation("1", cloudnativepg_namespace=settings.cloudnativepg_namespace)
+    assert chart_values(KEY, parse(SPEC), installation, "small")["order-db"]["cloudNativePgNamespace"] == "db"
 
 
 def test_pools_fit_the_connections_of_a_cluster_and_its_roles_rotate() -> None:
