@@ -215,7 +215,9 @@ class Counts:
 
 
 async def confirmed(redis: Redis, tenant: str) -> Confirmation:
-    return Confirmation.decode(await redis.get(confirmation_key(tenant, "product")))
+    text = await redis.get(confirmation_key(tenant, "product"))
+    assert text is not None
+    return Confirmation.decode(text)
 
 
 def service(redis: Redis, tenant: str, counts: Counts, interval: float = 0.0) -> ConfirmationService:
