@@ -101,7 +101,7 @@ async def test_a_listed_caller_is_answered_and_shows_its_token_by_the_client() -
 
 
 async def test_the_client_tells_a_method_that_is_not_served_from_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
-    """It logs no warning: background loops call such a method several times a second during an upgrade."""
+    """There is no warning: background loops call such a method several times a second during an upgrade."""
     async with served(required()) as (address, _):
         for caller, method in (("order", "GetAvgRating"), ("product", "GetNothing")):
             async with open_channel(address, token_of(caller)) as channel:

@@ -94,7 +94,7 @@ async def test_sweeps_that_change_nothing_are_not_counted(catalogue: Catalogue, 
 
 
 async def test_an_eviction_is_counted_once_redis_confirms_it(catalogue: Catalogue, changes: ChangeCount) -> None:
-    """Other processes may show the former product until then, in answers that the change itself does not end."""
+    """Other processes may show the product of before until then, in answers that the change itself does not end."""
     async with redis_proxy() as (proxy, url), evictions(catalogue, url, 1.0, time.monotonic) as service:
         proxy.stall()
         await catalogue.wait_until_consumed()
