@@ -203,7 +203,7 @@ def test_every_object_has_the_recommended_labels_and_its_wave(manifests: list[Ma
         assert all(re.fullmatch(r"[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?", value) for value in labels.values())
         assert metadata["name"].startswith("shop-")
         assert metadata["annotations"][WAVE] == str(wave(manifest)), metadata["name"]
-        assert not any(key.startswith("helm.sh/") for key in metadata["annotations"]), "hooks"
+        assert not any(key.startswith("helm.sh/hook") for key in metadata["annotations"]), "hooks"
 
 
 def wave(manifest: Manifest) -> int:

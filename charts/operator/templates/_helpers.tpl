@@ -117,7 +117,8 @@ watches, so `get` is rare. */}}
 - apiGroups: [""]
   resources: [pods]
   verbs: [list]
-# list, delete: delete the volumes of a platform that is deleted with deletionPolicy Delete; selected by label
+# list: find volumes of builtin stores that a Cluster would leave behind; delete: delete the volumes of a platform that is
+# deleted with deletionPolicy Delete; both selected by label
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [list, delete]
