@@ -117,7 +117,7 @@ watches, so `get` is rare. */}}
 - apiGroups: [""]
   resources: [pods]
   verbs: [list]
-# list: find volumes of builtin stores that a Cluster would leave behind; delete: delete the volumes of a platform that is
+# list: find volumes of builtin stores that a Cluster would leave; delete: delete the volumes of a platform that is
 # deleted with deletionPolicy Delete; both selected by label
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
