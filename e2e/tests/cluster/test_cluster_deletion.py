@@ -13,6 +13,7 @@ EVERYTHING = (
     "all,serviceaccounts,secrets,configmaps,networkpolicies,poddisruptionbudgets,"
     "persistentvolumeclaims,horizontalpodautoscalers,ingresses"
 )
+SALT = "ConfigMap/kept-salt"
 OF_THE_NAMESPACE = {"ServiceAccount/default", "ConfigMap/kube-root-ca.crt", "Service/gateway-node-port"}
 
 
@@ -31,18 +32,19 @@ async def test_a_deleted_platform_leaves_what_its_deletion_policy_says(namespace
 
     namespace.kubectl("delete", "ecp", "kept", "--wait")
     eventually(
-        lambda: {name.split("/")[0] for name in _left(namespace)} == {"PersistentVolumeClaim", "Secret"},
+        lambda: {name.split("/")[0] for name in _left(namespace) - {SALT}} == {"PersistentVolumeClaim", "Secret"},
         120,
-        "only volumes and credentials are left",
+        "only volumes, credentials and their salt are left",
     )
     kept = _left(namespace)
+    assert SALT in kept
 
     namespace.apply(shops.platform("kept", deletionPolicy="Delete"))
     namespace.wait_ready("kept")
     async with Shop(shops.gateway_url(30081)) as shop:
         await shop.wait_until_healthy()
         assert (await shop.log_in(customer.email, customer.password)).id == customer.id
-    assert kept <= _left(namespace), "the volumes and credentials were created again"
+    assert kept <= _left(namespace), "the volumes and what opens them were created again"
 
     namespace.kubectl("delete", "ecp", "kept", "--wait")
     eventually(lambda: not _left(namespace), 120, "nothing is left")
