@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
-from zoneinfo import available_timezones
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field
 
 from platform_operator.api.kinds import GROUP, PLATFORM_VERSION, Kind
-from platform_operator.api.schema import Model, ObjectName, SecretRef, rule, rules
-from platform_operator.errors import InvalidSpecError
+from platform_operator.api.schema import Model, ObjectName, SecretRef, TimeZone, parse_stored, rule, rules
 
 PLATFORM_BACKUP = Kind(f"{GROUP}/{PLATFORM_VERSION}", "PlatformBackup", "platformbackups")
 
@@ -160,7 +158,7 @@ class BackupPolicy(Model):
         default=None,
         description="When the newest backup is read and checked, as a cron schedule. Default: it is not checked.",
     )
-    time_zone: Annotated[str, Field(max_length=64)] = Field(
+    time_zone: TimeZone = Field(
         default="Etc/UTC", description="Time zone of the schedules, a name of the IANA database such as Europe/Berlin."
     )
     max_age_hours: int = Field(
@@ -176,13 +174,6 @@ class BackupPolicy(Model):
         description="Secret with BACKUP_KEY, as `openssl rand -base64 32` prints it. Keep a copy outside the cluster: "
         "without the key no backup can be restored."
     )
-
-    @field_validator("time_zone")
-    @classmethod
-    def _exists(cls, name: str) -> str:
-        if name not in available_timezones():
-            raise ValueError(f"{name} is no time zone of the IANA database")
-        return name
 
 
 class PlatformBackupSpec(Model):
@@ -209,10 +200,5 @@ class PlatformBackupSpec(Model):
 
 
 def parse_backup(spec: Mapping[str, Any]) -> PlatformBackupSpec:
-    """Parses a stored spec of a PlatformBackup. Raises InvalidSpecError if the CRD did not refuse it."""
-    try:
-        return PlatformBackupSpec.model_validate(spec)
-    except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"])
-        raise InvalidSpecError(f"spec.{path}: {first['msg']}: create another PlatformBackup") from error
+    """Parses the stored spec of a PlatformBackup. Raises InvalidSpecError."""
+    return parse_stored(PlatformBackupSpec, spec, "create another PlatformBackup")

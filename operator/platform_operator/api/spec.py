@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
-from zoneinfo import available_timezones
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field
 
 from platform_operator.api.backups import BackupPolicy
 from platform_operator.api.pods import Objects, Pods
-from platform_operator.api.schema import Model, ObjectName, SecretRef, rule, rules
+from platform_operator.api.schema import Model, ObjectName, SecretRef, TimeZone, parse_stored, rule, rules
 from platform_operator.api.shop_settings import ShopSettings
 from platform_operator.api.surge import SurgeWindow
-from platform_operator.errors import InvalidSpecError
 
 SERVICES = ("gateway", "user", "product", "inventory", "order", "payment", "notification", "review")
 WITH_DATABASE = tuple(name for name in SERVICES if name != "gateway")
@@ -618,16 +616,9 @@ class Maintenance(Model):
     to: Annotated[str, Field(max_length=16)] = Field(
         default="05:00", description="Time of day at which a window ends; before from: on the next day."
     )
-    time_zone: Annotated[str, Field(max_length=64)] = Field(
+    time_zone: TimeZone = Field(
         default="UTC", description="Time zone of from and to, a name of the IANA database such as Europe/Berlin."
     )
-
-    @field_validator("time_zone")
-    @classmethod
-    def _exists(cls, name: str) -> str:
-        if name not in available_timezones():
-            raise ValueError(f"{name} is no time zone of the IANA database")
-        return name
 
 
 class UpgradeGates(Model):
@@ -773,13 +764,5 @@ class Spec(Model):
 
 
 def parse(spec: Mapping[str, Any]) -> Spec:
-    """Parses a stored spec.
-
-    Raises InvalidSpecError if the CRD did not refuse it, e.g. since it was stored under an older CRD.
-    """
-    try:
-        return Spec.model_validate(spec)
-    except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"])
-        raise InvalidSpecError(f"spec.{path}: {first['msg']}: correct it with kubectl edit") from error
+    """Parses the stored spec of an EcommercePlatform. Raises InvalidSpecError."""
+    return parse_stored(Spec, spec)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Annotated, TypeAlias
-from zoneinfo import available_timezones
 
 from pydantic import ConfigDict, Field, field_validator
 
-from platform_operator.api.schema import Model, rule, rules
+from platform_operator.api.schema import Model, TimeZone, rule, rules
 
 _TIME = "^[12][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
 _OFFSET = "(Z|[+-][0-9]{2}:[0-9]{2})$"
@@ -71,7 +70,7 @@ class SurgeWindow(Model):
         "or its replicas. Never beyond autoscaling.max, whose default is the profile's. Of windows that overlap, the "
         "greatest factor counts.",
     )
-    time_zone: Annotated[str, Field(max_length=64)] | None = Field(
+    time_zone: TimeZone | None = Field(
         default=None, description="Time zone of times without an offset, such as Europe/Berlin. Default: UTC."
     )
 
@@ -80,10 +79,3 @@ class SurgeWindow(Model):
     def _is_time(cls, text: str) -> str:
         datetime.fromisoformat(text)
         return text
-
-    @field_validator("time_zone")
-    @classmethod
-    def _exists(cls, name: str | None) -> str | None:
-        if name is not None and name not in available_timezones():
-            raise ValueError(f"{name} is no time zone of the IANA database")
-        return name

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from platform_operator.api.kinds import GROUP, VERSION, Kind
 from platform_operator.api.schema import Model, rule, rules
 from platform_operator.api.spec import Maintenance, Quantities, Spec
-from platform_operator.errors import InvalidSpecError
 
 TENANT = Kind(f"{GROUP}/{VERSION}", "Tenant", "tenants")
 TENANT_PLAN = Kind(f"{GROUP}/{VERSION}", "TenantPlan", "tenantplans")
@@ -179,16 +177,3 @@ class TenantPlanSpec(Model):
     concurrency: int = Field(
         default=5, ge=1, le=100, description="Tenants that take a change of this plan at the same time."
     )
-
-
-_M = TypeVar("_M", TenantSpec, TenantPlanSpec)
-
-
-def parse_as(model: type[_M], spec: Mapping[str, Any]) -> _M:
-    """Parses a stored spec of a Tenant or TenantPlan. Raises InvalidSpecError if the CRD did not refuse it."""
-    try:
-        return model.model_validate(spec)
-    except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"])
-        raise InvalidSpecError(f"spec.{path}: {first['msg']}: correct it with kubectl edit") from error

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from platform_operator import metrics
 from platform_operator.api.kinds import PLATFORM, Manifest, ObjectId, PlatformKey
+from platform_operator.api.schema import parse_stored
 from platform_operator.api.tenants import (
     ANNOTATION_KEEP,
     LABEL_TENANT,
@@ -18,7 +19,6 @@ from platform_operator.api.tenants import (
     TenantPlanSpec,
     TenantReason,
     TenantSpec,
-    parse_as,
 )
 from platform_operator.cache.observed import Platform, observe_platform
 from platform_operator.cache.store import Cache
@@ -85,7 +85,7 @@ class TenantController:
     async def _pass(self, tenant: Tenant) -> Requeue:
         spec, outcome = None, Outcome()
         try:
-            spec = parse_as(TenantSpec, tenant.spec)
+            spec = parse_stored(TenantSpec, tenant.spec)
             if tenant.deleted_at is not None and await self._finish_deletion(tenant, spec):
                 return Requeue.never()
             outcome = await self._converge(tenant, spec)
@@ -108,7 +108,7 @@ class TenantController:
         if plan is None:
             text = f"There is no TenantPlan {spec.plan_ref.name}: create it, or name another in spec.planRef."
             raise TenantError(TenantReason.PLAN_MISSING, text)
-        plan_spec = parse_as(TenantPlanSpec, plan.spec)
+        plan_spec = parse_stored(TenantPlanSpec, plan.spec)
         namespace = self._stored_object(("", ObjectId("Namespace", tenant.name)))
         if is_deleted and (namespace is None or namespace.deleting):
             return Outcome(plan, deleting_namespace=True)

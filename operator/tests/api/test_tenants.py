@@ -14,7 +14,8 @@ from kubernetes.aio.client.api_client import ApiClient
 from platform_operator.api.admission import ADMISSION_POLICY, admission_policy, secret_binding, secret_policy
 from platform_operator.api.crd_generator import tenant_crd, tenant_plan_crd
 from platform_operator.api.kinds import CRD, FIELD_MANAGER, GROUP, LABEL_MANAGED_BY, PLATFORM, Kind, Manifest
-from platform_operator.api.tenants import TENANT, TENANT_PLAN, TenantPlanSpec, TenantSpec, parse_as
+from platform_operator.api.schema import parse_stored
+from platform_operator.api.tenants import TENANT, TENANT_PLAN, TenantPlanSpec, TenantSpec
 from platform_operator.client import KubernetesClient, connect
 from platform_operator.errors import ApiError
 from platform_operator.tenants.objects import NAMESPACE, TENANT_OBJECT_KINDS, shop_manifest, tenant_objects
@@ -80,8 +81,8 @@ async def tenant(client: KubernetesClient, kinds: None) -> AsyncIterator[str]:
         "defaults": {"version": "1.0"},
     }
     stored_plan = await client.apply(TENANT_PLAN, "", manifest(TENANT_PLAN, name, spec=plan_spec), manager=MANAGER)
-    spec = parse_as(TenantSpec, {"planRef": {"name": name}, "admins": [{"kind": "User", "name": ADMIN}]})
-    plan, rules_of_plan = observe_plan(stored_plan), parse_as(TenantPlanSpec, stored_plan["spec"])
+    spec = parse_stored(TenantSpec, {"planRef": {"name": name}, "admins": [{"kind": "User", "name": ADMIN}]})
+    plan, rules_of_plan = observe_plan(stored_plan), parse_stored(TenantPlanSpec, stored_plan["spec"])
     of = Tenant(name, "", 1, 1, datetime.now(UTC), {}, {}, {}, (), None)
     for one in tenant_objects(of, spec, plan, rules_of_plan, name):
         await client.apply(KINDS[one["kind"]], one["metadata"].get("namespace", ""), one, manager=MANAGER)
