@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from platform_operator.api.kinds import Kind, Manifest, ObjectId, PlatformKey
+from platform_operator.api.kinds import Kind, Manifest, ObjectId, ObjectKey, PlatformKey, object_key
 from platform_operator.client import KubernetesClient
 from platform_operator.errors import ApiError
 
@@ -40,6 +41,51 @@ class Store(Protocol):
 
     def change(self, kind: Kind, type_: str, manifest: Manifest) -> None:
         """Takes over one event: `ADDED`, `MODIFIED` or `DELETED`."""
+
+
+class KeyedStore(ABC):
+    """A Store of objects by their keys. A malformed object, which any user may make, is logged and skipped."""
+
+    def change(self, kind: Kind, type_: str, manifest: Manifest) -> None:
+        """Stores or removes the object of one event."""
+        if type_ == "DELETED":
+            self._remove(kind, object_key(kind.kind, manifest))
+        else:
+            self._store_readable(kind, manifest)
+
+    def store_listed(self, kind: Kind, page: Iterable[Manifest]) -> Listed:
+        """Stores a page of a list. Returns what it contains."""
+        listed: Listed = set()
+        for manifest in page:
+            key = object_key(kind.kind, manifest)
+            listed.add((PlatformKey(key.namespace, ""), key.id))
+            self._store_readable(kind, manifest)
+        return listed
+
+    def remove_unlisted(self, kind: Kind, namespace: str | None, listed: Listed, version: int) -> None:
+        """Removes the objects that a list does not contain, except those that were stored after it."""
+        listed_keys = {ObjectKey(key.namespace, identity) for key, identity in listed}
+        for key, stored in self._versions(kind).items():
+            if namespace in (None, key.namespace) and key not in listed_keys and stored <= version:
+                self._remove(kind, key)
+
+    def _store_readable(self, kind: Kind, manifest: Manifest) -> None:
+        try:
+            self._store(kind, manifest)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            logger.warning("cannot read %s: %r", manifest["metadata"]["name"], error)
+
+    @abstractmethod
+    def _store(self, kind: Kind, manifest: Manifest) -> None:
+        """Stores an object, unless a newer version is known."""
+
+    @abstractmethod
+    def _versions(self, kind: Kind) -> Mapping[ObjectKey, int]:
+        """Returns a copy of the stored versions of the objects of a kind."""
+
+    @abstractmethod
+    def _remove(self, kind: Kind, key: ObjectKey) -> None:
+        """Removes an object, if it is stored."""
 
 
 @dataclass

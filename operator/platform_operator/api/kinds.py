@@ -96,6 +96,20 @@ class ObjectId(NamedTuple):
         return f"{self.kind} {self.name}"
 
 
+class ObjectKey(NamedTuple):
+    """Identifies one object of the cluster."""
+
+    namespace: str
+    """Empty for a cluster-scoped object."""
+    id: ObjectId
+
+
+def object_key(kind: str, manifest: Manifest) -> ObjectKey:
+    """Returns the key of an object. The kind is stated, since that of metadata alone is another."""
+    metadata = manifest["metadata"]
+    return ObjectKey(metadata.get("namespace", ""), ObjectId(kind, metadata["name"]))
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind and its address at the API server."""

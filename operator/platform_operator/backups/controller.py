@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from platform_operator.api.backups import PLATFORM_BACKUP, BackupPhase, BackupReason, parse_backup
-from platform_operator.api.kinds import PLATFORM, POD, Manifest, ObjectId, PlatformKey
+from platform_operator.api.kinds import PLATFORM, POD, Manifest, ObjectId, ObjectKey, PlatformKey, object_key
 from platform_operator.api.spec import Spec, parse
 from platform_operator.apply.ownership import holder
 from platform_operator.backups.objects import (
@@ -36,7 +36,6 @@ from platform_operator.backups.observed import (
     Backup,
     Child,
     JobState,
-    ObjectKey,
     last_failure,
     observe_backup,
     observe_child,
@@ -167,8 +166,8 @@ class BackupController:
 
     async def _delete_policies(self, owner: str) -> None:
         """Deletes the policies of a backup that has ended: its Job is deleted after a time. Raises ApiError."""
-        for object_key, child in list(self.store.children.items()):
-            if owner in child.owners and object_key.id.kind == POLICY.kind:
+        for child in list(self.store.children.values()):
+            if owner in child.owners and child.key.id.kind == POLICY.kind:
                 await self._delete(child)
 
     async def _start(self, backup: Backup, shop: Platform, spec: Spec, target: Target, name: str) -> Outcome:
@@ -260,7 +259,7 @@ class BackupController:
         key, desired = platform.key, set()
         try:
             for one in await self._schedule(platform, spec):
-                desired.add(ObjectKey(key.namespace, ObjectId(one["kind"], one["metadata"]["name"])))
+                desired.add(object_key(one["kind"], one))
                 await self._apply_if_changed(one)
         except (NameTakenError, RenderError) as error:
             return f"{error}."
@@ -268,9 +267,9 @@ class BackupController:
             if error.transient:
                 raise
             return f"The API server refuses it: {error}."
-        for object_key, child in list(self.store.children.items()):
-            owns = object_key.namespace == key.namespace and platform.uid in child.owners
-            if owns and object_key not in desired:
+        for child in list(self.store.children.values()):
+            owns = child.key.namespace == key.namespace and platform.uid in child.owners
+            if owns and child.key not in desired:
                 await self._delete(child)
         return ""
 
@@ -310,10 +309,10 @@ class BackupController:
             return await self.helm.template(self.chart, release, values)
 
     async def _delete(self, child: Child) -> None:
-        object_key = child.key
-        await self.client.delete(_KINDS[object_key.id.kind], object_key.namespace, object_key.id.name, child.uid)
-        self.store.children.pop(object_key, None)
-        self._applied.pop(object_key, None)
+        key = child.key
+        await self.client.delete(_KINDS[key.id.kind], key.namespace, key.id.name, child.uid)
+        self.store.children.pop(key, None)
+        self._applied.pop(key, None)
 
     async def _apply_if_changed(self, manifest: Manifest) -> None:
         """Applies an object if its content is another than what was applied, or fields of it were lost.
@@ -321,17 +320,17 @@ class BackupController:
         Raises ApiError, and NameTakenError if another object has its name.
         """
         kind, metadata = _KINDS[manifest["kind"]], manifest["metadata"]
-        object_key = ObjectKey(metadata["namespace"], ObjectId(kind.kind, metadata["name"]))
-        content, known = digest(manifest), self.store.children.get(object_key)
-        if known is not None and self._applied.get(object_key) == (content, known.owned_digest):
+        key = object_key(kind.kind, manifest)
+        content, known = digest(manifest), self.store.children.get(key)
+        if known is not None and self._applied.get(key) == (content, known.owned_digest):
             return
         owners = {one["uid"] for one in metadata["ownerReferences"]}
         if known is None or owners.isdisjoint(known.owners):
             await self._require_own(manifest)
         if len(self._applied) > len(self.store.children):  # the garbage collector has deleted some
             self._applied = {one: content for one, content in self._applied.items() if one in self.store.children}
-        seen = observe_child(await self.client.apply(kind, object_key.namespace, manifest))
-        self._applied[object_key] = content, seen.owned_digest
+        seen = observe_child(await self.client.apply(kind, key.namespace, manifest))
+        self._applied[key] = content, seen.owned_digest
         self.store.store_child(seen)
 
     async def _require_own(self, manifest: Manifest) -> None:
@@ -354,10 +353,8 @@ class BackupController:
         return self._runs[child.uid]
 
     async def _pods(self, child: Child) -> list[Manifest]:
-        object_key = child.key
-        pods, _ = await self.client.list(
-            POD, object_key.namespace, f"batch.kubernetes.io/job-name={object_key.id.name}"
-        )
+        selector = f"batch.kubernetes.io/job-name={child.key.id.name}"
+        pods, _ = await self.client.list(POD, child.key.namespace, selector)
         return pods
 
     def _forget(self, key: PlatformKey) -> None:

@@ -6,26 +6,17 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from platform_operator.api.backups import ANNOTATION_TARGET, BackupReason
-from platform_operator.api.kinds import LABEL_PLATFORM, Manifest, ObjectId
+from platform_operator.api.kinds import LABEL_PLATFORM, Manifest, ObjectKey, object_key
 from platform_operator.cache.managed_fields import owned_digest
 from platform_operator.status.backups import BackupRun
 
 MAX_TEXT = 500
 """Characters of what a pod reports that are kept."""
-
-
 UNKNOWN = "unknown"
 """The id of a backup whose pod has not reported it."""
-
-
-class ObjectKey(NamedTuple):
-    """Identifies an object of a backup or a schedule."""
-
-    namespace: str
-    id: ObjectId
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +79,7 @@ def observe_backup(manifest: Manifest) -> Backup:
 def observe_child(manifest: Manifest) -> Child:
     metadata = manifest["metadata"]
     return Child(
-        ObjectKey(metadata["namespace"], ObjectId(manifest["kind"], metadata["name"])),
+        object_key(manifest["kind"], manifest),
         metadata["uid"],
         int(metadata["resourceVersion"]),
         owned_digest(manifest),

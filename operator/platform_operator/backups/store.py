@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from platform_operator.api.backups import PLATFORM_BACKUP
-from platform_operator.api.kinds import PLATFORM, Kind, Manifest, ObjectId, PlatformKey
-from platform_operator.backups.observed import Backup, Child, ObjectKey, observe_backup, observe_child
-from platform_operator.reflector import Listed
-
-logger = logging.getLogger(__name__)
+from platform_operator.api.kinds import PLATFORM, Kind, Manifest, ObjectId, ObjectKey, PlatformKey
+from platform_operator.backups.observed import Backup, Child, observe_backup, observe_child
+from platform_operator.reflector import KeyedStore
 
 
 class BackupKey(NamedTuple):
@@ -28,41 +25,12 @@ def schedule_key(platform: PlatformKey) -> BackupKey:
 
 
 @dataclass
-class BackupStore:
+class BackupStore(KeyedStore):
     """The newest known versions. Passes the key of each pass that may have to be made to `enqueue`."""
 
     enqueue: Callable[[BackupKey], None]
     backups: dict[BackupKey, Backup] = field(default_factory=dict)
     children: dict[ObjectKey, Child] = field(default_factory=dict)
-
-    def change(self, kind: Kind, type_: str, manifest: Manifest) -> None:
-        """Takes over one event."""
-        if type_ == "DELETED":
-            self._remove(kind, _object_key(kind, manifest))
-        else:
-            self._store(kind, manifest)
-
-    def store_listed(self, kind: Kind, page: Iterable[Manifest]) -> Listed:
-        """Takes over a page of a list."""
-        listed: Listed = set()
-        for one in page:
-            manifest = one | {"kind": kind.kind, "apiVersion": kind.api_version}  # lists leave them out
-            object_key = _object_key(kind, manifest)
-            listed.add((PlatformKey(object_key.namespace, ""), object_key.id))
-            self._store(kind, manifest)
-        return listed
-
-    def remove_unlisted(self, kind: Kind, namespace: str | None, listed: Listed, version: int) -> None:
-        """Removes what a list does not contain, but for what was stored after it."""
-        known = {
-            object_key: one.version for object_key, one in self.children.items() if object_key.id.kind == kind.kind
-        }
-        if kind is PLATFORM_BACKUP:
-            known = {ObjectKey(key.namespace, ObjectId(*key[::2])): one.version for key, one in self.backups.items()}
-        listed_keys = {ObjectKey(key.namespace, identity) for key, identity in listed}
-        for object_key, stored in known.items():
-            if namespace in (None, object_key.namespace) and object_key not in listed_keys and stored <= version:
-                self._remove(kind, object_key)
 
     def store_backup(self, backup: Backup) -> None:
         """Stores a PlatformBackup unless a newer version is known."""
@@ -86,20 +54,22 @@ class BackupStore:
             self._enqueue_owners(child)
 
     def _store(self, kind: Kind, manifest: Manifest) -> None:
-        try:
-            if kind is PLATFORM_BACKUP:
-                self.store_backup(observe_backup(manifest))
-            else:
-                self.store_child(observe_child(manifest))
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            logger.warning("cannot read %s: %r", manifest["metadata"]["name"], error)
-
-    def _remove(self, kind: Kind, object_key: ObjectKey) -> None:
         if kind is PLATFORM_BACKUP:
-            key = BackupKey(kind.kind, object_key.namespace, object_key.id.name)
-            self.backups.pop(key, None)
-            self.enqueue(key)
-        elif (gone := self.children.pop(object_key, None)) is not None:
+            self.store_backup(observe_backup(manifest))
+        else:
+            self.store_child(observe_child(manifest))
+
+    def _versions(self, kind: Kind) -> Mapping[ObjectKey, int]:
+        if kind is PLATFORM_BACKUP:
+            return {ObjectKey(key.namespace, ObjectId(*key[::2])): one.version for key, one in self.backups.items()}
+        return {key: one.version for key, one in self.children.items() if key.id.kind == kind.kind}
+
+    def _remove(self, kind: Kind, key: ObjectKey) -> None:
+        if kind is PLATFORM_BACKUP:
+            backup = BackupKey(kind.kind, key.namespace, key.id.name)
+            self.backups.pop(backup, None)
+            self.enqueue(backup)
+        elif (gone := self.children.pop(key, None)) is not None:
             self._enqueue_owners(gone)
 
     def _enqueue_owners(self, child: Child) -> None:
@@ -111,8 +81,3 @@ class BackupStore:
 
     def _enqueue_platform(self, namespace: str, name: str) -> None:
         self.enqueue(schedule_key(PlatformKey(namespace, name)))
-
-
-def _object_key(kind: Kind, manifest: Manifest) -> ObjectKey:
-    metadata = manifest["metadata"]
-    return ObjectKey(metadata["namespace"], ObjectId(kind.kind, metadata["name"]))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from platform_operator import metrics
-from platform_operator.api.kinds import PLATFORM, Manifest, ObjectId, PlatformKey
+from platform_operator.api.kinds import PLATFORM, Manifest, ObjectId, ObjectKey, PlatformKey, object_key
 from platform_operator.api.schema import parse_stored
 from platform_operator.api.tenants import (
     ANNOTATION_KEEP,
@@ -35,7 +35,7 @@ from platform_operator.tenants.objects import (
     shop_manifest,
     tenant_objects,
 )
-from platform_operator.tenants.observed import ObjectKey, Tenant, TenantObject, observe_object, observe_tenant
+from platform_operator.tenants.observed import Tenant, TenantObject, observe_object, observe_tenant
 from platform_operator.tenants.status import Outcome, describe, status_manifest
 from platform_operator.tenants.store import TenantStore
 from platform_operator.tenants.usage import OrderCounter, parse_quantity, usage
@@ -109,7 +109,7 @@ class TenantController:
             text = f"There is no TenantPlan {spec.plan_ref.name}: create it, or name another in spec.planRef."
             raise TenantError(TenantReason.PLAN_MISSING, text)
         plan_spec = parse_stored(TenantPlanSpec, plan.spec)
-        namespace = self._stored_object(("", ObjectId("Namespace", tenant.name)))
+        namespace = self._stored_object(_namespace_key(tenant))
         if is_deleted and (namespace is None or namespace.deleting):
             return Outcome(plan, deleting_namespace=True)
         if waiting := waits_for(tenant, plan, plan_spec.concurrency, self.store.tenants.values(), self._starting):
@@ -127,12 +127,12 @@ class TenantController:
 
     async def _apply_object(self, manifest: Manifest) -> None:
         """Applies an object if its content differs from what was applied last, or another client removed fields."""
-        kind, metadata = _KINDS[manifest["kind"]], manifest["metadata"]
-        key = metadata.get("namespace", ""), ObjectId(kind.kind, metadata["name"])
+        kind = _KINDS[manifest["kind"]]
+        key = object_key(kind.kind, manifest)
         content, known = digest(manifest), self._stored_object(key)
         if known is not None and self._applied.get(key) == (content, known.owned_digest):
             return
-        seen = observe_object(await self.client.apply(kind, key[0], manifest))
+        seen = observe_object(await self.client.apply(kind, key.namespace, manifest))
         self._applied[key] = content, seen.owned_digest
         self.store.store_object(key, seen)
 
@@ -147,7 +147,7 @@ class TenantController:
             )
 
     async def _apply_shop(self, tenant: Tenant, manifest: Manifest) -> None:
-        key, content, live = (tenant.name, ObjectId(PLATFORM.kind, SHOP)), digest(manifest), self._shop(tenant.name)
+        key, content, live = object_key(PLATFORM.kind, manifest), digest(manifest), self._shop(tenant.name)
         is_known = self._applied.get(key, ("", ""))[0] == content
         if is_known and live is not None and contains(live.spec, manifest["spec"]):
             return
@@ -174,7 +174,7 @@ class TenantController:
         if "deletionTimestamp" not in stored["metadata"]:
             logger.info("the namespace is deleted", extra={"tenant": tenant.name})
             await self.client.delete(NAMESPACE, "", tenant.name, stored["metadata"]["uid"])
-            self.store.objects.pop(("", ObjectId("Namespace", tenant.name)), None)
+            self.store.objects.pop(_namespace_key(tenant), None)
         return False
 
     async def _set_finalizer(self, tenant: Tenant, finalizers: list[str]) -> None:
@@ -193,7 +193,7 @@ class TenantController:
     async def _report(self, tenant: Tenant, spec: TenantSpec | None, outcome: Outcome) -> None:
         """Writes the status. An unchanged one is not written again."""
         latest = self.store.tenants.get(tenant.name, tenant)
-        now, quota = self.now(), self._stored_object((tenant.name, ObjectId(QUOTA.kind, "tenant")))
+        now, quota = self.now(), self._stored_object(ObjectKey(tenant.name, ObjectId(QUOTA.kind, "tenant")))
         used = quota.used if quota else {}
         counted = usage(latest.status.get("usage", {}), used, self._new_orders(tenant.name), now)
         status = describe(latest, spec, outcome, counted, now)
@@ -217,9 +217,13 @@ class TenantController:
     def _forget(self, name: str) -> None:
         metrics.remove_tenant(name)
         self._orders.pop(name, None)
-        own = [key for key in self._applied if name in (key[0], key[1].name)]
+        own = [key for key in self._applied if name in (key.namespace, key.id.name)]
         for key in own:
             del self._applied[key]
+
+
+def _namespace_key(tenant: Tenant) -> ObjectKey:
+    return ObjectKey("", ObjectId(NAMESPACE.kind, tenant.name))
 
 
 def _is_namespace_of(tenant: Tenant, namespace: Manifest) -> bool:

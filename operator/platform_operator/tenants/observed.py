@@ -7,12 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from platform_operator.api.kinds import GROUP, Manifest, ObjectId
+from platform_operator.api.kinds import GROUP, Manifest
 from platform_operator.api.tenants import LABEL_PLAN, LABEL_TENANT
 from platform_operator.cache.managed_fields import owned_digest
-
-ObjectKey = tuple[str, ObjectId]
-"""The namespace of an object, empty for a cluster-scoped one, and its identity in it."""
 
 
 @dataclass(frozen=True, slots=True)

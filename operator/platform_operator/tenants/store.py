@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from platform_operator.api.kinds import Kind, Manifest, ObjectId, PlatformKey
+from platform_operator.api.kinds import Kind, Manifest, ObjectId, ObjectKey, PlatformKey, object_key
 from platform_operator.api.tenants import SHOP, TENANT, TENANT_PLAN
-from platform_operator.reflector import Listed
+from platform_operator.reflector import KeyedStore
 from platform_operator.tenants.observed import (
-    ObjectKey,
     StoredTenantPlan,
     Tenant,
     TenantObject,
@@ -19,47 +17,15 @@ from platform_operator.tenants.observed import (
     observe_tenant,
 )
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass
-class TenantStore:
+class TenantStore(KeyedStore):
     """Stores the newest known versions. Passes the name of each tenant that may have to be changed to `enqueue`."""
 
     enqueue: Callable[[str], None]
     tenants: dict[str, Tenant] = field(default_factory=dict)
     plans: dict[str, StoredTenantPlan] = field(default_factory=dict)
     objects: dict[ObjectKey, TenantObject] = field(default_factory=dict)
-
-    def change(self, kind: Kind, type_: str, manifest: Manifest) -> None:
-        """Stores or removes the object of one watch event."""
-        if type_ == "DELETED":
-            self._remove(kind, _object_key(kind, manifest))
-        else:
-            self._store(kind, manifest)
-
-    def store_listed(self, kind: Kind, page: Iterable[Manifest]) -> Listed:
-        """Stores a page of a list. Returns the keys of its objects."""
-        listed: Listed = set()
-        for manifest in page:
-            namespace, identity = _object_key(kind, manifest)
-            listed.add((PlatformKey(namespace, ""), identity))
-            self._store(kind, manifest)
-        return listed
-
-    def remove_unlisted(self, kind: Kind, namespace: str | None, listed: Listed, version: int) -> None:
-        """Removes the objects that a list does not contain, except those that were stored after it."""
-        known: dict[ObjectKey, int]
-        if kind is TENANT:
-            known = {_cluster_key(kind, name): one.version for name, one in self.tenants.items()}
-        elif kind is TENANT_PLAN:
-            known = {_cluster_key(kind, name): one.version for name, one in self.plans.items()}
-        else:
-            known = {key: one.version for key, one in self.objects.items() if key[1].kind == kind.kind}
-        names = {(key.namespace, identity) for key, identity in listed}
-        for key, stored in known.items():
-            if key not in names and stored <= version:
-                self._remove(kind, key)
 
     def note_shop(self, key: PlatformKey) -> None:
         """Enqueues the tenant of a shop that changed, or its status: others may wait for that."""
@@ -89,15 +55,19 @@ class TenantStore:
             self._enqueue_owner(seen)
 
     def _store(self, kind: Kind, manifest: Manifest) -> None:
-        try:
-            if kind is TENANT:
-                self.store_tenant(observe_tenant(manifest))
-            elif kind is TENANT_PLAN:
-                self._store_plan(observe_plan(manifest))
-            else:
-                self.store_object(_object_key(kind, manifest), observe_object(manifest))
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            logger.warning("cannot read %s: %r", manifest["metadata"]["name"], error)
+        if kind is TENANT:
+            self.store_tenant(observe_tenant(manifest))
+        elif kind is TENANT_PLAN:
+            self._store_plan(observe_plan(manifest))
+        else:
+            self.store_object(object_key(kind.kind, manifest), observe_object(manifest))
+
+    def _versions(self, kind: Kind) -> Mapping[ObjectKey, int]:
+        if kind is TENANT:
+            return {_cluster_key(kind, name): one.version for name, one in self.tenants.items()}
+        if kind is TENANT_PLAN:
+            return {_cluster_key(kind, name): one.version for name, one in self.plans.items()}
+        return {key: one.version for key, one in self.objects.items() if key.id.kind == kind.kind}
 
     def _store_plan(self, plan: StoredTenantPlan) -> None:
         known = self.plans.get(plan.name)
@@ -106,7 +76,7 @@ class TenantStore:
             self._enqueue_plan(plan.name)
 
     def _remove(self, kind: Kind, key: ObjectKey) -> None:
-        name = key[1].name
+        name = key.id.name
         if kind is TENANT:
             gone = self.tenants.pop(name, None)
             self.enqueue(name)
@@ -139,10 +109,5 @@ class TenantStore:
                 self.enqueue(one.name)
 
 
-def _object_key(kind: Kind, manifest: Manifest) -> ObjectKey:
-    metadata = manifest["metadata"]
-    return metadata.get("namespace", ""), ObjectId(kind.kind, metadata["name"])
-
-
 def _cluster_key(kind: Kind, name: str) -> ObjectKey:
-    return "", ObjectId(kind.kind, name)
+    return ObjectKey("", ObjectId(kind.kind, name))
