@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -14,12 +14,12 @@ import aiohttp
 
 from platform_operator import metrics
 from platform_operator.api.backups import PLATFORM_BACKUP
-from platform_operator.api.kinds import PlatformKey
+from platform_operator.api.kinds import ObjectKey, PlatformKey
 from platform_operator.api.tenants import TENANT, TENANT_PLAN
 from platform_operator.backups.controller import BackupController
 from platform_operator.backups.objects import BACKUP_SELECTOR
 from platform_operator.backups.objects import CHILD_KINDS as BACKUP_KINDS
-from platform_operator.backups.store import BackupKey, BackupStore, schedule_key
+from platform_operator.backups.store import BackupStore, schedule_key
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient, connect
 from platform_operator.errors import ApiError, LeadershipLostError
@@ -47,7 +47,7 @@ from platform_operator.tasks import first_of, set_on_signal
 from platform_operator.tenants.controller import TenantController
 from platform_operator.tenants.objects import TENANT_OBJECT_KINDS, TENANT_OBJECT_SELECTOR
 from platform_operator.tenants.store import TenantStore
-from platform_operator.workqueue import WorkQueue, run_worker
+from platform_operator.workqueue import K, Requeue, WorkQueue, run_worker
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,6 @@ class _Operator:
     others: OtherInstallations
     cache: Cache = field(default_factory=Cache)
     queue: WorkQueue[PlatformKey] = field(default_factory=lambda: WorkQueue(time.monotonic))
-    backup_queue: WorkQueue[BackupKey] = field(default_factory=lambda: WorkQueue(time.monotonic))
     backup_reports: dict[PlatformKey, BackupReport] = field(default_factory=dict)
     cache_filled: asyncio.Event = field(default_factory=asyncio.Event)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -89,16 +88,12 @@ class _Operator:
     async def run(self) -> None:
         settings = self.settings
         metrics.QUEUE_DEPTH.set_function(self.queue.depth)
-        informers = Informers(self.client, self.cache, self._enqueue, settings.watch_namespaces, settings.identity)
+        informers = Informers(self.client, self.cache, self.queue.add, settings.watch_namespaces, settings.identity)
         server = await serve(settings.health_port, settings.metrics_port, self.cache_filled.is_set)
         try:
             await first_of(self._watch(informers), self._resync(informers), self._lead())
         finally:
             await server.cleanup()
-
-    def _enqueue(self, key: PlatformKey) -> None:
-        self.queue.add(key)
-        self.backup_queue.add(schedule_key(key))
 
     async def _watch(self, informers: Informers) -> None:
         """Starts Kopf after the first lists.
@@ -153,8 +148,6 @@ class _Operator:
         role, selector = self.settings.tenant_admin_role, TENANT_OBJECT_SELECTOR
         reflectors = [Reflector(self.client, store, kind, None, "", self.sleep) for kind in (TENANT_PLAN, TENANT)]
         reflectors += [Reflector(self.client, store, kind, None, selector, self.sleep) for kind in TENANT_OBJECT_KINDS]
-        for reflector in reflectors:
-            await self._until_answered(reflector.list, reflector.kind.plural)
         controller = TenantController(
             self.client,
             store,
@@ -165,20 +158,21 @@ class _Operator:
             scraper.results,
             time.time(),
         )
-        workers = (run_worker(queue, controller.reconcile) for _ in range(self.settings.workers))
-        await first_of(*(reflector.run() for reflector in reflectors), *workers)
+        await self._run_controller(reflectors, queue, controller.reconcile)
 
     async def _keep_backups(self) -> None:
-        """Watches PlatformBackups and what is made for backups, and reconciles both; only while leading."""
-        queue, settings = self.backup_queue, self.settings
+        """Watches PlatformBackups and the objects of backups, and reconciles both; only while leading."""
+        settings = self.settings
+        queue: WorkQueue[ObjectKey] = WorkQueue(time.monotonic)
         store = BackupStore(queue.add)
+        self.cache.listeners.append(lambda key: queue.add(schedule_key(key)))
+        for key in self.cache.platforms:
+            queue.add(schedule_key(key))
         reflectors = [
             Reflector(self.client, store, kind, namespace, selector, self.sleep)
             for namespace in settings.watch_namespaces or (None,)
             for kind, selector in ((PLATFORM_BACKUP, ""), *((kind, BACKUP_SELECTOR) for kind in BACKUP_KINDS))
         ]
-        for reflector in reflectors:
-            await self._until_answered(reflector.list, reflector.kind.plural)
         controller = BackupController(
             self.client,
             store,
@@ -190,7 +184,15 @@ class _Operator:
             self.queue.add,
             self.backup_reports,
         )
-        workers = (run_worker(queue, controller.reconcile) for _ in range(settings.workers))
+        await self._run_controller(reflectors, queue, controller.reconcile)
+
+    async def _run_controller(
+        self, reflectors: Sequence[Reflector], queue: WorkQueue[K], reconcile: Callable[[K], Awaitable[Requeue]]
+    ) -> None:
+        """Reconciles the keys of a queue, once everything that it is decided by was listed."""
+        for reflector in reflectors:
+            await self._until_answered(reflector.list, reflector.kind.plural)
+        workers = (run_worker(queue, reconcile) for _ in range(self.settings.workers))
         await first_of(*(reflector.run() for reflector in reflectors), *workers)
 
     async def _until_answered(self, list_: Callable[[], Awaitable[object]], what: str) -> None:

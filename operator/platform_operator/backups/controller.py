@@ -42,7 +42,7 @@ from platform_operator.backups.observed import (
     read_run,
 )
 from platform_operator.backups.status import Outcome, describe, status_manifest
-from platform_operator.backups.store import BackupKey, BackupStore
+from platform_operator.backups.store import BackupStore
 from platform_operator.cache.observed import Platform
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
@@ -89,10 +89,10 @@ class BackupController:
     _helm_lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     """Held by the only Helm that runs at a time: it needs half as much memory as the operator."""
 
-    async def reconcile(self, key: BackupKey) -> Requeue:
-        """Makes one pass over one PlatformBackup or one schedule. Raises ApiError if it has to be retried."""
-        if key.kind == PLATFORM.kind:
-            return await self._reconcile_schedule(PlatformKey(key.namespace, key.name))
+    async def reconcile(self, key: ObjectKey) -> Requeue:
+        """Makes one pass over one PlatformBackup or the schedule of one platform. Raises ApiError if it has to be retried."""
+        if key.id.kind == PLATFORM.kind:
+            return await self._reconcile_schedule(PlatformKey(key.namespace, key.id.name))
         backup = self.store.backups.get(key)
         if backup is None or backup.deleting:
             return Requeue.never()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 from platform_operator.api.backups import PLATFORM_BACKUP
 from platform_operator.api.kinds import PLATFORM, Kind, Manifest, ObjectId, ObjectKey, PlatformKey
@@ -12,29 +11,28 @@ from platform_operator.backups.observed import Backup, Child, observe_backup, ob
 from platform_operator.reflector import KeyedStore
 
 
-class BackupKey(NamedTuple):
-    """Identifies what a pass is over: a PlatformBackup, or the schedule of an EcommercePlatform."""
-
-    kind: str
-    namespace: str
-    name: str
+def backup_key(namespace: str, name: str) -> ObjectKey:
+    """Returns the key of a PlatformBackup."""
+    return ObjectKey(namespace, ObjectId(PLATFORM_BACKUP.kind, name))
 
 
-def schedule_key(platform: PlatformKey) -> BackupKey:
-    return BackupKey(PLATFORM.kind, platform.namespace, platform.name)
+def schedule_key(platform: PlatformKey) -> ObjectKey:
+    """Returns the key of the schedule of a platform, which is that of the platform."""
+    return ObjectKey(platform.namespace, ObjectId(PLATFORM.kind, platform.name))
 
 
 @dataclass
 class BackupStore(KeyedStore):
-    """The newest known versions. Passes the key of each pass that may have to be made to `enqueue`."""
+    """Stores the newest known versions. Passes the key of each PlatformBackup and platform whose backups may have to be
+    changed to `enqueue`."""
 
-    enqueue: Callable[[BackupKey], None]
-    backups: dict[BackupKey, Backup] = field(default_factory=dict)
+    enqueue: Callable[[ObjectKey], None]
+    backups: dict[ObjectKey, Backup] = field(default_factory=dict)
     children: dict[ObjectKey, Child] = field(default_factory=dict)
 
     def store_backup(self, backup: Backup) -> None:
         """Stores a PlatformBackup unless a newer version is known."""
-        key = BackupKey(PLATFORM_BACKUP.kind, backup.namespace, backup.name)
+        key = backup_key(backup.namespace, backup.name)
         known = self.backups.get(key)
         if known is not None and known.version >= backup.version:
             return
@@ -61,14 +59,13 @@ class BackupStore(KeyedStore):
 
     def _versions(self, kind: Kind) -> Mapping[ObjectKey, int]:
         if kind is PLATFORM_BACKUP:
-            return {ObjectKey(key.namespace, ObjectId(*key[::2])): one.version for key, one in self.backups.items()}
+            return {key: one.version for key, one in self.backups.items()}
         return {key: one.version for key, one in self.children.items() if key.id.kind == kind.kind}
 
     def _remove(self, kind: Kind, key: ObjectKey) -> None:
         if kind is PLATFORM_BACKUP:
-            backup = BackupKey(kind.kind, key.namespace, key.id.name)
-            self.backups.pop(backup, None)
-            self.enqueue(backup)
+            self.backups.pop(key, None)
+            self.enqueue(key)
         elif (gone := self.children.pop(key, None)) is not None:
             self._enqueue_owners(gone)
 

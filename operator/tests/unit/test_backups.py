@@ -13,7 +13,7 @@ import pytest
 from platform_backup.errors import BackupError
 
 from platform_operator.api.backups import PLATFORM_BACKUP, BackupReason
-from platform_operator.api.kinds import CHILD_LABELS, FIELD_MANAGER, Kind, Manifest, PlatformKey
+from platform_operator.api.kinds import CHILD_LABELS, FIELD_MANAGER, Kind, Manifest, ObjectKey, PlatformKey
 from platform_operator.api.spec import MAX_NAME_LENGTH, parse
 from platform_operator.backups.controller import BackupController
 from platform_operator.backups.objects import (
@@ -25,7 +25,7 @@ from platform_operator.backups.objects import (
     schedule_values,
 )
 from platform_operator.backups.status import size_text
-from platform_operator.backups.store import BackupKey, BackupStore, schedule_key
+from platform_operator.backups.store import BackupStore, backup_key, schedule_key
 from platform_operator.cache.observed import observe_platform
 from platform_operator.cache.store import Cache
 from platform_operator.errors import ApiError, RenderTimeoutError
@@ -119,7 +119,7 @@ class FakeCluster:
         self.restart()
 
     def restart(self) -> None:
-        self.queued: set[BackupKey] = set()
+        self.queued: set[ObjectKey] = set()
         self.reported: list[PlatformKey] = []
         self.store = BackupStore(self.queued.add)
         self.controller = BackupController(
@@ -143,7 +143,7 @@ class FakeCluster:
     async def reconcile(self, name: str = "now") -> Requeue:
         """Makes one pass over a PlatformBackup, with the store as the watches would fill it."""
         self.see()
-        return await self.controller.reconcile(BackupKey(PLATFORM_BACKUP.kind, "shop", name))
+        return await self.controller.reconcile(backup_key("shop", name))
 
     async def reconcile_schedule(self) -> BackupReport:
         self.see()
@@ -372,7 +372,7 @@ async def test_a_job_that_was_deleted_is_not_started_again(cluster: FakeCluster)
     await cluster.reconcile()
     gone = cluster.server.objects.pop((JOB.kind, "shop", "backup-now"))
     cluster.store.change(JOB, "DELETED", gone)
-    assert BackupKey(PLATFORM_BACKUP.kind, "shop", "now") in cluster.queued
+    assert backup_key("shop", "now") in cluster.queued
     await cluster.reconcile()
     assert cluster.complete()[:2] == ("False", "JobLost")
     assert "how it ended is not known: list the backups" in cluster.complete()[2]
