@@ -69,7 +69,7 @@ class KubernetesClient:
         query |= {"fieldSelector": fields} if fields else {}
         query |= {"limit": str(limit)} if limit else {}
         answer = await self._call("GET", kind.path(namespace), query)
-        return answer["items"], int(answer["metadata"]["resourceVersion"])
+        return [_with_kind(kind, one) for one in answer["items"]], int(answer["metadata"]["resourceVersion"])
 
     async def pages(
         self, kind: Kind, namespace: str | None, selector: str = ""

@@ -16,10 +16,8 @@ from platform_operator.api.kinds import (
     EVENT,
     LABEL_COMPONENT,
     LABEL_INSTANCE,
-    LABEL_PART_OF,
     PLATFORM,
     POD,
-    VOLUME_CLAIM,
     ObjectId,
     PlatformKey,
 )
@@ -31,6 +29,7 @@ from platform_operator.apply.inventory_store import inventory_id, is_stored, rea
 from platform_operator.apply.release_history import record_release
 from platform_operator.apply.rotation_store import write_rotations
 from platform_operator.apply.salt_store import recorded_or_new_salt
+from platform_operator.apply.volumes import list_volumes
 from platform_operator.cache.observed import Children, ObservedObject, Platform, observe_platform
 from platform_operator.cache.store import Cache, same_but_for_status
 from platform_operator.client import KubernetesClient
@@ -297,9 +296,7 @@ class Reconciler:
         observed = self.cache.children(key)
         check_clusters(key, spec, observed)
         if new_clusters(key, spec, observed):
-            volumes, _ = await self.client.list(
-                VOLUME_CLAIM, key.namespace, f"{LABEL_INSTANCE}={key.name},{LABEL_PART_OF}=ecommerce"
-            )
+            volumes = await list_volumes(self.client, key)
             check_volumes(key, spec, observed, [one["metadata"]["name"] for one in volumes])
 
     async def _carry_out(

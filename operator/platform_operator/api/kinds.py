@@ -161,12 +161,8 @@ CHILD_KINDS: dict[str, Kind] = {
         Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", metadata_only=True),
         Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", metadata_only=True),
         Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes", "Gateway API", metadata_only=True),
-        Kind(
-            "monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors", "Prometheus Operator", metadata_only=True
-        ),
-        Kind(
-            "monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules", "Prometheus Operator", metadata_only=True
-        ),
+        Kind("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors", _PROMETHEUS, metadata_only=True),
+        Kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules", _PROMETHEUS, metadata_only=True),
         Kind("postgresql.cnpg.io/v1", "Cluster", "clusters", "CloudNativePG"),
         Kind("rabbitmq.com/v1beta1", "RabbitmqCluster", "rabbitmqclusters", "The RabbitMQ cluster operator"),
     )
@@ -182,12 +178,12 @@ STORE_KINDS = ("StatefulSet", *CLUSTER_KINDS)
 """The kinds of stores, which hold data."""
 
 
-def owner_reference(key: PlatformKey, uid: str) -> Manifest:
-    """Makes the garbage collector delete the child with its platform. A foreground deletion waits for the child."""
+def owner_reference(kind: Kind, name: str, uid: str) -> Manifest:
+    """Makes the garbage collector delete an object with its owner, for which a foreground deletion of that waits."""
     return {
-        "apiVersion": PLATFORM.api_version,
-        "kind": PLATFORM.kind,
-        "name": key.name,
+        "apiVersion": kind.api_version,
+        "kind": kind.kind,
+        "name": name,
         "uid": uid,
         "controller": True,
         "blockOwnerDeletion": True,

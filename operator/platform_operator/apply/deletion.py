@@ -13,13 +13,12 @@ from datetime import datetime, timedelta
 from platform_operator.api.kinds import (
     CHILD_KINDS,
     FIELD_MANAGER,
-    LABEL_INSTANCE,
-    LABEL_PART_OF,
     PLATFORM,
     STORE_KINDS,
     VOLUME_CLAIM,
     Manifest,
 )
+from platform_operator.apply.volumes import list_volumes
 from platform_operator.cache.observed import FINALIZER, ObservedObject, Platform, observe_platform
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
@@ -66,9 +65,7 @@ async def _delete_data(client: KubernetesClient, cache: Cache, platform: Platfor
     """Deletes stores first, since they would create their volumes again, then the derived Secrets, and last the records
     of their generations and of their salt."""
     key = platform.key
-    volumes, _ = await client.list(
-        VOLUME_CLAIM, key.namespace, f"{LABEL_INSTANCE}={key.name},{LABEL_PART_OF}=ecommerce"
-    )
+    volumes = await list_volumes(client, key)
     children = list(cache.children(key).values())
     for seen in children:
         if seen.id.kind in STORE_KINDS and seen.owned_digest:

@@ -12,6 +12,7 @@ from platform_operator.api.kinds import (
     LABEL_COMPONENT,
     LABEL_INSTANCE,
     LABEL_NAME,
+    PLATFORM,
     Manifest,
     ObjectId,
     PlatformKey,
@@ -77,7 +78,7 @@ def _manifest(platform: Platform, inventory: Inventory, key_id: str) -> Manifest
             "namespace": key.namespace,
             "labels": {**shared.get("labels", {}), **_labels(key)},
             "annotations": {**shared.get("annotations", {}), ANNOTATION_KEY_ID: key_id},
-            "ownerReferences": [owner_reference(key, platform.uid)],
+            "ownerReferences": [owner_reference(PLATFORM, key.name, platform.uid)],
         },
         "data": inventory.dump(),
     }

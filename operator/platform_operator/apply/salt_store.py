@@ -9,21 +9,17 @@ import logging
 from collections.abc import Callable, Mapping
 
 from platform_operator.api.kinds import (
-    ANNOTATION_KEY_ID,
     CHILD_KINDS,
     CHILD_LABELS,
-    LABEL_COMPONENT,
-    LABEL_INSTANCE,
     LABEL_MANAGED_BY,
-    LABEL_NAME,
     LABEL_PART_OF,
-    LABEL_PLATFORM,
     SALT_COMPONENT,
-    VOLUME_CLAIM,
     Manifest,
     PlatformKey,
 )
+from platform_operator.apply.credential_records import record_labels, record_manifest
 from platform_operator.apply.ownership import holder, is_ours
+from platform_operator.apply.volumes import list_volumes
 from platform_operator.cache.observed import ObservedObject, Platform, observe, platform_of
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
@@ -59,11 +55,14 @@ async def recorded_or_new_salt(
         return NameConflict(salt_id(key), holder(stored))
     record = read_record(key, {salt_id(key): observe(stored)}) if stored is not None else None
     salts = salts_of_secrets(await _secrets(client, key))
-    has_volumes = not salts and await _has_volumes(client, key)
+    volumes = [] if salts else await list_volumes(client, key)
+    has_volumes = any("deletionTimestamp" not in volume["metadata"] for volume in volumes)
     salt = choose_salt(
         record, salts, platform.uid, reported=reported_salt(platform), has_volumes=has_volumes, new=new_salt()
     )
-    manifest = _manifest(key, SaltRecord(salt, platform.uid), master_key.with_salt(salt).id)
+    manifest = record_manifest(
+        key, SALT_COMPONENT, SaltRecord(salt, platform.uid).dump(), master_key.with_salt(salt).id
+    )
     if stored is not None:
         manifest["metadata"]["resourceVersion"] = stored["metadata"]["resourceVersion"]
     cache.store(key, observe(await client.apply(CHILD_KINDS["ConfigMap"], key.namespace, manifest)))
@@ -75,35 +74,10 @@ def _is_labelled(stored: Manifest, key: PlatformKey) -> bool:
     """Returns whether an object has the labels of the record: one that was restored from a backup was not applied by
     the operator."""
     labels: Mapping[str, str] = stored["metadata"].get("labels") or {}
-    return _labels(key).items() <= labels.items()
+    return record_labels(key, SALT_COMPONENT).items() <= labels.items()
 
 
 async def _secrets(client: KubernetesClient, key: PlatformKey) -> list[ObservedObject]:
     selector = ",".join(f"{name}={CHILD_LABELS[name]}" for name in (LABEL_PART_OF, LABEL_MANAGED_BY))
     listed, _ = await client.list(CHILD_KINDS["Secret"], key.namespace, selector)
-    return [observe({"kind": "Secret"} | one) for one in listed if platform_of(one) == key]
-
-
-async def _has_volumes(client: KubernetesClient, key: PlatformKey) -> bool:
-    selector = f"{LABEL_INSTANCE}={key.name},{LABEL_PART_OF}=ecommerce"
-    volumes, _ = await client.list(VOLUME_CLAIM, key.namespace, selector)
-    return any("deletionTimestamp" not in volume["metadata"] for volume in volumes)
-
-
-def _labels(key: PlatformKey) -> dict[str, str]:
-    own = {LABEL_NAME: SALT_COMPONENT, LABEL_PLATFORM: key.name, LABEL_COMPONENT: SALT_COMPONENT}
-    return {**CHILD_LABELS, **own}
-
-
-def _manifest(key: PlatformKey, record: SaltRecord, master_key_id: str) -> Manifest:
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {
-            "name": salt_id(key).name,
-            "namespace": key.namespace,
-            "labels": _labels(key),
-            "annotations": {ANNOTATION_KEY_ID: master_key_id},
-        },
-        "data": record.dump(),
-    }
+    return [observe(one) for one in listed if platform_of(one) == key]

@@ -10,7 +10,16 @@ from datetime import datetime
 from pathlib import Path
 
 from platform_operator.api.backups import PLATFORM_BACKUP, BackupPhase, BackupReason, parse_backup
-from platform_operator.api.kinds import PLATFORM, POD, Manifest, ObjectId, ObjectKey, PlatformKey, object_key
+from platform_operator.api.kinds import (
+    PLATFORM,
+    POD,
+    Manifest,
+    ObjectId,
+    ObjectKey,
+    PlatformKey,
+    object_key,
+    owner_reference,
+)
 from platform_operator.api.spec import Spec, parse
 from platform_operator.apply.ownership import holder
 from platform_operator.backups.objects import (
@@ -22,8 +31,7 @@ from platform_operator.backups.objects import (
     backup_values,
     children,
     is_own,
-    one_job,
-    owner_of,
+    job_from_cron_job,
     policy_target,
     schedule_release,
     schedule_values,
@@ -90,7 +98,7 @@ class BackupController:
     """Held by the only Helm that runs at a time: it needs half as much memory as the operator."""
 
     async def reconcile(self, key: ObjectKey) -> Requeue:
-        """Makes one pass over one PlatformBackup or the schedule of one platform. Raises ApiError if it has to be retried."""
+        """Makes a pass over a PlatformBackup or the schedule of a platform. Raises ApiError if it has to be retried."""
         if key.id.kind == PLATFORM.kind:
             return await self._reconcile_schedule(PlatformKey(key.namespace, key.id.name))
         backup = self.store.backups.get(key)
@@ -174,8 +182,8 @@ class BackupController:
         """Creates the policies, then the Job, which has the name of its PlatformBackup, so that it is made once."""
         values = backup_values(shop.key.name, spec, target, self.installation)
         rendered = await self._render(PlatformKey(backup.namespace, name), values)
-        rendered = one_job(with_target(rendered, target_digest(shop.uid, target)), name)
-        owner = owner_of(PLATFORM_BACKUP, backup.name, backup.uid)
+        rendered = job_from_cron_job(with_target(rendered, target_digest(shop.uid, target)), name)
+        owner = owner_reference(PLATFORM_BACKUP, backup.name, backup.uid)
         try:
             for one in children(rendered, backup.namespace, shop.key.name, owner):
                 if one["kind"] != JOB.kind:
@@ -285,7 +293,7 @@ class BackupController:
             rendered = await self._render(PlatformKey(key.namespace, schedule_release(key.name)), values)
             self._rendered[key] = content, rendered
         rendered = with_target(self._rendered[key][1], target_digest(platform.uid, policy_target(spec.backup)))
-        return children(rendered, key.namespace, key.name, owner_of(PLATFORM, key.name, platform.uid))
+        return children(rendered, key.namespace, key.name, owner_reference(PLATFORM, key.name, platform.uid))
 
     async def _runs_of(self, platform: Platform) -> list[BackupRun]:
         """Returns the results of the Jobs of the schedule, and of the PlatformBackups."""

@@ -150,7 +150,7 @@ def is_own(stored: Manifest, desired: Manifest) -> bool:
     return labels.items() <= (metadata.get("labels") or {}).items() and bool(owned_fields(stored))
 
 
-def one_job(rendered: Iterable[Manifest], name: str) -> list[Manifest]:
+def job_from_cron_job(rendered: Iterable[Manifest], name: str) -> list[Manifest]:
     """Returns the policies and, of the CronJob, the Job that it would start, as `kubectl create job --from` does."""
     objects = []
     for one in rendered:
@@ -162,11 +162,3 @@ def one_job(rendered: Iterable[Manifest], name: str) -> list[Manifest]:
         spec = {**template["spec"], "ttlSecondsAfterFinished": JOB_TTL_SECONDS}
         objects.append({"apiVersion": JOB.api_version, "kind": JOB.kind, "metadata": metadata, "spec": spec})
     return objects
-
-
-def owner_of(kind: Kind, name: str, uid: str) -> Manifest:
-    """Makes the garbage collector delete an object with its PlatformBackup or its platform."""
-    return {
-        "apiVersion": kind.api_version, "kind": kind.kind, "name": name, "uid": uid,
-        "controller": True, "blockOwnerDeletion": True,
-    }  # fmt: skip

@@ -19,6 +19,7 @@ from platform_operator.api.kinds import (
     LABEL_COMPONENT,
     LABEL_INSTANCE,
     LABEL_NAME,
+    PLATFORM,
     STORE_KINDS,
     Manifest,
     ObjectId,
@@ -88,7 +89,7 @@ def databases_object(platform: Platform, times: MigrationTimes) -> DesiredObject
             "namespace": key.namespace,
             "labels": labels,
             "annotations": {ANNOTATION_WAVE: "0"},
-            "ownerReferences": [owner_reference(key, platform.uid)],
+            "ownerReferences": [owner_reference(PLATFORM, key.name, platform.uid)],
         },
         "data": dict(times),
     }

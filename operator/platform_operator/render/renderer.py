@@ -21,6 +21,7 @@ from platform_operator.api.kinds import (
     CLUSTER_KINDS,
     LABEL_INSTANCE,
     LABEL_PLATFORM,
+    PLATFORM,
     Manifest,
     ObjectId,
     PlatformKey,
@@ -138,7 +139,7 @@ def _metadata(manifest: Manifest, key: PlatformKey, uid: str) -> Manifest:
     """
     metadata = {**manifest["metadata"], "namespace": key.namespace}
     if manifest["kind"] not in CLUSTER_KINDS:
-        return metadata | {"ownerReferences": [owner_reference(key, uid)]}
+        return metadata | {"ownerReferences": [owner_reference(PLATFORM, key.name, uid)]}
     labels = {name: value for name, value in metadata["labels"].items() if name != LABEL_INSTANCE}
     return metadata | {"labels": labels | {LABEL_PLATFORM: key.name}}
 

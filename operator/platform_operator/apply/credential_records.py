@@ -1,0 +1,35 @@
+"""The ConfigMaps beside derived Secrets, which say how these were derived. As the Secrets, they have no owner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from platform_operator.api.kinds import (
+    ANNOTATION_KEY_ID,
+    CHILD_LABELS,
+    LABEL_COMPONENT,
+    LABEL_NAME,
+    LABEL_PLATFORM,
+    Manifest,
+    PlatformKey,
+)
+
+
+def record_labels(key: PlatformKey, component: str) -> dict[str, str]:
+    """Returns the labels of a record."""
+    return {**CHILD_LABELS, LABEL_NAME: component, LABEL_PLATFORM: key.name, LABEL_COMPONENT: component}
+
+
+def record_manifest(key: PlatformKey, component: str, data: Mapping[str, str], master_key_id: str) -> Manifest:
+    """Returns the ConfigMap of a record."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": f"{key.name}-{component}",
+            "namespace": key.namespace,
+            "labels": record_labels(key, component),
+            "annotations": {ANNOTATION_KEY_ID: master_key_id},
+        },
+        "data": dict(data),
+    }
