@@ -48,6 +48,11 @@ def table(figures: Figures) -> str:
         ("processor time of its longest callback", f"{figures.work * 1000:.0f} ms"),
         ("leader kept", "yes" if figures.leader_kept else "no"),
     ]
+    return two_columns(rows)
+
+
+def two_columns(rows: Sequence[tuple[str, str]]) -> str:
+    """Returns a table of names and values."""
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
 
 

@@ -16,7 +16,8 @@ from platform_operator.api.kinds import Manifest
 from platform_operator.api.tenants import TENANT, TENANT_PLAN
 from platform_operator.client import KubernetesClient
 from shop_e2e.bench_operator.control_plane import ControlPlane
-from shop_e2e.bench_operator.operator_process import OperatorProcess, Readings
+from shop_e2e.bench_operator.operator_process import OperatorProcess
+from shop_e2e.bench_operator.report import two_columns
 
 PLAN = "bench"
 CONCURRENCY = 5
@@ -58,7 +59,7 @@ async def measure_tenants(plane: ControlPlane, folder: Path, charts: Path, tenan
             lambda rows: all(_has_plan(one, newest) and _is_ready(one) for one in rows),
             lambda rows: sum(_has_plan(one, newest) and not one["status"].get("settled") for one in rows),
         )
-        readings: Readings = await operator.read()
+        readings = await operator.read()
     machine = f"{os.cpu_count()} processors"
     return TenantFigures(tenants, machine, applied, ready, changed, most, readings.resident, readings.block)
 
@@ -74,7 +75,7 @@ def tenant_table(figures: TenantFigures) -> str:
         ("resident memory", f"{figures.resident / 2**20:.0f} MiB"),
         ("longest block of the event loop", f"{figures.block * 1000:.0f} ms"),
     ]
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
+    return two_columns(rows)
 
 
 def _write_samples(folder: Path, tenants: int) -> Path:
