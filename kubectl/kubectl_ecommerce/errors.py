@@ -26,7 +26,7 @@ class NoSuchKindError(KubectlError):
 
 
 class KubectlTimeoutError(KubectlError):
-    """kubectl has waited in vain."""
+    """`kubectl wait` timed out."""
 
 
 class ForbiddenError(KubectlError):

@@ -128,11 +128,11 @@ class _Operator:
             scraper = InvariantScraper(self.cache, self.queue.add, fetch, time.time)
             reconciler = self._reconciler(scraper, PodCounter(self.client, fetch))
             workers = (run_worker(self.queue, reconciler.reconcile) for _ in range(self.settings.workers))
-            beside = [scraper.run(), reconciler.recorder.run(), self._keep_backups()]
+            beside = [scraper.run(), reconciler.recorder.run(), self._run_backups()]
             if not self.settings.watch_namespaces and not self.settings.shard.index:  # of those that see all, the first
                 beside.append(StorageVersionMigrator(self.client).run())
             if self.settings.tenant_admin_role:
-                beside.append(self._keep_tenants(scraper))
+                beside.append(self._run_tenants(scraper))
             try:
                 await first_of(*beside, *workers)
             finally:
@@ -140,11 +140,11 @@ class _Operator:
                     async with asyncio.timeout(1):
                         await reconciler.recorder.flush()
 
-    async def _keep_tenants(self, scraper: InvariantScraper) -> None:
+    async def _run_tenants(self, scraper: InvariantScraper) -> None:
         """Watches Tenants, TenantPlans and the objects of tenants, and reconciles tenants; only while leading."""
         queue: WorkQueue[str] = WorkQueue(time.monotonic)
         store = TenantStore(queue.add)
-        self.cache.listeners.append(store.note_shop)
+        self.cache.listeners.append(store.enqueue_tenant_of)
         role, selector = self.settings.tenant_admin_role, TENANT_OBJECT_SELECTOR
         reflectors = [Reflector(self.client, store, kind, None, "", self.sleep) for kind in (TENANT_PLAN, TENANT)]
         reflectors += [Reflector(self.client, store, kind, None, selector, self.sleep) for kind in TENANT_OBJECT_KINDS]
@@ -160,7 +160,7 @@ class _Operator:
         )
         await self._run_controller(reflectors, queue, controller.reconcile)
 
-    async def _keep_backups(self) -> None:
+    async def _run_backups(self) -> None:
         """Watches PlatformBackups and the objects of backups, and reconciles both; only while leading."""
         settings = self.settings
         queue: WorkQueue[ObjectKey] = WorkQueue(time.monotonic)

@@ -11,8 +11,8 @@ from kubectl_ecommerce.errors import NoSuchTenantError, NotFoundError
 from kubectl_ecommerce.kubectl import TENANTS, Manifest
 from kubectl_ecommerce.output import Cell, Node, Style, Text, Tone, age, table, tree
 
-_UNMET = {"Ready": "False", "PlanApplied": "False", "HostConflict": "True", "Deleting": "True"}
-"""The status of a condition that says that something is not fine."""
+_UNHEALTHY = {"Ready": "False", "PlanApplied": "False", "HostConflict": "True", "Deleting": "True"}
+"""The statuses of conditions that are unhealthy."""
 _TONES = {"Ready": Tone.GOOD, "Suspended": Tone.GOOD, "Degraded": Tone.BAD, "PlanViolated": Tone.BAD}
 
 
@@ -29,7 +29,7 @@ TENANTS_COMMAND = Command(
     "tenants",
     "the tenants of the cluster, or one with its reasons",
     "Shows each tenant in one line: its plan, its shop, the host, and what the platform team bills, which is orders of "
-    "the day before, pods and storage. With TENANT: its conditions that are not fine, and its usage.",
+    "the day before, pods and storage. With TENANT: its unhealthy conditions, and its usage.",
     ("tenants", "tenants acme", "tenants -o json"),
     run,
     resource=TENANTS,
@@ -54,7 +54,7 @@ def _data(tenant: Manifest) -> dict[str, Any]:
         "servicesReady": status.get("servicesReady", ""),
         "deletionTime": status.get("deletionTime", ""),
         "usage": dict(status.get("usage", {})),
-        "reasons": [one["reason"] for one in _unmet(tenant)],
+        "reasons": [one["reason"] for one in _unhealthy(tenant)],
         "conditions": [dict(one) for one in status.get("conditions", ())],
     }
 
@@ -67,9 +67,9 @@ def _state(tenant: Manifest) -> str:
     return str(tenant.get("status", {}).get("state", "NotReported"))
 
 
-def _unmet(tenant: Manifest) -> list[Mapping[str, str]]:
+def _unhealthy(tenant: Manifest) -> list[Mapping[str, str]]:
     conditions = tenant.get("status", {}).get("conditions", ())
-    return [one for one in conditions if _UNMET.get(one["type"]) == one["status"]]
+    return [one for one in conditions if _UNHEALTHY.get(one["type"]) == one["status"]]
 
 
 def _rows(tenants: Sequence[Manifest], style: Style) -> str:
@@ -105,8 +105,8 @@ def _branches(tenant: Manifest, data: Mapping[str, Any], now: datetime, style: S
     if not data["conditions"]:
         note = "The operator has not reported this tenant yet: check that it runs with tenants.enabled."
         yield Node(["not reported"], note)
-    if unmet := _unmet(tenant):
-        yield Node(["conditions"], branches=[_condition(one, now, style) for one in unmet])
+    if unhealthy := _unhealthy(tenant):
+        yield Node(["conditions"], branches=[_condition(one, now, style) for one in unhealthy])
     if data["namespace"]:
         yield Node([f"shop {data['servicesReady']}"], f"kubectl ecommerce status shop -n {data['namespace']}")
     if data["usage"]:

@@ -28,7 +28,7 @@ from platform_operator.secrets.master_key import MasterKey
 from platform_operator.secrets.salt import (
     SaltRecord,
     choose_salt,
-    is_settled,
+    is_current_record,
     read_record,
     reported_salt,
     salt_id,
@@ -48,7 +48,7 @@ async def recorded_or_new_salt(
     """
     key, observed = platform.key, cache.children(platform.key)
     record = read_record(key, observed)
-    if record is not None and is_settled(record, salts_of_secrets(observed.values()), platform.uid):
+    if record is not None and is_current_record(record, salts_of_secrets(observed.values()), platform.uid):
         return record.salt
     stored = await client.get(CHILD_KINDS["ConfigMap"], key.namespace, salt_id(key).name)
     if stored is not None and not (_is_labelled(stored, key) or is_ours(stored, key)):

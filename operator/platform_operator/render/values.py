@@ -82,9 +82,9 @@ def chart_values(
 ) -> ChartValues:
     """Returns the values of charts/platform for a spec. The charts' own values.yaml is the interface.
 
-    Stores keep the profile that they were made with, `store_profile`: each is a single instance. Its volume cannot
-    change in place and its restart is an outage, so it is resized only where the spec itself states a size. A Cluster
-    keeps the sizes, and has as many instances as the profile of the spec says.
+    Stores keep the sizes of the profile that they were made with, `store_profile`, unless the spec itself states them:
+    a volume cannot change in place, and the restart of a single instance is an outage. The number of instances of a
+    Cluster is that of the profile of the spec.
     `pod_annotations` are those of each service's pods, `images` those of the stores, `migration_rotation` has what
     the migrations of rotated roles have of their own, and `plain_stores` are the stores without TLS.
     """

@@ -88,6 +88,6 @@ def choose_salt(
     return reported or ("" if has_volumes else new)
 
 
-def is_settled(record: SaltRecord | None, salts: Collection[str], platform_uid: str) -> bool:
+def is_current_record(record: SaltRecord | None, salts: Collection[str], platform_uid: str) -> bool:
     """Returns whether a record is that of this platform, and its Secrets do not disagree with all of it."""
     return record is not None and record.platform_uid == platform_uid and (not salts or record.salt in salts)

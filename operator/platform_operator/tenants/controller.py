@@ -57,7 +57,7 @@ class TenantController:
     store: TenantStore
     shops: Cache
     """The platforms, which the reconciler's informers keep current."""
-    wake_shop: Callable[[PlatformKey], None]
+    enqueue_shop: Callable[[PlatformKey], None]
     """Queues a platform for the reconciler, after this controller changed it."""
     admin_role: str
     """The ClusterRole of the admins of tenants."""
@@ -155,7 +155,7 @@ class TenantController:
         self._applied[key] = content, ""
         applied = observe_platform(answer)
         if self.shops.store_platform(applied):
-            self.wake_shop(applied.key)  # the event of this write finds its version known, and wakes no reconciler
+            self.enqueue_shop(applied.key)  # the event of this write finds its version known, and enqueues nothing
 
     async def _finish_deletion(self, tenant: Tenant, spec: TenantSpec) -> bool:
         """Deletes the namespace when the grace period is over. Returns whether the finalizer is gone."""

@@ -27,7 +27,7 @@ class TenantStore(KeyedStore):
     plans: dict[str, StoredTenantPlan] = field(default_factory=dict)
     objects: dict[ObjectKey, TenantObject] = field(default_factory=dict)
 
-    def note_shop(self, key: PlatformKey) -> None:
+    def enqueue_tenant_of(self, key: PlatformKey) -> None:
         """Enqueues the tenant of a shop that changed, or its status: others may wait for that."""
         if key.name == SHOP and key.namespace in self.tenants:
             self.enqueue(key.namespace)

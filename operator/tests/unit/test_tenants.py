@@ -503,7 +503,7 @@ async def test_a_shop_that_its_tenant_changes_is_reconciled_at_once(cluster: Fak
 
 
 async def test_a_tenant_is_reconciled_when_the_status_of_its_shop_changes(cluster: FakeCluster) -> None:
-    cluster.shops.listeners.append(cluster.store.note_shop)
+    cluster.shops.listeners.append(cluster.store.enqueue_tenant_of)
     for name in ("acme", "bakery"):
         cluster.tenant(name)
         await cluster.reconcile(name)

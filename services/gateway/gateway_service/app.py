@@ -35,7 +35,7 @@ from gateway_service.settings import Settings
 
 TITLE = "E-commerce platform"
 _CONFIRMED_SECONDS = 60.0
-"""How long an answer is used whose data does not change. It is fetched again when its record expires, a fetch later."""
+"""How long an answer whose data does not change is used without a new fetch."""
 _FETCH_WAITS_SECONDS = 30.0
 """More than a fetch waits beside its deadline: for a slot, and for Redis."""
 

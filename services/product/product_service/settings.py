@@ -27,7 +27,7 @@ class Settings(BackendSettings, GrpcCallerSettings, GrpcCalleeSettings, Currency
     part_deadline_seconds: Annotated[float, Field(gt=0)] = 0.5
     """How long product details wait for a part that another service has, in seconds. A late part is left out."""
     cache_deadline_seconds: Annotated[float, Field(gt=0)] = 0.1
-    """How long Redis may take for one command, in seconds, before the database is read instead."""
+    """How long Redis may take for one command, in seconds."""
     cache_catch_up_seconds: float = 0.5
     """How often evictions that Redis did not confirm are retried, in seconds."""
     confirmation_interval_seconds: Annotated[float, Field(gt=0, le=10)] = 0.4

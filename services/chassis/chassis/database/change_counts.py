@@ -13,7 +13,7 @@ from chassis.database.statements import Command, Statement
 
 COMPACTION_INTERVAL_SECONDS = 10.0
 _MIN_ROWS = 100
-"""Fewer rows are left as they are, so that a database at rest is not written to."""
+"""Fewer rows are left as they are, so that an idle database is not written to."""
 
 _counts = tables.change_counts(MetaData())
 _SUM = Statement(

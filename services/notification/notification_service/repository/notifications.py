@@ -169,7 +169,7 @@ def _end_attempt() -> Update:
 
 
 def _conclude() -> Select[UUID]:
-    """Returns the statement that ends an attempt and, unless the lease is lost, ends it with the next state."""
+    """Returns the statement that ends an attempt and, if the lease is still held, stores the next state."""
     ended = _end_attempt().cte("ended")
     released = _release().returning(notifications.c.id).cte("released")
     return select(released.c.id).add_cte(ended)
