@@ -60,7 +60,7 @@ class _Waiting:
         if stored["status"]["phase"] == "Pending":
             delete = f"kubectl -n {self.namespace} delete platformbackup {self.name}"
             text = f"PlatformBackup {self.name} has not begun: it is {_state(stored)}"
-            raise BackupFailedError(f"{text} It begins when this is corrected; to cancel it: {delete}")
+            raise BackupFailedError(f"{text} It begins when this is corrected; to give it up: {delete}")
 
     def _has(self, field: str, timeout: str) -> bool:
         """Waits, and returns whether the status has a field then."""

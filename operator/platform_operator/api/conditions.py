@@ -101,7 +101,7 @@ TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 def stored_condition(status: Mapping[str, Any], type_: str) -> Mapping[str, Any] | None:
     """Returns a condition of a stored status, None if it has none of the type."""
-    return next((one for one in status.get("conditions", ()) if one["type"] == type_), None)
+    return next((one for one in status.get("conditions") or () if one["type"] == type_), None)
 
 
 def is_met(status: Mapping[str, Any], type_: str) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from platform_operator.api.conditions import RotationKind
+from platform_operator.api.conditions import RotationKind, is_met
 from platform_operator.api.kinds import (
     BROKER_CLUSTER,
     DATABASE_CLUSTER,
@@ -251,8 +251,7 @@ def _database_cluster(manifest: Manifest) -> Workload:
     """
     status, annotations = manifest.get("status") or {}, manifest["metadata"].get("annotations") or {}
     hibernated = annotations.get(HIBERNATION) == "on"
-    has_ended = any(c["type"] == HIBERNATION and c["status"] == "True" for c in status.get("conditions") or ())
-    pods = 0 if hibernated and has_ended else status.get("instances", 0)
+    pods = 0 if hibernated and is_met(status, HIBERNATION) else status.get("instances", 0)
     phase, reason = str(status.get("phase") or ""), str(status.get("phaseReason") or "")
     text = (f"{phase}: {reason}" if reason else phase)[:MAX_TEXT] or _NO_PHASE
     instances, ready, primary = manifest["spec"].get("instances", 1), status.get("readyInstances", 0), "currentPrimary"
