@@ -16,7 +16,7 @@ import yaml
 from chassis_testing.ports import free_port
 
 from platform_operator.api.crd_generator import CRDS
-from platform_operator.api.kinds import VOLUME_CLAIM, Kind, Manifest
+from platform_operator.api.kinds import CRD, VOLUME_CLAIM, Kind, Manifest
 from platform_operator.client import KubernetesClient, connect
 from platform_operator.errors import ApiError
 
@@ -26,7 +26,6 @@ STAGES = TOOLS.parent / "stages.yaml"
 START_TIMEOUT = 120.0
 """Seconds."""
 SHOPS_PER_NODE = 5
-CRD = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
 NAMESPACE = Kind("v1", "Namespace", "namespaces")
 _NODE = Kind("v1", "Node", "nodes")
 _CLASS = Kind("storage.k8s.io/v1", "StorageClass", "storageclasses")

@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 from kubernetes.aio.client.api_client import ApiClient
 
+from platform_operator.api.admission import chart_policies
 from platform_operator.api.crd_generator import crd
-from platform_operator.api.kinds import Kind
+from platform_operator.api.kinds import CRD, GROUP, Kind
 from platform_operator.client import KubernetesClient, connect
 from platform_operator.errors import ApiError
+from platform_operator.tenants.objects import ADMISSION_BINDING
 
-CRD = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
+POLICY = Kind("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies")
 NAMESPACE = Kind("v1", "Namespace", "namespaces")
 QUOTA = Kind("v1", "ResourceQuota", "resourcequotas")
 
@@ -38,6 +40,24 @@ async def client(connection: ApiClient) -> KubernetesClient:
     except ApiError as error:
         pytest.fail(f"there is no cluster to test on: {error}; run make up, or set KUBECONFIG")
     return client
+
+
+@pytest.fixture(scope="session", autouse=True)
+async def _what_was_installed_stays(client: KubernetesClient) -> AsyncIterator[None]:
+    """Fails where a test deletes what an installed operator needs: its definitions and its policies."""
+    before = await _installed(client)
+    yield
+    assert before <= await _installed(client), "a test deleted what was on the cluster before it"
+
+
+async def _installed(client: KubernetesClient) -> set[tuple[str, str]]:
+    of_policies = {one["metadata"]["name"] for one in chart_policies()["items"]}
+    return {
+        (kind.kind, name)
+        for kind in (CRD, POLICY, ADMISSION_BINDING)
+        for one in (await client.list(kind, None))[0]
+        if (name := one["metadata"]["name"]) in of_policies or name.endswith(f".{GROUP}")
+    }
 
 
 @pytest.fixture(scope="session")

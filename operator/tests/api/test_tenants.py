@@ -18,7 +18,13 @@ from platform_operator.api.schema import parse_stored
 from platform_operator.api.tenants import TENANT, TENANT_PLAN, TenantPlanSpec, TenantSpec
 from platform_operator.client import KubernetesClient, connect
 from platform_operator.errors import ApiError
-from platform_operator.tenants.objects import NAMESPACE, TENANT_OBJECT_KINDS, shop_manifest, tenant_objects
+from platform_operator.tenants.objects import (
+    ADMISSION_BINDING,
+    NAMESPACE,
+    TENANT_OBJECT_KINDS,
+    shop_manifest,
+    tenant_objects,
+)
 from platform_operator.tenants.observed import Tenant, observe_plan
 
 pytestmark = pytest.mark.cluster
@@ -27,7 +33,6 @@ POLICY = Kind("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", "v
 ROLE = Kind("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles")
 SECRET = Kind("v1", "Secret", "secrets")
 KINDS = {kind.kind: kind for kind in TENANT_OBJECT_KINDS}
-BINDING = KINDS["ValidatingAdmissionPolicyBinding"]
 MANAGER = "operator-api-tests"
 ADMIN = "tenant-admin@example.com"
 
@@ -51,15 +56,20 @@ async def patch(connection: ApiClient, path: str, body: Manifest, verb: str = "P
 
 @pytest.fixture(scope="module")
 async def kinds(client: KubernetesClient, established: Callable[[str], Awaitable[None]]) -> AsyncIterator[None]:
-    """The definitions of Tenant and TenantPlan, and the policy for their shops."""
-    made = [(CRD, one) for one in (tenant_crd(), tenant_plan_crd())]
-    policies = [(POLICY, admission_policy()), (POLICY, secret_policy()), (BINDING, secret_binding())]
-    for kind, one in [*made, *policies]:
+    """The definitions of Tenant and TenantPlan, and the policies for their shops.
+
+    The definitions stay, as those of platforms do: deleting one deletes every object of its kind. Policies that were
+    there before, those of an installed operator, stay too.
+    """
+    definitions = (tenant_crd(), tenant_plan_crd())
+    policies = [(POLICY, admission_policy()), (POLICY, secret_policy()), (ADMISSION_BINDING, secret_binding())]
+    made = [(kind, one) for kind, one in policies if await client.get(kind, "", one["metadata"]["name"]) is None]
+    for kind, one in [*((CRD, definition) for definition in definitions), *policies]:
         await client.apply(kind, "", one, manager=MANAGER)
-    for _, one in made:
-        await established(one["metadata"]["name"])
+    for definition in definitions:
+        await established(definition["metadata"]["name"])
     yield
-    for kind, one in [*policies, *made]:
+    for kind, one in made:
         stored = await client.get(kind, "", one["metadata"]["name"])
         if stored is not None:
             await client.delete(kind, "", one["metadata"]["name"], stored["metadata"]["uid"])
@@ -92,9 +102,9 @@ async def tenant(client: KubernetesClient, kinds: None) -> AsyncIterator[str]:
         made = await client.get(kind, "", name)
         if made is not None:
             await client.delete(kind, "", name, made["metadata"]["uid"])
-    made = await client.get(BINDING, "", f"{ADMISSION_POLICY}-{name}")
+    made = await client.get(ADMISSION_BINDING, "", f"{ADMISSION_POLICY}-{name}")
     if made is not None:
-        await client.delete(BINDING, "", made["metadata"]["name"], made["metadata"]["uid"])
+        await client.delete(ADMISSION_BINDING, "", made["metadata"]["name"], made["metadata"]["uid"])
 
 
 @pytest.fixture
