@@ -143,7 +143,9 @@ RUNBOOKS: Mapping[str, Runbook] = {
     ),
     "InvalidSpec": Runbook("Correct the field that the message names.", _EDIT),
     "RenderFailed": Runbook("Correct the field of the spec that the message names.", _EDIT),
-    "Refused": Runbook("Correct the spec, or grant what the message names: a right, a quota, an add-on.", _DESCRIBE),
+    "Refused": Runbook(
+        "Correct the spec, grant the right or the quota, or install the add-on that the message names.", _DESCRIBE
+    ),
     "ImmutableField": Runbook(
         "Expand the volumes as the message says, or take the change of the spec back.",
         "kubectl -n {namespace} get pvc -l app.kubernetes.io/instance={name}",

@@ -111,21 +111,32 @@ def object_key(kind: str, manifest: Manifest) -> ObjectKey:
 
 
 @dataclass(frozen=True)
+class AddOn:
+    """An extension of a cluster that serves kinds, and may not be installed."""
+
+    name: str
+    install: str
+    """The command that installs it."""
+    instead: str = ""
+    """How a spec does without it, as a sentence without its full stop; empty for the provider of a store, which never
+    changes."""
+
+
+@dataclass(frozen=True)
 class Kind:
     """A kind and its address at the API server."""
 
     api_version: str
     kind: str
     plural: str
-    add_on: str = ""
-    """The add-on that serves the kind, which may not be installed; empty for a kind of Kubernetes or of the operator.
-    """
+    add_on: AddOn | None = None
+    """The add-on that serves the kind; None for a kind of Kubernetes or of the operator."""
     metadata_only: bool = False
     """True if the informers read its metadata alone, and the body never leaves the API server (docs/adr/0041)."""
 
     @property
     def optional(self) -> bool:
-        return bool(self.add_on)
+        return self.add_on is not None
 
     @property
     def group(self) -> str:
@@ -144,7 +155,25 @@ VOLUME_CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 CRD = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 
-_PROMETHEUS = "Prometheus Operator"
+_RELEASES = "kubectl apply --server-side -f https://github.com/{}/releases/latest/download/{}"
+_GATEWAY_API = AddOn(
+    "The Gateway API",
+    _RELEASES.format("kubernetes-sigs/gateway-api", "standard-install.yaml"),
+    "Remove ingress.gateway from the spec",
+)
+_PROMETHEUS = AddOn(
+    "The Prometheus operator",
+    _RELEASES.format("prometheus-operator/prometheus-operator", "bundle.yaml"),
+    "Set monitoring.serviceMonitors and monitoring.alerts of the spec to false",
+)
+_CLOUDNATIVE_PG = AddOn(
+    "CloudNativePG",
+    "kubectl apply --server-side -f https://raw.githubusercontent.com/cloudnative-pg/cloudnative-pg/v1.27.0/releases/"
+    "cnpg-1.27.0.yaml",
+)
+_RABBITMQ_OPERATOR = AddOn(
+    "The RabbitMQ cluster operator", _RELEASES.format("rabbitmq/cluster-operator", "cluster-operator.yml")
+)
 CHILD_KINDS: dict[str, Kind] = {
     kind.kind: kind
     for kind in (
@@ -160,11 +189,11 @@ CHILD_KINDS: dict[str, Kind] = {
         Kind("networking.k8s.io/v1", "Ingress", "ingresses", metadata_only=True),
         Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", metadata_only=True),
         Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", metadata_only=True),
-        Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes", "Gateway API", metadata_only=True),
+        Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes", _GATEWAY_API, metadata_only=True),
         Kind("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors", _PROMETHEUS, metadata_only=True),
         Kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules", _PROMETHEUS, metadata_only=True),
-        Kind("postgresql.cnpg.io/v1", "Cluster", "clusters", "CloudNativePG"),
-        Kind("rabbitmq.com/v1beta1", "RabbitmqCluster", "rabbitmqclusters", "The RabbitMQ cluster operator"),
+        Kind("postgresql.cnpg.io/v1", "Cluster", "clusters", _CLOUDNATIVE_PG),
+        Kind("rabbitmq.com/v1beta1", "RabbitmqCluster", "rabbitmqclusters", _RABBITMQ_OPERATOR),
     )
 }
 

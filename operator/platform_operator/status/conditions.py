@@ -272,12 +272,10 @@ _ERROR_REASONS = (
 
 def _refused(key: PlatformKey, refusal: Refusal) -> Condition:
     text = f"The API server refused {refusal.id}: {refusal.error}."
-    if refusal.error.status == 404:
-        return _degraded(
-            ConditionReason.REFUSED,
-            f"{CHILD_KINDS[refusal.id.kind].add_on or 'An add-on'} is not installed: {text} Install the add-on that "
-            "serves it, or disable it in the spec.",
-        )
+    add_on = CHILD_KINDS[refusal.id.kind].add_on
+    if refusal.error.status == 404 and add_on is not None:
+        advice = f"{add_on.instead}, or install it" if add_on.instead else "Install it"
+        return _degraded(ConditionReason.REFUSED, f"{add_on.name} is not installed: {text} {advice}: {add_on.install}")
     if refusal.error.status == 403:
         return _degraded(
             ConditionReason.REFUSED,

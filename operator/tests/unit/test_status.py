@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from platform_operator.api.conditions import Condition, ConditionReason
-from platform_operator.api.kinds import ObjectId, PlatformKey
+from platform_operator.api.kinds import CHILD_KINDS, Kind, ObjectId, PlatformKey
 from platform_operator.api.spec import WITH_DATABASE, parse
 from platform_operator.cache.observed import Children, ObservedObject, Platform
 from platform_operator.errors import ApiError, InvalidSpecError, RenderError, UnexpectedError
@@ -107,7 +107,6 @@ def test_a_failed_migration_names_the_job_and_the_commands() -> None:
         (PassResult(error=RenderError("the chart refuses")), "RenderFailed", "the chart refuses"),
         (PassResult(error=UnexpectedError("KeyError: 'x'")), "InternalError", "KeyError: 'x'. This is a fault"),
         (PassResult(error=ApiError(403, "Forbidden", "cannot delete jobs")), "Refused", "Grant the operator the right"),
-        (refusal("ServiceMonitor", 404, "not found"), "Refused", "Install the add-on"),
         (refusal("Cluster", 404, "not found"), "Refused", "CloudNativePG is not installed: The API server refused"),
         (refusal("Deployment", 403, "exceeded quota"), "Refused", "Raise the quota of namespace shop"),
         (refusal("StatefulSet", 422, "Forbidden: updates to statefulset spec"), "ImmutableField", "--cascade=orphan"),
@@ -123,6 +122,31 @@ def test_every_failure_says_what_to_do(result: PassResult, reason: str, advice: 
     assert conditions(made)["Degraded"] == ("True", reason)
     assert conditions(made)["Ready"] == ("False", reason)
     assert advice in message(made, "Degraded")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CHILD_KINDS.values() if kind.add_on], ids=lambda kind: kind.kind)
+def test_a_missing_add_on_is_named_with_the_command_that_installs_it(kind: Kind) -> None:
+    text = message(status(refusal(kind.kind, 404, "not found")), "Degraded")
+    assert kind.add_on is not None
+    assert text.startswith(f"{kind.add_on.name} is not installed: The API server refused {kind.kind} shop-order-db")
+    assert text.endswith(f"nstall it: {kind.add_on.install}")
+    assert kind.add_on.install.startswith("kubectl apply --server-side -f https://")
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("Cluster", ()),  # the provider of a store never changes
+        ("RabbitmqCluster", ()),
+        ("HTTPRoute", ("ingress.gateway",)),
+        ("ServiceMonitor", ("monitoring.serviceMonitors", "monitoring.alerts")),
+        ("PrometheusRule", ("monitoring.serviceMonitors", "monitoring.alerts")),
+    ],
+)
+def test_a_spec_can_do_without_an_add_on_only_if_its_fields_may_change(kind: str, fields: tuple[str, ...]) -> None:
+    text = message(status(refusal(kind, 404, "not found")), "Degraded")
+    assert all(field in text for field in fields)
+    assert ("spec" in text) == bool(fields)
 
 
 def test_a_wave_blocked_beyond_the_deadline_makes_the_platform_degraded() -> None:
