@@ -14,9 +14,10 @@ import aiohttp
 from chassis_testing.ports import free_port
 from prometheus_client.parser import text_string_to_metric_families
 
-from shop_e2e.bench.processes import resident_bytes
+from shop_e2e.bench.processes import processor_seconds, resident_bytes
 from shop_e2e.bench_operator.control_plane import ControlPlane, run_process
 
+WRITES = ("PATCH", "PUT", "POST", "DELETE")
 TIMEOUT = 600.0
 """Seconds until the operator leads or is in sync."""
 
@@ -34,11 +35,17 @@ class Readings:
     work: float
     """The most processor time in one callback of the event loop, in seconds."""
     resident: int
+    processor: float
+    """The processor time that the process and its runs of Helm have used, in seconds."""
 
     @property
     def total(self) -> float:
         """All requests but the renewals of the Lease, of which there are as many for any number of shops."""
         return sum(count for verb, count in self.requests.items() if verb != "RENEWAL")
+
+    @property
+    def writes(self) -> int:
+        return int(sum(self.requests.get(verb, 0) for verb in WRITES))
 
 
 @dataclass
@@ -102,4 +109,5 @@ class OperatorProcess:
             block=plain.get("bench_longest_block_seconds", 0),
             work=plain.get("bench_longest_work_seconds", 0),
             resident=resident_bytes([self._process.pid]),
+            processor=processor_seconds([self._process.pid]),
         )

@@ -109,6 +109,9 @@ class FakeApiServer:
             raise self.list_error
         return (self.volumes if kind is VOLUME_CLAIM else self.pods), 1
 
+    async def names(self, kind: Kind, namespace: str) -> frozenset[str] | None:
+        return frozenset(name for (stored, name) in self.objects if stored == kind.kind)
+
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         if name == MASTER_KEY_NAME:
             return self.master_key
