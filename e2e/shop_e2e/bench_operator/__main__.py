@@ -34,6 +34,7 @@ def main() -> int:
     parser.add_argument("--bare", type=int, default=20, help="shops of the bare loop, at most [%(default)s]")
     parser.add_argument("--tenants", type=int, default=0, help="measure so many tenants of one plan instead of shops")
     parser.add_argument("--quick", action="store_true", help="5 changes and a resync in 30 s, not 100 and 120 s")
+    parser.add_argument("--smoke", action="store_true", help="1 change and a resync in 5 s: it shows that all runs")
     parser.add_argument("--no-upgrade", action="store_true", help="leave out the upgrade of the fleet")
     parser.add_argument("--timeout", type=float, default=3600, help="seconds, of tenants for all [%(default)s]")
     parser.add_argument("--keep", type=Path, default=ROOT / ".bench/operator", help="the folder of runs [%(default)s]")
@@ -43,7 +44,7 @@ def main() -> int:
         print(tenant_table(asyncio.run(_measure_tenants(parsed.tenants, parsed.timeout))))
         return 0
     if parsed.shops:
-        changes, resync = (5, 30) if parsed.quick else (100, 120)
+        changes, resync = (1, 5) if parsed.smoke else (5, 30) if parsed.quick else (100, 120)
         options = Options(parsed.shops, changes, resync, not parsed.no_upgrade, parsed.timeout)
         figures = asyncio.run(measure(options, min(parsed.bare, parsed.shops)))
         print(table([figures]))

@@ -26,7 +26,6 @@ from platform_operator.errors import ApiError
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.plan.readiness import NameConflict, Refusal
 
-
 MIN_LOOKUPS = 3
 """The number of new objects of a kind from which on one list takes the place of a look at each of their names."""
 
