@@ -28,12 +28,14 @@ CONCURRENT_APPLIES = 8
 
 @dataclass(frozen=True)
 class BareLoop:
-    """What the loop has measured, in shops per second."""
+    """What the loop has measured. Rates are shops per second."""
 
     applied: float
     """The rate at which objects are applied, one shop after the other."""
     ready: float
     """The rate until all Deployments are available."""
+    objects: int
+    """The objects of one shop."""
 
 
 async def measure_bare_loop(charts: Path, version: str, shops: int) -> BareLoop:
@@ -59,7 +61,7 @@ async def _apply(plane: ControlPlane, charts: Path, version: str, shops: int) ->
         await asyncio.gather(*(apply(key.namespace, _without_owner(one)) for one in objects))
     applied = time.monotonic() - began
     await _until_available(plane, shops * len(SERVICES))
-    return BareLoop(shops / applied, shops / (time.monotonic() - began))
+    return BareLoop(shops / applied, shops / (time.monotonic() - began), len(rendered[0]))
 
 
 async def _objects(renderer: Renderer, key: PlatformKey, version: str) -> Sequence[DesiredObject]:

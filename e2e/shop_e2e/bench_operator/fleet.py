@@ -96,6 +96,7 @@ async def measure_fleet(
         creation = await _create(client, operator, options)
         created = await operator.read()
         say(creation)
+        await operator.until_quiet()
     with operator.running():
         began = time.monotonic()
         await operator.until_leading()

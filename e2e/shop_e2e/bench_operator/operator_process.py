@@ -18,6 +18,8 @@ from shop_e2e.bench.processes import processor_seconds, resident_bytes
 from shop_e2e.bench_operator.control_plane import ControlPlane, run_process
 
 WRITES = ("PATCH", "PUT", "POST", "DELETE")
+QUIET = 5.0
+"""Seconds."""
 TIMEOUT = 600.0
 """Seconds until the operator leads or is in sync."""
 
@@ -93,6 +95,13 @@ class OperatorProcess:
                 except aiohttp.ClientError:
                     pass  # it does not serve yet
                 await asyncio.sleep(0.2)
+
+    async def until_quiet(self) -> None:
+        """Waits until nothing has been written for QUIET: the last events of what was changed have been looked at."""
+        writes = -1
+        while (now := (await self.read()).writes) != writes:
+            writes = now
+            await asyncio.sleep(QUIET)
 
     async def read(self) -> Readings:
         async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{self._port}/metrics") as answer:

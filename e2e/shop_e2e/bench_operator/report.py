@@ -71,6 +71,7 @@ def _rows(figures: Figures) -> Iterator[tuple[str, str]]:
     creation, resync, upgrade = fleet.creation, fleet.resync, fleet.upgrade
     yield "shops", f"{figures.shops}"
     yield "machine", figures.machine
+    yield "objects of one", f"{figures.bare.objects}"
     yield "a bare loop applies the same objects", f"{figures.bare.applied:.2f} shops/s (of {figures.bare_shops})"
     yield "until all pods of the bare loop are ready", f"{figures.bare.ready:.2f} shops/s"
     yield "created until all are ready", f"{creation.rate:.2f} shops/s"
