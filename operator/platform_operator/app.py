@@ -88,7 +88,8 @@ class _Operator:
     async def run(self) -> None:
         settings = self.settings
         metrics.QUEUE_DEPTH.set_function(self.queue.depth)
-        informers = Informers(self.client, self.cache, self.queue.add, settings.watch_namespaces, settings.identity)
+        queue, namespaces = self.queue, settings.watch_namespaces
+        informers = Informers(self.client, self.cache, queue.add, queue.add_spaced, namespaces, settings.identity)
         server = await serve(settings.health_port, settings.metrics_port, self.cache_filled.is_set)
         try:
             await first_of(self._watch(informers), self._resync(informers), self._lead())

@@ -6,6 +6,8 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from kubernetes.aio import config
@@ -37,15 +39,25 @@ _METADATA_WATCH = f"{_JSON};as=PartialObjectMetadata{_METADATA}"
 
 async def connect() -> ApiClient:
     """Connects to the cluster that the process runs in, or else to the one that KUBECONFIG names."""
-    configuration = Configuration(connection_pool_maxsize=0)  # unlimited: each watch holds a connection
+    configuration = Configuration(
+        connection_pool_maxsize=0,  # unlimited: each watch holds a connection
+        client_session_kwargs={"trust_env": False},  # aiohttp would look for both before each request, in threads
+    )
     if "KUBERNETES_SERVICE_HOST" in os.environ:
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     else:
         path = os.environ.get("KUBECONFIG", config.KUBE_CONFIG_DEFAULT_LOCATION)
         await config.load_kube_config(path, client_configuration=configuration)  # type: ignore[no-untyped-call]
+    configuration.proxy = configuration.proxy or _environment_proxy(configuration.host)
     client = ApiClient(configuration)
     client.user_agent = FIELD_MANAGER  # tells writers apart in the audit log
     return client
+
+
+def _environment_proxy(url: str) -> str | None:
+    """Returns the proxy by which the environment says that a URL is reached; None for none."""
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
 class KubernetesClient:
@@ -128,6 +140,14 @@ class KubernetesClient:
             if error.status == 404:
                 return None
             raise
+
+    async def names(self, kind: Kind, namespace: str) -> frozenset[str] | None:
+        """Returns the names of all objects of a kind in a namespace; None if there are more than PAGE_SIZE."""
+        query = {"limit": str(PAGE_SIZE)}
+        page = await self._call("GET", kind.path(namespace), query, accept=_METADATA_LIST)
+        if page["metadata"].get("continue"):
+            return None
+        return frozenset(one["metadata"]["name"] for one in page["items"] or ())
 
     async def apply(
         self, kind: Kind, namespace: str, manifest: Manifest, subresource: str = "", manager: str = FIELD_MANAGER

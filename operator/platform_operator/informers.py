@@ -35,11 +35,15 @@ SELECTOR = ",".join(f"{name}={value}" for name, value in sorted(CHILD_LABELS.ite
 
 @dataclass
 class Informers:
-    """Keeps the cache current and passes the key of each platform that changed to `enqueue`."""
+    """Keeps the cache current and passes the key of each platform that changed to `enqueue`.
+
+    `enqueue_spaced` gets the keys of platforms whose children changed: a shop that starts has dozens of such events.
+    """
 
     client: KubernetesClient
     cache: Cache
     enqueue: Callable[[PlatformKey], None]
+    enqueue_spaced: Callable[[PlatformKey], None]
     namespaces: tuple[str, ...]
     identity: str
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -111,16 +115,18 @@ class Informers:
         else:
             changed = self._store(key, manifest)
         if changed:
-            self.enqueue(key)
+            self.enqueue_spaced(key)
 
     def _store(self, key: PlatformKey, manifest: Manifest) -> bool:
         """Stores a child. Returns whether anything changed that is decided on.
 
-        Anyone who may write in a namespace can make a malformed one: it must not stop the work on all others, so it is
-        logged and skipped.
+        What is known is not read again: each list brings all objects, and each write comes back as an event. Anyone who
+        may write in a namespace can make a malformed one: it must not stop the work on all others, so it is logged and
+        skipped.
         """
         try:
-            return self.cache.store(key, observe(manifest))
+            is_known = self.cache.has(key, object_id(manifest), int(manifest["metadata"]["resourceVersion"]))
+            return not is_known and self.cache.store(key, observe(manifest))
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             logger.warning("cannot read %s: %r", object_id(manifest), error, extra={"platform": str(key)})
             return False

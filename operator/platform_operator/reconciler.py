@@ -22,7 +22,7 @@ from platform_operator.api.kinds import (
     PlatformKey,
 )
 from platform_operator.api.spec import SERVICES, Spec, parse
-from platform_operator.apply.applier import apply_object, delete_object, find_conflict, prune
+from platform_operator.apply.applier import apply_object, delete_object, find_conflict, find_free_names, prune
 from platform_operator.apply.deletion import finish_deletion, set_finalizer
 from platform_operator.apply.helm_release import adopts_release, delete_release_records
 from platform_operator.apply.inventory_store import inventory_id, is_stored, read_inventory, write_inventory
@@ -658,8 +658,11 @@ class Reconciler:
 
         Raises the first ApiError after all have been answered.
         """
+        key = platform.key
+        free = await find_free_names(self.client, self.cache, key, [change.object.id for change in changes])
         answers = await asyncio.gather(
-            *(self._apply_one(platform.key, change) for change in changes), return_exceptions=True
+            *(self._apply_one(key, change, is_free=change.object.id in free) for change in changes),
+            return_exceptions=True,
         )
         for change, answer in zip(changes, answers, strict=True):
             progress.record(change, answer)
@@ -670,9 +673,11 @@ class Reconciler:
             if isinstance(answer, BaseException):
                 raise answer
 
-    async def _apply_one(self, key: PlatformKey, change: Change) -> ObservedObject | Refusal | NameConflict | None:
+    async def _apply_one(
+        self, key: PlatformKey, change: Change, *, is_free: bool
+    ) -> ObservedObject | Refusal | NameConflict | None:
         async with self._apply_slots:
-            return await apply_object(self.client, self.cache, key, change.object)
+            return await apply_object(self.client, self.cache, key, change.object, is_free=is_free)
 
     def _report_change(self, platform: Platform, change: Change) -> None:
         """Logs and counts an applied object with the reason, and emits an Event if it was repaired."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+import math
 import random
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -49,12 +50,16 @@ class WorkQueue(Generic[K]):
     jitter: Callable[[], float] = random.random
     first_delay: float = 0.25
     longest_delay: float = 60.0
+    spacing: float = 1.0
+    """The time between two turns of a key that is queued by `add_spaced`."""
     _ready: deque[K] = field(init=False, default_factory=deque)
     _queued: set[K] = field(init=False, default_factory=set)
     _running: set[K] = field(init=False, default_factory=set)
     _delayed: list[tuple[float, int, K]] = field(init=False, default_factory=list)
     _deadlines: dict[K, float] = field(init=False, default_factory=dict)
     _failures: dict[K, int] = field(init=False, default_factory=dict)
+    _turns: OrderedDict[K, float] = field(init=False, default_factory=OrderedDict)
+    """When each key was given to a worker, within the last `spacing`; the earliest comes first."""
     _count: int = field(init=False, default=0)
     _changed: asyncio.Event = field(init=False, default_factory=asyncio.Event)
 
@@ -67,6 +72,13 @@ class WorkQueue(Generic[K]):
         if key not in self._running:
             self._ready.append(key)
             self._changed.set()
+
+    def add_spaced(self, key: K) -> None:
+        """Queues a key at once if it had no turn within the last `spacing`, and otherwise when that has passed.
+
+        So one change is acted on at once, and many in a row, as while a shop starts, share a pass.
+        """
+        self.add_after(key, max(0.0, self._turns.get(key, -math.inf) + self.spacing - self.clock()))
 
     def add_after(self, key: K, delay: float) -> None:
         """Queues a key later. Of several delays the earliest counts."""
@@ -102,12 +114,20 @@ class WorkQueue(Generic[K]):
                 key = self._ready.popleft()
                 self._queued.discard(key)
                 self._running.add(key)
+                self._remember_turn(key)
                 return key
             self._changed.clear()
             try:
                 await asyncio.wait_for(self._changed.wait(), next_due)
             except TimeoutError:
                 continue
+
+    def _remember_turn(self, key: K) -> None:
+        now = self.clock()
+        self._turns[key] = now
+        self._turns.move_to_end(key)
+        while now - next(iter(self._turns.values())) > self.spacing:
+            self._turns.popitem(last=False)
 
     def done(self, key: K) -> None:
         self._running.discard(key)

@@ -7,10 +7,12 @@ import os
 import secrets
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
 from chassis_testing.ports import free_port
@@ -26,6 +28,7 @@ STAGES = TOOLS.parent / "stages.yaml"
 START_TIMEOUT = 120.0
 """Seconds."""
 SHOPS_PER_NODE = 5
+T = TypeVar("T")
 NAMESPACE = Kind("v1", "Namespace", "namespaces")
 _NODE = Kind("v1", "Node", "nodes")
 _CLASS = Kind("storage.k8s.io/v1", "StorageClass", "storageclasses")
@@ -89,7 +92,7 @@ def _etcd(folder: Path, port: int, peer: int) -> list[str]:
     return [
         str(TOOLS / "etcd"), f"--data-dir={folder / 'etcd'}", f"--listen-client-urls={client}",
         f"--advertise-client-urls={client}", f"--listen-peer-urls={peers}", f"--initial-advertise-peer-urls={peers}",
-        f"--initial-cluster=default={peers}", "--quota-backend-bytes=8000000000",
+        f"--initial-cluster=default={peers}", "--quota-backend-bytes=8000000000", "--unsafe-no-fsync",
     ]  # fmt: skip
 
 
@@ -140,6 +143,30 @@ def _write_kubeconfig(path: Path, url: str, token: str) -> None:
     path.write_text(yaml.safe_dump(config))
 
 
+async def create_namespace(client: KubernetesClient, name: str) -> None:
+    await create(client, NAMESPACE, "", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+
+
+async def create(client: KubernetesClient, kind: Kind, namespace: str, manifest: Manifest) -> None:
+    """Creates an object, once: it may be there when a request is sent again of which no answer came."""
+    try:
+        await retry(lambda: client.create(kind, namespace, manifest))
+    except ApiError as error:
+        if error.status != 409:
+            raise
+
+
+async def retry(request: Callable[[], Awaitable[T]]) -> T:
+    """Sends a request until a busy API server answers it. Raises ApiError if it is refused."""
+    while True:
+        try:
+            return await request()
+        except ApiError as error:
+            if error.status == 409 or not error.transient:
+                raise
+        await asyncio.sleep(0.2)
+
+
 async def _until_ready(client: KubernetesClient) -> None:
     deadline = time.monotonic() + START_TIMEOUT
     while True:
@@ -168,20 +195,20 @@ async def _prepare(client: KubernetesClient, shops: int) -> None:
             _NODE, "", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels},
                         "status": {"capacity": capacity, "allocatable": capacity}},
         )  # fmt: skip
-    system = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ecommerce-system"}}
-    await client.create(NAMESPACE, "", system)
+    await create_namespace(client, "ecommerce-system")
 
 
 async def _provision_volumes(client: KubernetesClient) -> None:
     """Creates a volume for each claim, as the provisioner of a storage class would."""
-    made: set[str] = set()
+    version = 0
     while True:
-        async for page, _ in client.pages(VOLUME_CLAIM, None):
-            for claim in page:
-                if claim["metadata"]["uid"] not in made:
-                    made.add(claim["metadata"]["uid"])
-                    await client.apply(_VOLUME, "", _volume(claim))
-        await asyncio.sleep(1)
+        try:
+            async for type_, claim in client.watch(VOLUME_CLAIM, None, "", version):
+                if type_ == "ADDED":
+                    await retry(partial(client.apply, _VOLUME, "", _volume(claim)))
+                version = int(claim["metadata"]["resourceVersion"])
+        except ApiError:
+            await asyncio.sleep(1)
 
 
 def _volume(claim: Manifest) -> Manifest:

@@ -14,9 +14,12 @@ import aiohttp
 from chassis_testing.ports import free_port
 from prometheus_client.parser import text_string_to_metric_families
 
-from shop_e2e.bench.processes import resident_bytes
+from shop_e2e.bench.processes import processor_seconds, resident_bytes
 from shop_e2e.bench_operator.control_plane import ControlPlane, run_process
 
+WRITES = ("PATCH", "PUT", "POST", "DELETE")
+QUIET = 5.0
+"""Seconds."""
 TIMEOUT = 600.0
 """Seconds until the operator leads or is in sync."""
 
@@ -34,11 +37,17 @@ class Readings:
     work: float
     """The most processor time in one callback of the event loop, in seconds."""
     resident: int
+    processor: float
+    """The processor time that the process and its runs of Helm have used, in seconds."""
 
     @property
     def total(self) -> float:
         """All requests but the renewals of the Lease, of which there are as many for any number of shops."""
         return sum(count for verb, count in self.requests.items() if verb != "RENEWAL")
+
+    @property
+    def writes(self) -> int:
+        return int(sum(self.requests.get(verb, 0) for verb in WRITES))
 
 
 @dataclass
@@ -87,6 +96,13 @@ class OperatorProcess:
                     pass  # it does not serve yet
                 await asyncio.sleep(0.2)
 
+    async def until_quiet(self) -> None:
+        """Waits until nothing has been written for QUIET: the last events of what was changed have been looked at."""
+        writes = -1
+        while (now := (await self.read()).writes) != writes:
+            writes = now
+            await asyncio.sleep(QUIET)
+
     async def read(self) -> Readings:
         async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{self._port}/metrics") as answer:
             text = await answer.text()
@@ -102,4 +118,5 @@ class OperatorProcess:
             block=plain.get("bench_longest_block_seconds", 0),
             work=plain.get("bench_longest_work_seconds", 0),
             resident=resident_bytes([self._process.pid]),
+            processor=processor_seconds([self._process.pid]),
         )

@@ -85,9 +85,23 @@ def _time_callbacks() -> None:
         if worked > most and threading.get_ident() == main_thread:
             most = worked
             LONGEST_WORK.set(worked)
-            logger.warning("a callback took %.0f ms, %.0f ms of work: %.300r", took * 1000, worked * 1000, handle)
+            place = _place(handle)
+            logger.warning("a callback took %.0f ms, %.0f ms of work: %s", took * 1000, worked * 1000, place)
 
     asyncio.Handle._run = timed  # type: ignore[method-assign, assignment]  # noqa: SLF001
+
+
+def _place(handle: asyncio.Handle) -> str:
+    """Names where the task of a callback waits now, which is where its work ended; or the callback."""
+    task = getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]  # noqa: SLF001
+    if not isinstance(task, asyncio.Task):
+        return f"{handle!r:.300}"
+    waiting: Any = task.get_coro()
+    names: list[str] = []
+    while frame := getattr(waiting, "cr_frame", None):
+        names.append(f"{frame.f_code.co_qualname}:{frame.f_lineno}")
+        waiting = getattr(waiting, "cr_await", None)
+    return " > ".join(names[-6:]) or repr(task.get_coro())
 
 
 if __name__ == "__main__":

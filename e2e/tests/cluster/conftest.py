@@ -8,7 +8,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 _HELM, _CLOUDNATIVEPG = "test_cluster_helm.py", "test_cluster_cloudnativepg.py"
-_WITH_SHOPS_OF_THEIR_OWN = ("test_cluster_deletion.py", _HELM)
+_WITH_SHOPS_OF_THEIR_OWN = ("test_cluster_deletion.py", "test_cluster_operator_fleet.py", _HELM)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

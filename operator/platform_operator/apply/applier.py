@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import TypeGuard
 
@@ -24,11 +26,51 @@ from platform_operator.errors import ApiError
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.plan.readiness import NameConflict, Refusal
 
+MIN_LOOKUPS = 3
+"""The number of new objects of a kind from which on one list takes the place of a look at each of their names."""
+
+
+async def find_free_names(
+    client: KubernetesClient, cache: Cache, key: PlatformKey, identities: Iterable[ObjectId]
+) -> frozenset[ObjectId]:
+    """Returns those of the objects whose names one list for all of their kind shows to be free.
+
+    A new shop has a hundred objects of ten kinds. A kind that cannot be listed has no free names here: each is looked
+    at when its object is applied.
+    """
+    known, by_kind = cache.children(key), defaultdict[str, list[ObjectId]](list)
+    for identity in identities:
+        if _needs_lookup(known.get(identity), identity):
+            by_kind[identity.kind].append(identity)
+    kinds = [kind for kind, new in by_kind.items() if len(new) >= MIN_LOOKUPS]
+    lists = await asyncio.gather(*(_names(client, kind, key.namespace) for kind in kinds))
+    return frozenset(
+        identity
+        for kind, names in zip(kinds, lists, strict=True)
+        for identity in by_kind[kind]
+        if names is not None and identity.name not in names
+    )
+
+
+async def _names(client: KubernetesClient, kind: str, namespace: str) -> frozenset[str] | None:
+    try:
+        return await client.names(CHILD_KINDS[kind], namespace)
+    except ApiError:
+        return None
+
+
+def _needs_lookup(known: ObservedObject | None, identity: ObjectId) -> bool:
+    """Returns whether the API server has to be asked what is under a name.
+
+    The cache has only objects with the operator's labels. One that the operator has applied is its own.
+    """
+    return known is None or (identity.kind != "Secret" and not known.owned_digest)
+
 
 async def apply_object(
-    client: KubernetesClient, cache: Cache, key: PlatformKey, desired: DesiredObject
+    client: KubernetesClient, cache: Cache, key: PlatformKey, desired: DesiredObject, *, is_free: bool = False
 ) -> ObservedObject | Refusal | NameConflict | None:
-    """Applies one object and stores the answer in the cache.
+    """Applies one object and stores the answer in the cache. With `is_free`, its name is known to be free.
 
     An object that is not the operator's is left alone: None stands for a Secret, which is used as it is. Raises
     ApiError if a retry may succeed.
@@ -36,10 +78,10 @@ async def apply_object(
     kind = CHILD_KINDS[desired.id.kind]
     try:
         known = cache.children(key).get(desired.id)
-        if desired.id.kind == "Secret":
-            if known is None and await _is_foreign_secret(client, cache, key, desired):
+        if not is_free and desired.id.kind == "Secret":
+            if _needs_lookup(known, desired.id) and await _is_foreign_secret(client, cache, key, desired):
                 return None
-        elif conflict := await find_conflict(client, cache, key, desired.id):
+        elif not is_free and (conflict := await find_conflict(client, cache, key, desired.id)):
             return conflict
         manifest = desired.manifest
         if known is not None and gives_up_replicas(known.state, manifest):
@@ -78,12 +120,8 @@ async def _apply(
 async def find_conflict(
     client: KubernetesClient, cache: Cache, key: PlatformKey, identity: ObjectId
 ) -> NameConflict | None:
-    """Returns the object that another has under this name, if there is one. Raises ApiError.
-
-    The cache has only objects with the operator's labels. One that the operator has applied is its own.
-    """
-    known = cache.children(key).get(identity)
-    if known is not None and known.owned_digest:
+    """Returns the object that another has under this name, if there is one. Raises ApiError."""
+    if not _needs_lookup(cache.children(key).get(identity), identity):
         return None
     stored = await client.get(CHILD_KINDS[identity.kind], key.namespace, identity.name)
     adopts = adopts_release(cache.platforms.get(key))

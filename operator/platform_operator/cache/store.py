@@ -85,6 +85,11 @@ class Cache:
         for listener in self.listeners:
             listener(key)
 
+    def has(self, key: PlatformKey, identity: ObjectId, version: int) -> bool:
+        """Returns whether a version of a child, or a newer one, is known."""
+        known = self._children.get(key, {}).get(identity)
+        return known is not None and known.version >= version
+
     def store(self, key: PlatformKey, seen: ObservedObject) -> bool:
         """Stores a child unless a newer version is known: an event may be older than the answer to the operator's own
         write.

@@ -27,7 +27,7 @@ from platform_operator.api.kinds import (
     PlatformKey,
     owner_reference,
 )
-from platform_operator.digests import digest
+from platform_operator.digests import canonical_json, digest, digest_of_text
 from platform_operator.errors import RenderError
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.render import names
@@ -150,5 +150,5 @@ def _desired_object(manifest: Manifest) -> DesiredObject:
         raise RenderError(f"the charts render a {manifest['apiVersion']} {kind}, which the operator does not watch: "
                           "add it to platform_operator/api/kinds.py and to the operator's ClusterRole")  # fmt: skip
     wave = int((metadata.get("annotations") or {}).get(ANNOTATION_WAVE, "0"))
-    text = json.dumps(manifest, separators=(",", ":"))
-    return DesiredObject(ObjectId(kind, metadata["name"]), wave, digest(manifest), text)
+    text = canonical_json(manifest)
+    return DesiredObject(ObjectId(kind, metadata["name"]), wave, digest_of_text(text), text)

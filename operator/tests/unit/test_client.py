@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from platform_operator.api.kinds import PLATFORM
-from platform_operator.client import KubernetesClient
+from platform_operator.client import KubernetesClient, connect
 from platform_operator.errors import ApiError
 
 
@@ -58,3 +60,40 @@ async def test_an_answer_that_is_no_object_is_no_answer(text: bytes) -> None:
     with pytest.raises(ApiError, match="is no object") as raised:
         await KubernetesClient(connection, lambda: None).list(PLATFORM, None)
     assert raised.value.status == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (b'{"metadata": {}, "items": [{"metadata": {"name": "a"}}, {"metadata": {"name": "b"}}]}', {"a", "b"}),
+        (b'{"metadata": {}, "items": null}', set()),
+        (b'{"metadata": {"continue": "next"}, "items": [{"metadata": {"name": "a"}}]}', None),
+    ],
+)
+async def test_names_are_those_of_a_whole_list_or_none(text: bytes, names: set[str] | None) -> None:
+    connection: Any = FakeConnection(200, text)
+    assert await KubernetesClient(connection, lambda: None).names(PLATFORM, "shop") == names
+
+
+@pytest.mark.parametrize(
+    ("environment", "proxy"),
+    [
+        ({"https_proxy": "http://proxy:3128"}, "http://proxy:3128"),
+        ({"https_proxy": "http://proxy:3128", "no_proxy": "api.example.com"}, None),
+        ({}, None),
+    ],
+)
+async def test_the_api_server_is_reached_by_the_proxy_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], proxy: str | None
+) -> None:
+    for name in ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    cluster = {"name": "c", "cluster": {"server": "https://api.example.com"}}
+    context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
+    config = {"clusters": [cluster], "contexts": [context], "users": [{"name": "u", "user": {}}]}
+    (tmp_path / "config").write_text(yaml.safe_dump({"current-context": "c"} | config))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+    async with await connect() as connection:
+        assert connection.rest_client.proxy == proxy

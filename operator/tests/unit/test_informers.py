@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from platform_operator.api.kinds import CHILD_KINDS, CHILD_LABELS, PLATFORM, Kind, Manifest, PlatformKey
-from platform_operator.cache.observed import observe_platform
+from platform_operator.cache.observed import ObservedObject, observe, observe_platform
 from platform_operator.cache.store import Cache
 from platform_operator.errors import ApiError
 from platform_operator.informers import PLATFORMS_INTERVAL, Informers, resync_offset
@@ -27,7 +27,7 @@ class FakeCluster:
         self.refused: dict[str, ApiError] = {}
         self.enqueued: list[PlatformKey] = []
         server: Any = self
-        self.informers = Informers(server, Cache(), self.enqueued.append, (), "test")
+        self.informers = Informers(server, Cache(), self.enqueued.append, self.enqueued.append, (), "test")
 
     async def list(self, kind: Kind, namespace: str | None, selector: str = "") -> tuple[Sequence[Manifest], int]:
         if kind.kind in self.refused:
@@ -143,6 +143,22 @@ async def test_an_event_wakes_a_platform_only_by_what_is_read_of_the_object(clus
     changed["metadata"]["resourceVersion"] = "7"
     cluster.informers.change(DEPLOYMENTS, "MODIFIED", changed)
     assert cluster.enqueued == [KEY, KEY]
+
+
+async def test_a_version_that_is_known_is_not_read_again(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def recorded(manifest: Manifest) -> ObservedObject:
+        read.append(manifest["metadata"]["resourceVersion"])
+        return observe(manifest)
+
+    monkeypatch.setattr("platform_operator.informers.observe", recorded)
+    cluster.lists["Deployment"] = [child("a")]
+    await cluster.informers.fill_cache()
+    await cluster.informers.fill_cache()
+    cluster.informers.change(DEPLOYMENTS, "MODIFIED", child("a"))
+    cluster.informers.change(DEPLOYMENTS, "MODIFIED", newer(child("a")))
+    assert read == ["5", "6"]
 
 
 async def test_a_broken_add_on_stops_nothing_but_itself(cluster: FakeCluster, caplog: pytest.LogCaptureFixture) -> None:

@@ -109,6 +109,9 @@ class FakeApiServer:
             raise self.list_error
         return (self.volumes if kind is VOLUME_CLAIM else self.pods), 1
 
+    async def names(self, kind: Kind, namespace: str) -> frozenset[str] | None:
+        return frozenset(name for (stored, name) in self.objects if stored == kind.kind)
+
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         if name == MASTER_KEY_NAME:
             return self.master_key
@@ -1364,7 +1367,7 @@ async def test_a_refused_event_stops_neither_the_next_nor_the_pass(
 
 async def test_a_failing_pass_does_not_wake_itself(cluster: FakeCluster) -> None:
     ports, queue = iter(range(40_000, 50_000)), WorkQueue[PlatformKey](lambda: cluster.now.timestamp(), lambda: 0.0)
-    informers = Informers(cluster.reconciler.client, cluster.reconciler.cache, queue.add, (), "test")
+    informers = Informers(cluster.reconciler.client, cluster.reconciler.cache, queue.add, queue.add_spaced, (), "test")
 
     async def refuse(kind: Kind, namespace: str, manifest: Manifest, subresource: str = "") -> Manifest:
         if not subresource:
@@ -1611,6 +1614,33 @@ async def test_an_object_of_another_is_left_alone_and_named(cluster: FakeCluster
     assert f"{STORE} ({holder})" in cluster.message("Degraded")
     rows = cluster.server.objects[PLATFORM.kind, "shop"]["status"]["blocked"]
     assert (STORE.name, "Conflict") in [(row["name"], row["state"]) for row in rows]
+
+
+@pytest.mark.parametrize("listed", ["all", "too many", "refused"])
+async def test_one_list_shows_which_names_of_a_new_shop_are_free(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, listed: str
+) -> None:
+    taken, *free = [ObjectId("StatefulSet", f"shop-{name}-db") for name in ("a", "b", "c")]
+    cluster.helm.more = [rendered("apps/v1", one.kind, one.name, 1, {"replicas": 1}) for one in (taken, *free)]
+    foreign, looked_at, get = put_object_of_another(cluster, taken), set[str](), cluster.server.get
+
+    async def recorded(kind: Kind, namespace: str, name: str) -> Manifest | None:
+        looked_at.update([name] if kind.kind == "StatefulSet" else [])
+        return await get(kind, namespace, name)
+
+    async def not_listed(kind: Kind, namespace: str) -> frozenset[str] | None:
+        if listed == "refused":
+            raise ApiError(403, "Forbidden", "no")
+        return None
+
+    monkeypatch.setattr(cluster.server, "get", recorded)
+    if listed != "all":
+        monkeypatch.setattr(cluster.server, "names", not_listed)
+    await cluster.reconcile()
+    assert looked_at == {taken.name} if listed == "all" else {taken.name, *(one.name for one in free)} <= looked_at
+    assert cluster.server.objects[taken] == foreign
+    assert all(one in cluster.server.objects for one in free)
+    assert cluster.condition("Degraded") == ("True", "NameConflict")
 
 
 async def test_an_object_of_another_is_adopted_by_its_annotation(cluster: FakeCluster) -> None:

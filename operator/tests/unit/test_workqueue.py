@@ -40,6 +40,37 @@ async def test_a_key_added_while_it_is_processed_is_processed_again_afterwards()
     assert await get(waiting) == "a"
 
 
+async def test_many_changes_in_a_row_share_a_turn_and_the_first_one_has_it_at_once() -> None:
+    clock = Clock()
+    waiting = queue(clock)
+    waiting.add_spaced("a")
+    assert await get(waiting) == "a"
+    for now in (0.1, 0.5, 0.9):
+        clock.now = now
+        waiting.add_spaced("a")
+    waiting.done("a")
+    with pytest.raises(TimeoutError):
+        await get(waiting)
+    clock.now = waiting.spacing
+    assert await get(waiting) == "a"
+    waiting.done("a")
+    clock.now = 60.0
+    with pytest.raises(TimeoutError):
+        await get(waiting)
+    waiting.add_spaced("a")
+    assert await get(waiting) == "a"
+
+
+async def test_what_is_not_spaced_does_not_wait_for_what_is() -> None:
+    waiting = queue()
+    waiting.add("a")
+    await get(waiting)
+    waiting.done("a")
+    waiting.add_spaced("a")
+    waiting.add("a")
+    assert await get(waiting) == "a"
+
+
 async def test_of_several_delays_the_earliest_counts() -> None:
     clock = Clock()
     waiting = queue(clock)
