@@ -12,8 +12,10 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextma
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 import yaml
 from chassis_testing.ports import free_port
+from kubernetes.aio.client.rest import RESTResponse
 
 from platform_operator.api.crd_generator import CRDS
 from platform_operator.api.kinds import CRD, VOLUME_CLAIM, Kind, Manifest
@@ -41,6 +43,23 @@ class ControlPlane:
     client: KubernetesClient
 
 
+class PatientClient(KubernetesClient):
+    """Waits for longer than the operator may: no Lease depends on its writes, and the machine may have other work."""
+
+    async def _send(
+        self,
+        verb: str,
+        path: str,
+        query: dict[str, str],
+        body: Manifest | None,
+        content_type: str,
+        deadline: aiohttp.ClientTimeout,
+        accept: str,
+    ) -> RESTResponse:
+        longer = aiohttp.ClientTimeout(total=START_TIMEOUT)
+        return await super()._send(verb, path, query, body, content_type, longer, accept)
+
+
 @asynccontextmanager
 async def control_plane(folder: Path, shops: int) -> AsyncIterator[ControlPlane]:
     """Runs a control plane with its data in `folder`, and nodes for that many shops."""
@@ -54,7 +73,7 @@ async def control_plane(folder: Path, shops: int) -> AsyncIterator[ControlPlane]
         processes.enter_context(run_process(folder, "etcd", _etcd(folder, etcd, peer)))
         processes.enter_context(run_process(folder, "kube-apiserver", _api_server(folder, etcd, port)))
         os.environ["KUBECONFIG"] = str(kubeconfig)
-        client = KubernetesClient(await stack.enter_async_context(await connect()), lambda: None)
+        client = PatientClient(await stack.enter_async_context(await connect()), lambda: None)
         await _until_ready(client)
         for name, arguments in _controllers(folder, kubeconfig).items():
             processes.enter_context(run_process(folder, name, arguments))
