@@ -6,7 +6,6 @@ import asyncio
 import os
 import secrets
 import subprocess
-import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from kubernetes.aio.client.rest import RESTResponse
 from platform_operator.api.crd_generator import CRDS
 from platform_operator.api.kinds import CRD, VOLUME_CLAIM, Kind, Manifest
 from platform_operator.client import KubernetesClient, connect
-from platform_operator.errors import ApiError
 
 TOOLS = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ecommerce-bench-operator/bin"
 STAGES = TOOLS.parent / "stages.yaml"
@@ -74,7 +72,7 @@ async def control_plane(folder: Path, shops: int) -> AsyncIterator[ControlPlane]
         processes.enter_context(run_process(folder, "kube-apiserver", _api_server(folder, etcd, port)))
         os.environ["KUBECONFIG"] = str(kubeconfig)
         client = PatientClient(await stack.enter_async_context(await connect()), lambda: None)
-        await _until_ready(client)
+        await _until_ready(url, token)
         for name, arguments in _controllers(folder, kubeconfig).items():
             processes.enter_context(run_process(folder, name, arguments))
         await _prepare(client, shops)
@@ -159,16 +157,21 @@ def _write_kubeconfig(path: Path, url: str, token: str) -> None:
     path.write_text(yaml.safe_dump(config))
 
 
-async def _until_ready(client: KubernetesClient) -> None:
-    deadline = time.monotonic() + START_TIMEOUT
-    while True:
-        try:
-            if await client.get(NAMESPACE, "", "default"):
-                return
-        except ApiError:
-            if time.monotonic() > deadline:
-                raise
-        await asyncio.sleep(0.5)
+async def _until_ready(url: str, token: str) -> None:
+    """Waits until the API server is ready: controllers that start before it has made its own roles end.
+
+    Raises TimeoutError.
+    """
+    headers = {"Authorization": f"Bearer {token}"}
+    async with asyncio.timeout(START_TIMEOUT), aiohttp.ClientSession(headers=headers) as session:
+        while True:
+            try:
+                async with session.get(f"{url}/readyz", ssl=False) as answer:
+                    if answer.ok:
+                        return
+            except aiohttp.ClientError:
+                pass  # it does not serve yet
+            await asyncio.sleep(0.5)
 
 
 async def _prepare(client: KubernetesClient, shops: int) -> None:

@@ -78,6 +78,11 @@ class OperatorProcess:
         assert self._process
         return self._process.pid
 
+    @property
+    def log(self) -> str:
+        """What all its processes have written."""
+        return (self.folder / f"{self.name}.log").read_text()
+
     async def ended(self) -> int:
         """Waits for the end of the process, and returns its exit status."""
         assert self._process
@@ -92,8 +97,7 @@ class OperatorProcess:
             while True:
                 assert self._process
                 if self._process.poll() is not None:
-                    log = (self.folder / f"{self.name}.log").read_text()
-                    raise RuntimeError(f"the operator has ended:\n{log[-4000:]}")
+                    raise RuntimeError(f"the operator has ended:\n{self.log[-4000:]}")
                 try:
                     readings = await self.read()
                     if holds(readings):

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import httpx
 from devtools.shop_client import Person, Shop
 from ecommerce_client import ProblemError
+
+T = TypeVar("T")
 
 _LOGIN_INTERVAL = 240.0
 """Seconds after which the buyer logs in again, before the access token expires."""
@@ -34,7 +37,7 @@ class FailedRequest:
 class ConstantLoad:
     """One buyer who lists products, reads one, and orders and cancels it, `rate` times a second in turn.
 
-    The next request is sent when it is due, whether or not the one before has been answered.
+    The next one is sent when it is due, whether or not the one before has been answered. No request is retried.
     """
 
     shop: Shop
@@ -63,53 +66,50 @@ class ConstantLoad:
             await asyncio.gather(*flying)
 
     async def _send(self, stop: asyncio.Event, flying: set[asyncio.Task[None]]) -> None:
-        requests: Mapping[str, Callable[[], Awaitable[object]]] = {
-            "list": self._list,
-            "details": self._details,
-            "order": self._order,
-        }
+        turns = (self._list, self._details, self._order)
         number, logged_in = 0, time.monotonic()
         while not stop.is_set():
             if len(flying) >= _MOST_AT_ONCE:
                 await asyncio.wait(flying, return_when=asyncio.FIRST_COMPLETED)
-            name = list(requests)[number % len(requests)]
             if time.monotonic() - logged_in > _LOGIN_INTERVAL:
                 logged_in = time.monotonic()
-                task = asyncio.create_task(self._count("log in", self._log_in))
+                task = asyncio.create_task(self._log_in())
             else:
-                task = asyncio.create_task(self._count(name, requests[name]))
+                task = asyncio.create_task(turns[number % len(turns)]())
                 number += 1
             flying.add(task)
             task.add_done_callback(flying.discard)
             await asyncio.sleep(1 / self.rate)
 
-    async def _count(self, request: str, send: Callable[[], Awaitable[object]]) -> None:
-        phase, began = self.phase, time.monotonic()
-        self.sent[phase] += 1
-        try:
-            await send()
-        except ProblemError as refusal:
-            self.failures.append(FailedRequest(phase, request, refusal.status, str(refusal)))
-        except httpx.HTTPStatusError as refusal:
-            answer = refusal.response
-            self.failures.append(FailedRequest(phase, request, answer.status_code, answer.text[:200]))
-        except httpx.TransportError as error:
-            self.failures.append(FailedRequest(phase, request, None, repr(error)))
-        self.slowest[phase] = max(self.slowest.get(phase, 0.0), time.monotonic() - began)
-
     async def _list(self) -> None:
-        (await self.shop.http.get("/products")).raise_for_status()
+        await self._count("list", self.shop.call("GET", "/products"))
 
     async def _details(self) -> None:
-        (await self.shop.http.get(f"/products/{self.product}")).raise_for_status()
+        await self._count("details", self.shop.call("GET", f"/products/{self.product}"))
 
     async def _order(self) -> None:
         buyer = self._buyer
-        order = await buyer.order((self.product, 1))
-        await buyer.cancel(order.id)
+        order = await self._count("order", buyer.order((self.product, 1)))
+        if order is not None:
+            await self._count("cancel", buyer.cancel(order.id))
 
     async def _log_in(self) -> None:
-        self._buyer = await self.shop.log_in(self._buyer.email, self._buyer.password)
+        again = await self._count("log in", self.shop.log_in(self._buyer.email, self._buyer.password))
+        self._buyer = again or self._buyer
+
+    async def _count(self, request: str, answer: Awaitable[T]) -> T | None:
+        """Awaits an answer. Returns None if there is none, or if it is an error."""
+        phase, began = self.phase, time.monotonic()
+        self.sent[phase] += 1
+        try:
+            return await answer
+        except ProblemError as refusal:
+            self.failures.append(FailedRequest(phase, request, refusal.status, str(refusal)))
+        except httpx.TransportError as error:
+            self.failures.append(FailedRequest(phase, request, None, repr(error)))
+        finally:
+            self.slowest[phase] = max(self.slowest.get(phase, 0.0), time.monotonic() - began)
+        return None
 
     def table(self) -> str:
         """Returns the phases as a table."""

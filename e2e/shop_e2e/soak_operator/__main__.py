@@ -132,7 +132,8 @@ class Run:
         if figures.objects[0] != figures.objects[1]:
             figures.failures.append("the shops had {} objects, and have {}".format(*figures.objects))
         for replica in self._operators.replicas:
-            figures.failures += [f"{replica.operator.name} has ended with {one}" for one in replica.unexpected]
+            figures.failures += replica.unexpected
+            figures.lost_leases += replica.lost_leases
 
     async def _create(self) -> None:
         await self._operators.leader()

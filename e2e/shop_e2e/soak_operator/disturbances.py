@@ -109,8 +109,8 @@ def edits(child: Manifest) -> list[Manifest]:
     kind, spec = child["kind"], child.get("spec", {})
     if kind in ("Deployment", "StatefulSet"):
         container = spec["template"]["spec"]["containers"][0]["name"]
-        changed = {"containers": [{"name": container, "image": "changed:1"}]}
-        return [*labels, {"spec": {"template": {"spec": changed}}}]
+        containers = [{"name": container, "image": "changed:1"}]
+        return [*labels, {"spec": {"template": {"spec": {"containers": containers}}}}]
     if kind == "Service":
         port = spec["ports"][0]
         changed = {"port": port["port"], "protocol": port["protocol"], "targetPort": 1}

@@ -36,8 +36,11 @@ class Replica:
     suspended: bool = False
     ends: bool = False
     """True while its end is what the soak asked for."""
-    unexpected: list[int] = field(default_factory=list)
-    """The exit statuses of ends that the soak did not ask for."""
+    lost_leases: int = 0
+    """The times that it ended because it could not renew its Lease in time, as on a machine with too much other work.
+    """
+    unexpected: list[str] = field(default_factory=list)
+    """The last line of the log at each other end that the soak did not ask for."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -52,10 +55,17 @@ class Replica:
             with self.operator.running():
                 status = await self.operator.ended()
             if not self.ends:
-                self.unexpected.append(status)
+                self._record_end(status)
             self.ends = self.suspended = False
             self.ended.set()
             await asyncio.sleep(1)
+
+    def _record_end(self, status: int) -> None:
+        *_, last = self.operator.log.splitlines() or [""]
+        if "the Lease" in last:
+            self.lost_leases += 1
+        else:
+            self.unexpected.append(f"{self.life} has ended with {status}: {last:.500}")
 
     async def read(self) -> Readings | None:
         """Returns its metrics, or None while it does not serve."""

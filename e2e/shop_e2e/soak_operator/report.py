@@ -46,6 +46,8 @@ class Figures:
     """The leader after everything, and no work was left."""
     samples: Sequence[Sample] = ()
     slowest_takeover: float = 0.0
+    lost_leases: int = 0
+    """Operators that ended because they could not renew the Lease in time: the machine had too much other work."""
     writes: int = 0
     """Writes in a resync after the end."""
     failures: list[str] = field(default_factory=list)
@@ -93,6 +95,7 @@ def table(figures: Figures) -> str:
         ("seed", f"{figures.seed}"),
         *((name, f"{count}") for name, count in figures.done.items()),
         ("slowest takeover after the loss of a leader", f"{figures.slowest_takeover:.0f} s"),
+        ("Leases that were lost without being disturbed", f"{figures.lost_leases}"),
         ("checks, and the longest time until all shops were as their specs say",
          f"{figures.checks}, {figures.slowest_convergence:.0f} s"),
         ("objects of all shops at the start, at the end", "{}, {}".format(*figures.objects)),
