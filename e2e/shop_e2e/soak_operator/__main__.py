@@ -123,6 +123,7 @@ class Run:
         figures.objects = (await self._count(), 0)
         await self._disturb()
         figures.done = self._disturbances.done | self._leaders
+        await self._disturbances.restore_specs()
         if await self._check():
             await self._count_writes()
         figures.last = await self._operators.sample()

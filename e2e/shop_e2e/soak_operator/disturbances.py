@@ -53,6 +53,12 @@ class Disturbances:
         self.done[what] += 1
         await steps[what](number)
 
+    async def restore_specs(self) -> None:
+        """Gives all shops the spec that they were created with, so that they have as many objects. Raises ApiError."""
+        for number, shop in enumerate(self.shops):
+            self.shops[number] = replace(shop, spec=0)
+            await self._apply(number)
+
     async def _delete_child(self, number: int) -> None:
         kind, child = await self._child(number)
         metadata = child["metadata"]
