@@ -83,8 +83,9 @@ e2e: .venv/.stamp charts ## the cluster suite, on the cluster of `make up`
 	pytest --verbose --numprocesses 2 --dist loadscope --no-loadscope-reorder -m 'cluster and not slow' \
 	  $(CLUSTER_TEST_FOLDERS) $(PYTEST)
 
-e2e-full: .venv/.stamp charts test-env-up ## the slow tests too: a crash at every point, 10,000 orders in a chaos run
+e2e-full: .venv/.stamp charts test-env-up ## the slow tests too: a crash at every point, a chaos run, an hour's soak
 	hack/cluster/up
+	hack/cluster/simulated-tools >/dev/null
 	pytest -m cluster $(CLUSTER_TEST_FOLDERS) $(PYTEST)
 	$(TEST_ENV) && pytest -s -m 'slow and not cluster' $(TEST_FOLDERS) $(PYTEST)
 
@@ -101,6 +102,10 @@ bench-ready: .venv/.stamp charts ## how long a shop takes to be ready: the opera
 bench-operator: .venv/.stamp charts host-tools ## the operator with many simulated shops: BENCH="--shops 5 --quick"
 	hack/cluster/simulated-tools >/dev/null
 	python -m shop_e2e.bench_operator $(BENCH)
+
+soak-operator: .venv/.stamp charts host-tools ## two operators and disturbed shops: SOAK="--shops 20 --minutes 60"
+	hack/cluster/simulated-tools >/dev/null
+	python -m shop_e2e.soak_operator $(SOAK)
 
 load: .venv/.stamp ## k6 on the shop of `make run-all`: SCENARIOS="smoke load stress spike soak", by default smoke
 	e2e/load/run $(SCENARIOS)

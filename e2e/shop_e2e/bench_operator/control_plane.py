@@ -6,7 +6,6 @@ import asyncio
 import os
 import secrets
 import subprocess
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -14,8 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import aiohttp
 import yaml
 from chassis_testing.ports import free_port
+from kubernetes.aio.client.rest import RESTResponse
 
 from platform_operator.api.crd_generator import CRDS
 from platform_operator.api.kinds import CRD, VOLUME_CLAIM, Kind, Manifest
@@ -44,6 +45,23 @@ class ControlPlane:
     client: KubernetesClient
 
 
+class PatientClient(KubernetesClient):
+    """Waits for longer than the operator may: no Lease depends on its writes, and the machine may have other work."""
+
+    async def _send(
+        self,
+        verb: str,
+        path: str,
+        query: dict[str, str],
+        body: Manifest | None,
+        content_type: str,
+        deadline: aiohttp.ClientTimeout,
+        accept: str,
+    ) -> RESTResponse:
+        longer = aiohttp.ClientTimeout(total=START_TIMEOUT)
+        return await super()._send(verb, path, query, body, content_type, longer, accept)
+
+
 @asynccontextmanager
 async def control_plane(folder: Path, shops: int) -> AsyncIterator[ControlPlane]:
     """Runs a control plane with its data in `folder`, and nodes for that many shops."""
@@ -57,8 +75,8 @@ async def control_plane(folder: Path, shops: int) -> AsyncIterator[ControlPlane]
         processes.enter_context(run_process(folder, "etcd", _etcd(folder, etcd, peer)))
         processes.enter_context(run_process(folder, "kube-apiserver", _api_server(folder, etcd, port)))
         os.environ["KUBECONFIG"] = str(kubeconfig)
-        client = KubernetesClient(await stack.enter_async_context(await connect()), lambda: None)
-        await _until_ready(client)
+        client = PatientClient(await stack.enter_async_context(await connect()), lambda: None)
+        await _until_ready(url, token)
         for name, arguments in _controllers(folder, kubeconfig).items():
             processes.enter_context(run_process(folder, name, arguments))
         await _prepare(client, shops)
@@ -167,16 +185,21 @@ async def retry(request: Callable[[], Awaitable[T]]) -> T:
         await asyncio.sleep(0.2)
 
 
-async def _until_ready(client: KubernetesClient) -> None:
-    deadline = time.monotonic() + START_TIMEOUT
-    while True:
-        try:
-            if await client.get(NAMESPACE, "", "default"):
-                return
-        except ApiError:
-            if time.monotonic() > deadline:
-                raise
-        await asyncio.sleep(0.5)
+async def _until_ready(url: str, token: str) -> None:
+    """Waits until the API server is ready: controllers that start before it has made its own roles end.
+
+    Raises TimeoutError.
+    """
+    headers = {"Authorization": f"Bearer {token}"}
+    async with asyncio.timeout(START_TIMEOUT), aiohttp.ClientSession(headers=headers) as session:
+        while True:
+            try:
+                async with session.get(f"{url}/readyz", ssl=False) as answer:
+                    if answer.ok:
+                        return
+            except aiohttp.ClientError:
+                pass  # it does not serve yet
+            await asyncio.sleep(0.5)
 
 
 async def _prepare(client: KubernetesClient, shops: int) -> None:

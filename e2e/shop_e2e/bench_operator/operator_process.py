@@ -39,6 +39,8 @@ class Readings:
     resident: int
     processor: float
     """The processor time that the process and its runs of Helm have used, in seconds."""
+    tasks: int
+    """The unfinished tasks of its event loop."""
 
     @property
     def total(self) -> float:
@@ -61,6 +63,8 @@ class OperatorProcess:
     resync: int
     tenant_admin_role: str = ""
     """Empty: Tenants are left alone."""
+    name: str = "operator"
+    """The name of its log, for operators beside each other."""
     _port: int = field(init=False, default=0)
     _process: subprocess.Popen[bytes] | None = field(init=False, default=None)
 
@@ -74,8 +78,24 @@ class OperatorProcess:
             "TENANT_ADMIN_ROLE": self.tenant_admin_role,
         }  # fmt: skip
         command = [sys.executable, "-m", "shop_e2e.bench_operator.traced_operator"]
-        with run_process(self.folder, "operator", command, environment) as self._process:
+        with run_process(self.folder, self.name, command, environment) as self._process:
             yield
+
+    @property
+    def pid(self) -> int:
+        """The id of the process that runs."""
+        assert self._process
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        """What all its processes have written."""
+        return (self.folder / f"{self.name}.log").read_text()
+
+    async def ended(self) -> int:
+        """Waits for the end of the process, and returns its exit status."""
+        assert self._process
+        return await asyncio.to_thread(self._process.wait)
 
     async def until_leading(self) -> None:
         await self.until(lambda readings: readings.leading)
@@ -86,8 +106,7 @@ class OperatorProcess:
             while True:
                 assert self._process
                 if self._process.poll() is not None:
-                    log = (self.folder / "operator.log").read_text()
-                    raise RuntimeError(f"the operator has ended:\n{log[-4000:]}")
+                    raise RuntimeError(f"the operator has ended:\n{self.log[-4000:]}")
                 try:
                     readings = await self.read()
                     if holds(readings):
@@ -119,4 +138,5 @@ class OperatorProcess:
             work=plain.get("bench_longest_work_seconds", 0),
             resident=resident_bytes([self._process.pid]),
             processor=processor_seconds([self._process.pid]),
+            tasks=int(plain.get("bench_tasks", 0)),
         )

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 REQUESTS = Counter("bench_api_requests", "Requests to the API server.", ["verb"])
 BYTES = Counter("bench_api_bytes", "Bytes of the API server's answers.")
 LONGEST_BLOCK = Gauge("bench_longest_block_seconds", "The longest time in one callback of the event loop.")
+TASKS = Gauge("bench_tasks", "The unfinished tasks of the event loop.")
 LONGEST_WORK = Gauge("bench_longest_work_seconds", "The most processor time in one callback of the event loop.")
 
 
@@ -57,6 +58,9 @@ def _count_requests(port: int | None) -> None:
     original = aiohttp.ClientSession.__init__
 
     def traced(session: aiohttp.ClientSession, *arguments: Any, **options: Any) -> None:
+        if threading.get_ident() == main_thread:
+            loop = asyncio.get_running_loop()
+            TASKS.set_function(lambda: len(asyncio.all_tasks(loop)))
         options["trace_configs"] = [*(options.get("trace_configs") or ()), trace]
         original(session, *arguments, **options)
 

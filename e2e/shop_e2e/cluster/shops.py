@@ -13,6 +13,16 @@ _TINY = {"requests": {"cpu": "10m"}}
 _OPEN = {"resources": _TINY, "env": {"RATE_LIMITS": "off"}}
 """All of a test's users come from one address."""
 DATABASES = tuple(f"{service}-db" for service, kind in SERVICES.items() if kind.database)
+_REGISTRY = "localhost:5001"
+_IMAGE_TYPES = tuple(
+    f"application/vnd.{kind}+json"
+    for kind in (
+        "oci.image.index.v1",
+        "oci.image.manifest.v1",
+        "docker.distribution.manifest.list.v2",
+        "docker.distribution.manifest.v2",
+    )
+)
 SAMPLE_NODE_PORT = 30080
 """The node port of the sample shop, see hack/cluster/manifests/gateway-nodeport.yaml."""
 ASSIGNED_USER = {"runAsUser": 1000650000, "runAsGroup": 0, "fsGroup": 1000650000}
@@ -102,6 +112,14 @@ def _every_connection_is_answered() -> bool:
             return False
 
 
+def tag_image(service: str, tag: str, another: str) -> None:
+    """Gives the image of a service another tag in the cluster's registry: the same code is another version."""
+    manifests = f"http://{_REGISTRY}/v2/ecommerce/{service}/manifests"
+    image = httpx.get(f"{manifests}/{tag}", headers={"Accept": ", ".join(_IMAGE_TYPES)}).raise_for_status()
+    headers = {"Content-Type": image.headers["Content-Type"]}
+    httpx.put(f"{manifests}/{another}", content=image.content, headers=headers).raise_for_status()
+
+
 def helm_install(namespace: Namespace, release: str) -> None:
     """Installs a shop by Helm, without the operator: the sample's images, new secrets, and pods that run under
     ASSIGNED_USER. Returns when it is ready.
@@ -120,7 +138,7 @@ def _chart_settings() -> dict[str, str]:
     return {
         "global.image.registry": image.split("/")[0],
         "global.image.tag": image.rpartition(":")[2],
-        "global.storeRegistry": "localhost:5001/library/",
+        "global.storeRegistry": f"{_REGISTRY}/library/",
         **{f"global.pods.securityContext.{field}": str(number) for field, number in ASSIGNED_USER.items()},
         **{f"{part}.resources.requests.cpu": "10m" for part in (*SERVICES, *STORES)},
     }
