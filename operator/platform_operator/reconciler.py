@@ -210,7 +210,7 @@ class Reconciler:
         recheck = self._recheck(platform.key, spec, result)
         secrets = SECRETS_INTERVAL if result.secrets else None
         rotation = result.rotation.seconds_until_next_step(self.now()) if result.rotation else None
-        waits = (result.target and result.target.wait) or (result.rotation and result.rotation.waits)
+        waits = (result.target and result.target.wait) or (result.rotation and result.rotation.awaits_turn)
         turn = TURN_INTERVAL if waits else None
         in_steps = result.upgrade is not None and result.upgrade.in_steps and not (spec and spec.observes)
         step = STEP_INTERVAL if in_steps else None

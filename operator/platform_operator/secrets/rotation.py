@@ -103,6 +103,8 @@ class RotationReport:
     """True if the record lacks these rotations, and they may go on."""
     waits: str = ""
     """A sentence that says why credentials stay with the former master key for now."""
+    awaits_turn: bool = False
+    """True if they do because other platforms are being rotated."""
     moves_base: bool = False
     """True if nothing of the shop needs the master key that is recorded as its base any more."""
 
@@ -321,7 +323,8 @@ def advance_rotations(
     waits = ""
     if (behind or left) and not moves_base:
         waits = _needs_former_key(keys, left if not behind else (), before_it if behind else ())
-    return RotationReport(rotations, advanced, times, tuple(problems), is_record_due, waits, moves_base)
+    awaits_turn = bool(behind and before_it)
+    return RotationReport(rotations, advanced, times, tuple(problems), is_record_due, waits, awaits_turn, moves_base)
 
 
 def _any_active(rotations: Rotations) -> bool:
