@@ -253,6 +253,11 @@ RUNBOOKS: Mapping[str, Runbook] = {
         "kubectl -n {namespace} get ecp {name} -o jsonpath='{{.metadata.annotations}}'",
         "rotate-credentials",
     ),
+    "RotationWaits": Runbook(
+        "Wait for the rotations of the shops that the message names, or do what it says.",
+        "kubectl -n {namespace} get ecp {name} -o jsonpath='{{.status.rotation}}'",
+        "rotate-the-master-key",
+    ),
     "NoMailServer": Runbook(
         "Set spec.notifications.smtp if the shop is to send mails.", _EDIT, "business-invariants-in-the-status"
     ),

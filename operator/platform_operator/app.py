@@ -37,7 +37,7 @@ from platform_operator.reflector import Reflector
 from platform_operator.render.helm import Helm
 from platform_operator.render.renderer import Renderer, chart_images
 from platform_operator.render.values import Installation
-from platform_operator.secrets.master_key import MasterKeyStore
+from platform_operator.secrets.master_key_store import MasterKeyStore
 from platform_operator.secrets.salt import new_salt
 from platform_operator.settings import Settings
 from platform_operator.status.backups import BackupReport

@@ -25,6 +25,10 @@ UPGRADES_HALTED = Gauge(
     "ecommerce_operator_upgrades_halted",
     "1 while no shop gets the operator's release, since it has failed on one.",
 )
+FORMER_KEY_SHOPS = Gauge(
+    "ecommerce_operator_former_master_key_shops",
+    "Shops, deleted ones with retained Secrets included, that need the master key before the current one.",
+)
 FAILED_UPGRADES = Counter(
     "ecommerce_operator_failed_upgrades_total",
     "Upgrades of shops that have failed, by what came of it: RolledBack, RollbackFailed or Stopped.",

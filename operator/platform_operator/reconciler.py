@@ -28,7 +28,7 @@ from platform_operator.apply.helm_release import adopts_release, delete_release_
 from platform_operator.apply.inventory_store import inventory_id, is_stored, read_inventory, write_inventory
 from platform_operator.apply.release_history import record_release
 from platform_operator.apply.rotation_store import write_rotations
-from platform_operator.apply.salt_store import recorded_or_new_salt
+from platform_operator.apply.salt_store import recorded_or_new_salt, write_base
 from platform_operator.apply.volumes import list_volumes
 from platform_operator.cache.observed import Children, ObservedObject, Platform, observe_platform
 from platform_operator.cache.store import Cache, same_but_for_status
@@ -93,16 +93,19 @@ from platform_operator.render.store_images import kept_images
 from platform_operator.render.values import ChartValues, Installation, Scale, chart_values
 from platform_operator.secrets.caller_tokens import grpc_authentication, replaced_version
 from platform_operator.secrets.credentials import credentials, may_write, protected_secrets
-from platform_operator.secrets.master_key import MasterKey, MasterKeyStore
+from platform_operator.secrets.master_key import KeyRing, MasterKey
+from platform_operator.secrets.master_key_store import MasterKeyStore
 from platform_operator.secrets.named_secrets import SecretState, pod_annotations
 from platform_operator.secrets.rotation import (
     RotationReport,
     Rotations,
     advance_rotations,
     generation_annotations,
+    is_rotating,
     migration_rotation,
     read_rotations,
     rotation_id,
+    shop_key_ids,
 )
 from platform_operator.secrets.salt import read_salt, salt_id
 from platform_operator.secrets.secret_reader import read_named_secrets, read_url_secrets
@@ -163,6 +166,9 @@ class Reconciler:
         init=False, default_factory=lambda: asyncio.Semaphore(MAX_CONCURRENT_APPLIES)
     )
     _job_retries: JobRetries = field(init=False, default_factory=JobRetries)
+    _beginning: set[PlatformKey] = field(init=False, default_factory=set)
+    """Shops whose rotation begins and is not in their status yet, so that workers beside each other do not begin too
+    many."""
     _starting: dict[PlatformKey, Target] = field(init=False, default_factory=dict)
     """Targets that are chosen and not stored yet, so that workers beside each other do not start too many shops."""
 
@@ -191,7 +197,10 @@ class Reconciler:
             return Requeue.never()  # the garbage collector follows the owner references
         spec, result = await self._converge(platform)
         await _yield_to_others()
-        await self._report(platform, spec, result)
+        try:
+            await self._report(platform, spec, result)
+        finally:
+            self._beginning.discard(key)
         if isinstance(result.error, ApiError | UnexpectedError):
             raise result.error
         if result.converged and adopts_release(platform) and not (spec and spec.observes):
@@ -201,7 +210,8 @@ class Reconciler:
         recheck = self._recheck(platform.key, spec, result)
         secrets = SECRETS_INTERVAL if result.secrets else None
         rotation = result.rotation.seconds_until_next_step(self.now()) if result.rotation else None
-        turn = TURN_INTERVAL if result.target and result.target.wait else None
+        waits = (result.target and result.target.wait) or (result.rotation and result.rotation.awaits_turn)
+        turn = TURN_INTERVAL if waits else None
         in_steps = result.upgrade is not None and result.upgrade.in_steps and not (spec and spec.observes)
         step = STEP_INTERVAL if in_steps else None
         next_change = surge_at(spec, self.now()).next_change if spec else None
@@ -259,16 +269,16 @@ class Reconciler:
             replaced = replaced_version(platform.key, self.cache.children(platform.key), inventory)
             rotations = read_rotations(platform.key, self.cache.children(platform.key))
             times = migration_times(platform, self.cache.children(platform.key))
-            master_key = await self._master_key(platform, spec)
-            if isinstance(master_key, NameConflict):
-                return spec, PassResult(conflicts=(master_key,))
-            named = await self._named_secrets(platform, spec, master_key)
+            keys = await self._master_keys(platform, spec)
+            if isinstance(keys, NameConflict):
+                return spec, PassResult(conflicts=(keys,))
+            named = await self._named_secrets(platform, spec, keys.base)
             release = await self._release_secrets(platform, spec)
             draining = spec.hibernated and await self._drains(platform.key, spec)
 
             def generated_for(version: str) -> _Generated:
-                tls = self._store_tls(platform.key, spec, version, master_key, inventory, release)
-                return _Generated(master_key, replaced, tls, rotations, times, draining)
+                tls = self._store_tls(platform.key, spec, version, keys, inventory, release)
+                return _Generated(keys, replaced, tls, rotations, times, draining)
 
             choice = await self._choose_release(platform, spec, inventory, generated_for, named)
             target = choice.target
@@ -446,20 +456,24 @@ class Reconciler:
             await self._apply(platform, plan.apply, progress)
         finally:
             with contextlib.suppress(ApiError):  # then the next pass repairs more than necessary
-                await write_inventory(self.client, self.cache, platform, progress.inventory, generated.master_key.id)
+                await write_inventory(self.client, self.cache, platform, progress.inventory, generated.key_ids)
         plan = self._plan(platform, spec, desired, progress.inventory, frozenset(progress.attempted))
         return PassResult(plan.without_deletions(), tuple(progress.refusals), tuple(progress.conflicts), holds=True)
 
-    async def _master_key(self, platform: Platform, spec: Spec) -> MasterKey | NameConflict:
-        """Returns the master key with the salt of the platform, which is recorded before anything is derived with it.
+    async def _master_keys(self, platform: Platform, spec: Spec) -> KeyRing | NameConflict:
+        """Returns the master keys with the salt of the platform, which is recorded before anything is derived with it.
 
         A platform that is only observed has the salt that is known, and none is recorded.
         """
-        master_key = await self.master_keys.key_for(platform.key, may_create=not spec.observes)
+        key = platform.key
+        keys = await self.master_keys.keys_for(key, may_create=not spec.observes)
         if spec.observes:
-            return master_key.with_salt(read_salt(platform, self.cache.children(platform.key)))
-        salt = await recorded_or_new_salt(self.client, self.cache, platform, self.new_salt, master_key)
-        return salt if isinstance(salt, NameConflict) else master_key.with_salt(salt)
+            salt: str | NameConflict = read_salt(platform, self.cache.children(key))
+        else:
+            salt = await recorded_or_new_salt(self.client, self.cache, platform, self.new_salt, keys)
+        if isinstance(salt, NameConflict):
+            return salt
+        return keys.for_shop(key, self.cache.children(key)).with_salt(salt)
 
     async def _run_jobs_again(self, platform: Platform, inventory: Inventory) -> None:
         """Deletes the failed Jobs whose retry is due, and migrations whose answer is out of date.
@@ -484,7 +498,7 @@ class Reconciler:
         content = self.renderer.content_digest(platform.key, platform.uid, values)
         if inventory.content_digest != content:
             return None
-        if not is_stored(platform, inventory, generated.master_key.id, self.cache.children(platform.key)):
+        if not is_stored(platform, inventory, generated.key_ids, self.cache.children(platform.key)):
             return None
         databases = databases_id(platform.key)
         others = tuple(one for one in inventory.desired() if one.id.kind != "Secret" and one.id != databases)
@@ -537,20 +551,18 @@ class Reconciler:
                     break
                 if stage:
                     progress.inventory = progress.inventory.with_announced([change.object.id for change in changes])
-                    await write_inventory(
-                        self.client, self.cache, platform, progress.inventory, generated.master_key.id
-                    )
+                    await write_inventory(self.client, self.cache, platform, progress.inventory, generated.key_ids)
                 await self._apply(platform, changes, progress)
             await prune(self.client, self.cache, key, plan.prune)
         except ApiError:
             with contextlib.suppress(ApiError):  # then the next pass applies more than necessary
                 stored = progress.inventory.for_content(content, desired, progress.held)
-                await write_inventory(self.client, self.cache, platform, stored, generated.master_key.id)
+                await write_inventory(self.client, self.cache, platform, stored, generated.key_ids)
             raise
         if progress.held:
             self.renderer.forget(key, platform.uid, values)
         stored = progress.inventory.for_content(content, desired, progress.held)
-        await write_inventory(self.client, self.cache, platform, stored, generated.master_key.id)
+        await write_inventory(self.client, self.cache, platform, stored, generated.key_ids)
         await _yield_to_others()
         plan = self._plan(platform, spec, desired, progress.inventory, frozenset(progress.attempted))
         if stage:
@@ -570,14 +582,25 @@ class Reconciler:
         own = self.installation.version
         older_than = "" if result.target is None or result.target.version == own else own
         report = advance_rotations(
-            platform, spec, observed, rotations, self.now(), goes_on=goes_on, older_than=older_than
-        )
+            platform, spec, observed, rotations, self.now(), generated.keys,
+            goes_on=goes_on, older_than=older_than, before_it=self._rotated_before(key),
+        )  # fmt: skip
+        if report.moves_base:
+            await write_base(self.client, self.cache, key, generated.keys)
         if not report.is_record_due:
             return report
+        if report.begins:
+            self._beginning.add(key)
         if conflict := await find_conflict(self.client, self.cache, key, rotation_id(key)):
             return report.refused(f"{conflict} has the name of the record of rotations: rename it.")
-        await write_rotations(self.client, self.cache, key, report.rotations, generated.master_key.id)
+        ids = shop_key_ids(report.rotations, generated.keys)
+        await write_rotations(self.client, self.cache, key, report.rotations, ids)
         return report
+
+    def _rotated_before(self, key: PlatformKey) -> frozenset[PlatformKey]:
+        """Returns the shops that are rotated now, if they are too many for this one to move to another master key."""
+        rotating = {one.key for one in self.cache.fleet() if is_rotating(one.status)} | self._beginning
+        return frozenset() if key in rotating or len(rotating) < self.policy.concurrency else frozenset(rotating)
 
     async def _named_secrets(self, platform: Platform, spec: Spec, key: MasterKey) -> tuple[SecretState, ...]:
         stored = platform.status.get("secrets", ())
@@ -594,14 +617,14 @@ class Reconciler:
         key: PlatformKey,
         spec: Spec,
         version: str,
-        master_key: MasterKey,
+        keys: KeyRing,
         inventory: Inventory,
         release: Children,
     ) -> StoreTls:
         observed = {**release, **self.cache.children(key)}
 
         def is_own(component: str) -> bool:
-            return may_write(key, component, master_key, observed)
+            return may_write(key, component, keys, observed)
 
         return store_tls(key, spec, version, observed, inventory, is_own, self.now())
 
@@ -631,7 +654,7 @@ class Reconciler:
         """Returns the objects that no chart has: the credentials, and what migrations know of their databases."""
         key, observed = platform.key, self.cache.children(platform.key)
         secrets = credentials(
-            key, spec, generated.master_key, observed, generated.tls, generated.replaced_version, generated.rotations
+            key, spec, generated.keys, observed, generated.tls, generated.replaced_version, generated.rotations
         )
         return (*secrets, databases_object(platform, generated.migration_times))
 
@@ -797,7 +820,7 @@ def _failed_pass(error: OperatorError, named: tuple[SecretState, ...] | None, ch
 class _Generated:
     """What the objects that no chart has are made from. It stays the same during a pass."""
 
-    master_key: MasterKey
+    keys: KeyRing
     replaced_version: str
     """The version whose services show no token, if it may still run."""
     tls: StoreTls
@@ -805,6 +828,11 @@ class _Generated:
     migration_times: MigrationTimes
     draining: bool
     """True while pods of services that a hibernation stops complete requests."""
+
+    @property
+    def key_ids(self) -> str:
+        """The ids of the master keys that the shop needs, as its records have them."""
+        return shop_key_ids(self.rotations, self.keys)
 
 
 @dataclass

@@ -73,6 +73,7 @@ class ConditionReason(StrEnum):
     ROTATING = "Rotating"
     ROTATED = "Rotated"
     ROTATION_REFUSED = "RotationRefused"
+    ROTATION_WAITS = "RotationWaits"
 
     MAIL_SERVER_SET = "MailServerSet"
     NO_MAIL_SERVER = "NoMailServer"
@@ -152,6 +153,8 @@ class RotationKind(StrEnum):
     """The users of services and the administrator of RabbitMQ, unless it is external."""
     ADMIN = "admin"
     """The password of the first admin of the shop."""
+    AUTHORITY = "authority"
+    """The authority of the stores' certificates. It rotates with the master key alone (docs/adr/0069)."""
 
 
 class RotationStep(StrEnum):

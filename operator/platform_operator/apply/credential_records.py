@@ -20,7 +20,7 @@ def record_labels(key: PlatformKey, component: str) -> dict[str, str]:
     return {**CHILD_LABELS, LABEL_NAME: component, LABEL_PLATFORM: key.name, LABEL_COMPONENT: component}
 
 
-def record_manifest(key: PlatformKey, component: str, data: Mapping[str, str], master_key_id: str) -> Manifest:
+def record_manifest(key: PlatformKey, component: str, data: Mapping[str, str], master_key_ids: str) -> Manifest:
     """Returns the ConfigMap of a record."""
     return {
         "apiVersion": "v1",
@@ -29,7 +29,7 @@ def record_manifest(key: PlatformKey, component: str, data: Mapping[str, str], m
             "name": f"{key.name}-{component}",
             "namespace": key.namespace,
             "labels": record_labels(key, component),
-            "annotations": {ANNOTATION_KEY_ID: master_key_id},
+            "annotations": {ANNOTATION_KEY_ID: master_key_ids},
         },
         "data": dict(data),
     }

@@ -23,7 +23,7 @@ from platform_operator.cache.observed import FINALIZER, ObservedObject, Platform
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
 from platform_operator.errors import ApiError
-from platform_operator.secrets.key_ids import key_id
+from platform_operator.secrets.key_ids import key_ids
 from platform_operator.secrets.rotation import rotation_id
 from platform_operator.secrets.salt import salt_id
 
@@ -73,7 +73,7 @@ async def _delete_data(client: KubernetesClient, cache: Cache, platform: Platfor
     for volume in volumes:
         metadata = volume["metadata"]
         await client.delete(VOLUME_CLAIM, key.namespace, metadata["name"], metadata["uid"])
-    derived = [seen for seen in children if seen.id.kind == "Secret" and key_id(seen)]
+    derived = [seen for seen in children if seen.id.kind == "Secret" and key_ids(seen)]
     records = [seen for seen in children if seen.id in (rotation_id(key), salt_id(key))]
     for seen in (*derived, *records):
         await _delete(client, platform, seen)

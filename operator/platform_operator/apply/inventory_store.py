@@ -34,17 +34,17 @@ def read_inventory(key: PlatformKey, observed: Children) -> Inventory:
 
 
 async def write_inventory(
-    client: KubernetesClient, cache: Cache, platform: Platform, inventory: Inventory, key_id: str
+    client: KubernetesClient, cache: Cache, platform: Platform, inventory: Inventory, key_ids: str
 ) -> None:
-    """Writes the inventory if the stored one differs. `key_id` is the master key's. Raises ApiError."""
+    """Writes the inventory if the stored one differs. `key_ids` are those of its master keys. Raises ApiError."""
     key = platform.key
-    if is_stored(platform, inventory, key_id, cache.children(key)):
+    if is_stored(platform, inventory, key_ids, cache.children(key)):
         return
-    manifest = _manifest(platform, inventory, key_id)
+    manifest = _manifest(platform, inventory, key_ids)
     cache.store(key, observe(await client.apply(CHILD_KINDS["ConfigMap"], key.namespace, manifest)))
 
 
-def is_stored(platform: Platform, inventory: Inventory, key_id: str, observed: Children) -> bool:
+def is_stored(platform: Platform, inventory: Inventory, key_ids: str, observed: Children) -> bool:
     """Returns whether the stored ConfigMap is as it should be.
 
     Its fields are compared, since it cannot hold its own digest.
@@ -54,7 +54,7 @@ def is_stored(platform: Platform, inventory: Inventory, key_id: str, observed: C
         isinstance(state, StoredData)
         and state.data == inventory.dump()
         and _includes(state.labels, _labels(platform.key))
-        and state.annotations.get(ANNOTATION_KEY_ID) == key_id
+        and state.annotations.get(ANNOTATION_KEY_ID) == key_ids
         and platform.uid in state.owners
     )
 
@@ -67,8 +67,8 @@ def _labels(key: PlatformKey) -> Mapping[str, str]:
     return {**CHILD_LABELS, LABEL_NAME: "applied", LABEL_INSTANCE: key.name, LABEL_COMPONENT: "applied"}
 
 
-def _manifest(platform: Platform, inventory: Inventory, key_id: str) -> Manifest:
-    """Returns the ConfigMap. It outlives Secrets that are deleted, so it has the master key's id too."""
+def _manifest(platform: Platform, inventory: Inventory, key_ids: str) -> Manifest:
+    """Returns the ConfigMap. It outlives Secrets that are deleted, so it has the master keys' ids too."""
     key, shared = platform.key, platform.spec.get("objects") or {}
     return {
         "apiVersion": "v1",
@@ -77,7 +77,7 @@ def _manifest(platform: Platform, inventory: Inventory, key_id: str) -> Manifest
             "name": inventory_id(key).name,
             "namespace": key.namespace,
             "labels": {**shared.get("labels", {}), **_labels(key)},
-            "annotations": {**shared.get("annotations", {}), ANNOTATION_KEY_ID: key_id},
+            "annotations": {**shared.get("annotations", {}), ANNOTATION_KEY_ID: key_ids},
             "ownerReferences": [owner_reference(PLATFORM, key.name, platform.uid)],
         },
         "data": inventory.dump(),

@@ -11,20 +11,20 @@ from platform_operator.apply.credential_records import record_manifest
 from platform_operator.cache.observed import observe
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
-from platform_operator.secrets.rotation import Rotations, dump_rotations, recorded_rotations, rotation_id
+from platform_operator.secrets.rotation import Rotations, dump_rotations, is_recorded, rotation_id
 
 
 async def write_rotations(
-    client: KubernetesClient, cache: Cache, key: PlatformKey, rotations: Rotations, master_key_id: str
+    client: KubernetesClient, cache: Cache, key: PlatformKey, rotations: Rotations, master_key_ids: str
 ) -> bool:
     """Writes the record if the stored one differs, and returns whether it did. Raises ApiError.
 
     The version that was read is a precondition of the write: an operator that has missed a step does not repeat it.
     """
     observed = cache.children(key)
-    if rotations == recorded_rotations(key, observed):
+    if is_recorded(key, observed, rotations, master_key_ids):
         return False
-    manifest = record_manifest(key, ROTATION_COMPONENT, dump_rotations(rotations), master_key_id)
+    manifest = record_manifest(key, ROTATION_COMPONENT, dump_rotations(rotations), master_key_ids)
     known = observed.get(rotation_id(key))
     if known is not None:
         manifest["metadata"]["resourceVersion"] = str(known.version)

@@ -24,7 +24,7 @@ from platform_operator.cache.observed import ObservedObject, Platform, observe, 
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
 from platform_operator.plan.readiness import NameConflict
-from platform_operator.secrets.master_key import MasterKey
+from platform_operator.secrets.master_key import KeyRing
 from platform_operator.secrets.salt import (
     SaltRecord,
     choose_salt,
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 async def recorded_or_new_salt(
-    client: KubernetesClient, cache: Cache, platform: Platform, new_salt: Callable[[], str], master_key: MasterKey
+    client: KubernetesClient, cache: Cache, platform: Platform, new_salt: Callable[[], str], keys: KeyRing
 ) -> str | NameConflict:
     """Returns the salt of a platform, and records it at first sight of the platform. Raises ApiError.
 
@@ -54,20 +54,31 @@ async def recorded_or_new_salt(
     if stored is not None and not (_is_labelled(stored, key) or is_ours(stored, key)):
         return NameConflict(salt_id(key), holder(stored))
     record = read_record(key, {salt_id(key): observe(stored)}) if stored is not None else None
-    salts = salts_of_secrets(await _secrets(client, key))
+    secrets, new = await _secrets(client, key), new_salt()
+    salts = salts_of_secrets(secrets)
     volumes = [] if salts else await list_volumes(client, key)
     has_volumes = any("deletionTimestamp" not in volume["metadata"] for volume in volumes)
-    salt = choose_salt(
-        record, salts, platform.uid, reported=reported_salt(platform), has_volumes=has_volumes, new=new_salt()
-    )
-    manifest = record_manifest(
-        key, SALT_COMPONENT, SaltRecord(salt, platform.uid).dump(), master_key.with_salt(salt).id
-    )
+    salt = choose_salt(record, salts, platform.uid, reported=reported_salt(platform), has_volumes=has_volumes, new=new)
+    left = {**observed, **{one.id: one for one in (*secrets, *([observe(stored)] if stored is not None else []))}}
+    base = keys.current if salt == new else keys.for_shop(key, left).base
+    manifest = record_manifest(key, SALT_COMPONENT, SaltRecord(salt, platform.uid).dump(), base.with_salt(salt).id)
     if stored is not None:
         manifest["metadata"]["resourceVersion"] = stored["metadata"]["resourceVersion"]
     cache.store(key, observe(await client.apply(CHILD_KINDS["ConfigMap"], key.namespace, manifest)))
     logger.info("recorded the salt of the credentials", extra={"platform": str(key)})
     return salt
+
+
+async def write_base(client: KubernetesClient, cache: Cache, key: PlatformKey, keys: KeyRing) -> None:
+    """Records that nothing of a platform derives from another master key than the current one. Raises ApiError."""
+    observed = cache.children(key)
+    record = read_record(key, observed)
+    if record is None:
+        return  # the next pass writes one
+    manifest = record_manifest(key, SALT_COMPONENT, record.dump(), keys.current.id)
+    manifest["metadata"]["resourceVersion"] = str(observed[salt_id(key)].version)
+    cache.store(key, observe(await client.apply(CHILD_KINDS["ConfigMap"], key.namespace, manifest)))
+    logger.info("all credentials derive from the master key %s", keys.current.id, extra={"platform": str(key)})
 
 
 def _is_labelled(stored: Manifest, key: PlatformKey) -> bool:

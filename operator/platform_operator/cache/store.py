@@ -52,6 +52,11 @@ class Cache:
             if key not in self._of_other_classes:
                 yield from children.values()
 
+    def shops_with(self, matches: Callable[[ObservedObject], bool]) -> set[PlatformKey]:
+        """Returns the platforms among whose children, as `all_children` yields them, one matches."""
+        known = ((key, one) for key, one in self._children.items() if key not in self._of_other_classes)
+        return {key for key, children in known if any(map(matches, children.values()))}
+
     def store_platform(self, platform: Platform) -> bool:
         """Stores a platform unless a newer version is known. Returns whether more than its status changed.
 

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from platform_operator.api.conditions import RotationKind, RotationStep
 from platform_operator.api.kinds import (
+    ANNOTATION_AUTHORITIES,
     ANNOTATION_GENERATION,
     ANNOTATION_KEY_ID,
     ANNOTATION_REPLACES_WITHOUT_TLS,
@@ -29,15 +30,22 @@ from platform_operator.api.kinds import (
 )
 from platform_operator.api.pods import Objects
 from platform_operator.api.spec import WITH_BROKER, WITH_DATABASE, Spec
-from platform_operator.cache.observed import Children, StoredData, state_of
+from platform_operator.cache.observed import Children
 from platform_operator.digests import digest
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.plan.prune_guard import declared_removals
 from platform_operator.secrets.caller_tokens import caller_tokens
 from platform_operator.secrets.certificates import authority_certificate, period_at, store_certificate
-from platform_operator.secrets.key_ids import key_id
-from platform_operator.secrets.master_key import MasterKey
-from platform_operator.secrets.rotation import NO_ROTATIONS, Rotation, Rotations, kind_of
+from platform_operator.secrets.key_ids import key_ids
+from platform_operator.secrets.master_key import KeyRing
+from platform_operator.secrets.rotation import (
+    NO_ROTATIONS,
+    Rotation,
+    Rotations,
+    kind_key_ids,
+    kind_of,
+    trusted_generations,
+)
 from platform_operator.secrets.store_tls import AUTHORITY, StoreTls, own_stores
 
 
@@ -55,13 +63,13 @@ ANNOTATION_EXPIRES = f"{GROUP}/certificate-expires"
 def credentials(
     key: PlatformKey,
     spec: Spec,
-    master_key: MasterKey,
+    keys: KeyRing,
     observed: Children,
     tls: StoreTls,
     replaced_version: str = "",
     rotations: Rotations = NO_ROTATIONS,
 ) -> tuple[DesiredObject, ...]:
-    """Returns the Secrets to apply: those that are absent, or that were derived from this master key.
+    """Returns the Secrets to apply: those that are absent, or that were derived from these master keys.
 
     All others are left alone. They have no owner: `apply.deletion` deletes them. `replaced_version` is the version
     whose services show no token, if it may still run.
@@ -73,10 +81,10 @@ def credentials(
             data,
             spec.objects,
             _labels(key, component, spec),
-            _annotations(key, component, master_key, tls, replaced_version, rotations),
+            _annotations(key, component, data, keys, tls, replaced_version, rotations),
         )
-        for component, data in _components(key, spec, master_key, tls, rotations)
-        if may_write(key, component, master_key, observed)
+        for component, data in _components(key, spec, keys, tls, rotations)
+        if may_write(key, component, keys, observed)
     )
 
 
@@ -91,21 +99,33 @@ _LABEL_RELOAD = "cnpg.io/reload"
 
 
 def _annotations(
-    key: PlatformKey, component: str, master_key: MasterKey, tls: StoreTls, replaced_version: str, rotations: Rotations
+    key: PlatformKey,
+    component: str,
+    data: _SecretData,
+    keys: KeyRing,
+    tls: StoreTls,
+    replaced_version: str,
+    rotations: Rotations,
 ) -> dict[str, str]:
-    annotations = {ANNOTATION_WAVE: "0", ANNOTATION_KEY_ID: master_key.id}
-    if master_key.salt:
-        annotations[ANNOTATION_SALT] = master_key.salt
+    rotation = rotations[kind_of(component)]
+    annotations = {ANNOTATION_WAVE: "0", ANNOTATION_KEY_ID: kind_key_ids(rotation, keys)}
+    if keys.current.salt:
+        annotations[ANNOTATION_SALT] = keys.current.salt
     if component.endswith("-grpc") and replaced_version:
         annotations[ANNOTATION_REPLACES_WITHOUT_TOKENS] = replaced_version
     if component == AUTHORITY and tls.replaced_version:
         annotations[ANNOTATION_REPLACES_WITHOUT_TLS] = tls.replaced_version
     if component.endswith("-tls"):
         annotations[ANNOTATION_EXPIRES] = period_at(key, tls.now).end.isoformat()
-    kind = kind_of(component)
-    if kind and (mark := rotations[kind].mark):
-        annotations[ANNOTATION_GENERATION] = mark
+    if rotation.mark:
+        annotations[ANNOTATION_GENERATION] = rotation.mark
+    if not data.keys().isdisjoint(_AUTHORITY_KEYS) and (trusted := trusted_generations(rotations)):
+        annotations[ANNOTATION_AUTHORITIES] = trusted
     return annotations
+
+
+_AUTHORITY_KEYS = ("DB_CA", "REDIS_CA", "RABBITMQ_CA")
+"""The keys of the authority by which clients verify a store."""
 
 
 def protected_secrets(key: PlatformKey, spec: Spec, observed: Children) -> frozenset[ObjectId]:
@@ -116,30 +136,38 @@ def protected_secrets(key: PlatformKey, spec: Spec, observed: Children) -> froze
         identity
         for identity, seen in observed.items()
         if identity.kind == "Secret"
-        and (spec.deletion_policy == "Retain" or not key_id(seen) or removals.explain(identity))
+        and (spec.deletion_policy == "Retain" or not key_ids(seen) or removals.explain(identity))
     )
 
 
-def may_write(key: PlatformKey, component: str, master_key: MasterKey, observed: Children) -> bool:
-    """Returns whether the Secret of a component is absent, or was derived from this master key."""
-    state = state_of(ObjectId("Secret", f"{key.name}-{component}"), observed)
-    return not isinstance(state, StoredData) or state.annotations.get(ANNOTATION_KEY_ID) == master_key.id
+def may_write(key: PlatformKey, component: str, keys: KeyRing, observed: Children) -> bool:
+    """Returns whether the Secret of a component is absent, or was derived from these master keys."""
+    seen = observed.get(ObjectId("Secret", f"{key.name}-{component}"))
+    return seen is None or (bool(ids := key_ids(seen)) and keys.ids.issuperset(ids))
 
 
 def _components(
-    key: PlatformKey, spec: Spec, master_key: MasterKey, tls: StoreTls, rotations: Rotations
+    key: PlatformKey, spec: Spec, keys: KeyRing, tls: StoreTls, rotations: Rotations
 ) -> Iterable[tuple[str, _SecretData]]:
-    pem, period = authority_certificate(key, master_key), period_at(key, tls.now)
+    authority, period = rotations[RotationKind.AUTHORITY], period_at(key, tls.now)
+    signer = keys.find(authority.key)
+    pem = _authorities(key, authority, keys)
 
     def password(component: str) -> _Password:
-        return lambda field, generation=0: master_key.password(key, component, field, generation)
+        rotation = rotations[kind_of(component)]
+
+        def derive(field: str, generation: int = 0) -> str:
+            id_ = rotation.key if generation == rotation.generation else rotation.other_key
+            return keys.find(id_).password(key, component, field, generation)
+
+        return derive
 
     def verified_by(store: str) -> str:
         return pem if store in tls.stores else ""
 
     yield AUTHORITY, {"ca.crt": pem}
     for store in own_stores(spec):
-        yield f"{store}-tls", store_certificate(key, master_key, _service_of(store, spec), period)
+        yield f"{store}-tls", {**store_certificate(key, signer, _service_of(store, spec), period), "ca.crt": pem}
     yield "jwt", _signing_secrets(rotations[RotationKind.SIGNING], password("jwt"))
     yield "admin", _first_admin(rotations[RotationKind.ADMIN], password("admin"))
     yield from _caller_tokens(rotations[RotationKind.GRPC], password)
@@ -158,6 +186,13 @@ def _components(
         yield "rabbitmq", _rabbitmq(key, password("rabbitmq"), ca, users)
         for service in WITH_BROKER:
             yield f"{service}-broker", _broker_user(key, service, password(f"{service}-broker"), ca, users)
+
+
+def _authorities(key: PlatformKey, rotation: Rotation, keys: KeyRing) -> str:
+    """Returns the certificates of the valid authorities in PEM, first that of the one that signs."""
+    ids = [rotation.key] if rotation.also_accepted is None else [rotation.key, rotation.other_key]
+    valid = dict.fromkeys(keys.find(one) for one in ids)
+    return "".join(authority_certificate(key, one) for one in valid)
 
 
 def _signing_secrets(rotation: Rotation, password: _Password) -> _SecretData:
@@ -311,6 +346,7 @@ def _secret(
         "type": "Opaque",
         "data": {name: base64.b64encode(value.encode()).decode() for name, value in data.items()},
     }
-    # The values follow from the key's id, the salt and the names. A digest of the values would only help to guess them.
+    # The values follow from the ids of the keys, the generations, the salt and the names. A digest of the values would
+    # only help to guess them.
     public = digest([metadata, sorted(data)])
     return DesiredObject(ObjectId("Secret", metadata["name"]), 0, public, json.dumps(manifest))

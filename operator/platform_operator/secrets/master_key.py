@@ -1,6 +1,7 @@
-"""The master key: stored once in the operator's namespace, the source of every generated credential.
+"""Master keys: the sources of every generated credential, and those that a shop derives from. Pure.
 
-docs/adr/0004-derived-credentials.md says why credentials are derived and not random.
+docs/adr/0004-derived-credentials.md says why credentials are derived and not random, and
+docs/adr/0069-shops-move-to-the-next-master-key.md how a shop comes to derive them from another key.
 """
 
 from __future__ import annotations
@@ -8,27 +9,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from platform_operator.api.kinds import (
-    ANNOTATION_KEY_ID,
-    CHILD_KINDS,
-    LABEL_INSTANCE,
-    LABEL_NAME,
-    LABEL_PLATFORM,
-    Manifest,
-    ObjectId,
-    PlatformKey,
-)
-from platform_operator.cache.store import Cache
-from platform_operator.client import KubernetesClient
-from platform_operator.errors import ApiError, MasterKeyChangedError, MasterKeyMissingError
-from platform_operator.secrets.key_ids import key_id
+from platform_operator.api.kinds import INVENTORY_COMPONENT, ROTATION_COMPONENT, SALT_COMPONENT, ObjectId, PlatformKey
+from platform_operator.cache.observed import Children
+from platform_operator.errors import MasterKeyChangedError
+from platform_operator.secrets.key_ids import key_ids
 
-MASTER_KEY_NAME = "ecommerce-operator-master-key"
-KEY_BYTES = 32
 SALTED = "-salted"
 """The end of the id on what was derived with a salt."""
 
@@ -80,90 +67,58 @@ class MasterKey:
         return hmac.digest(self.secret, purpose.encode(), hashlib.sha256)
 
 
-@dataclass
-class MasterKeyStore:
-    """The master key in the operator's namespace. It is created once, and never while credentials of another exist."""
+@dataclass(frozen=True, repr=False)
+class KeyRing:
+    """The master keys that the operator has: the one that the next credentials derive from, and the one before it."""
 
-    client: KubernetesClient
-    namespace: str
-    cache: Cache
-    _known: MasterKey | None = None
-    _generated: MasterKey = field(default_factory=lambda: MasterKey(secrets.token_bytes(KEY_BYTES)))
-    """The key that is created if there is none."""
+    current: MasterKey
+    previous: MasterKey | None = None
+    base_id: str = ""
+    """The id of the key of all credentials of a shop that no rotation has moved; empty for the current one."""
 
-    async def key_for(self, platform: PlatformKey, *, may_create: bool = True) -> MasterKey:
-        """Returns the key that a platform's credentials are derived from; without `may_create` perhaps one that is not
-        stored yet.
+    @property
+    def base(self) -> MasterKey:
+        return self.find(self.base_id) if self.base_id else self.current
 
-        It is read again if it does not fit, so that a key that was restored is used without a restart. Raises
-        MasterKeyMissingError, MasterKeyChangedError or ApiError: then nothing of the platform may be changed.
-        """
-        known = self._known
-        if known is None or self._others(platform, known):
-            known = await self._read(may_create=may_create)
-            self._known = known if known is not self._generated or may_create else None
-        if known is None:
-            raise MasterKeyMissingError(self._missing())
-        others = self._others(platform, known)
-        if others:
-            raise MasterKeyChangedError(self._changed(platform, known, others))
-        return known
+    @property
+    def ids(self) -> frozenset[str]:
+        """The ids of both keys, with and without a salt."""
+        return self.current.ids | (self.previous.ids if self.previous else frozenset())
 
-    async def _read(self, *, may_create: bool) -> MasterKey | None:
-        kind = CHILD_KINDS["Secret"]
-        stored = await self.client.get(kind, self.namespace, MASTER_KEY_NAME)
-        if stored is not None:
-            return _decode(stored)
-        if any(key_id(seen) for seen in self.cache.all_children()):
-            return None
-        if not may_create:
-            return self._generated
-        try:
-            await self.client.create(kind, self.namespace, _manifest(self.namespace, self._generated))
-        except ApiError as error:
-            if error.status != 409:
-                raise
-            stored = await self.client.get(kind, self.namespace, MASTER_KEY_NAME)
-            return _decode(stored) if stored is not None else None
-        return self._generated
-
-    def _others(self, platform: PlatformKey, known: MasterKey) -> Mapping[ObjectId, str]:
-        """Returns the platform's objects that were derived from another key, with its id."""
-        derived = {identity: key_id(seen) for identity, seen in self.cache.children(platform).items()}
-        return {identity: id_ for identity, id_ in derived.items() if id_ and id_ not in known.ids}
-
-    def _missing(self) -> str:
-        return (
-            f"Secret {MASTER_KEY_NAME} in namespace {self.namespace} is missing or has no key of {KEY_BYTES} bytes, "
-            "and credentials of shops were derived from it. No other key is created, and nothing is changed. Restore "
-            "the Secret from its backup"
+    def find(self, id_: str) -> MasterKey:
+        """Returns the key with an id, which is empty for that of what was never moved. Raises MasterKeyChangedError."""
+        if not id_:
+            return self.base
+        for key in (self.current, self.previous):
+            if key is not None and id_ in key.ids:
+                return key
+        raise MasterKeyChangedError(
+            f"The record of rotations names the master key {id_}, which the operator does not have. Nothing of this "
+            "shop is changed. Add that key to the Secret of the master key, or restore the record from its backup"
         )
 
-    def _changed(self, platform: PlatformKey, known: MasterKey, others: Mapping[ObjectId, str]) -> str:
-        names = ", ".join(str(identity) for identity in sorted(others))
-        return (
-            f"Derived from the master key {', '.join(sorted(set(others.values())))}, where the operator has "
-            f"{known.id}: {names}. Nothing of this shop is changed. Restore Secret {MASTER_KEY_NAME} in namespace "
-            f"{self.namespace} from its backup. If that key is lost, keep the credentials as they are: for label in "
-            f"{LABEL_PLATFORM} {LABEL_INSTANCE}; do kubectl -n {platform.namespace} annotate secret,configmap "
-            f"-l $label={platform.name} {ANNOTATION_KEY_ID}-; done"
-        )
+    def is_current(self, id_: str) -> bool:
+        return id_ in self.current.ids
+
+    def with_salt(self, salt: str) -> KeyRing:
+        """Returns the keys as they derive the credentials of the platform with this salt."""
+        previous = self.previous.with_salt(salt) if self.previous else None
+        return replace(self, current=self.current.with_salt(salt), previous=previous)
+
+    def for_shop(self, key: PlatformKey, observed: Children) -> KeyRing:
+        """Returns the keys with the base that the records of a shop name first, or else its Secrets."""
+        named = (key_ids(observed[one]) for one in _records(key) if one in observed)
+        recorded = next((ids[0] for ids in named if ids), "")
+        return replace(self, base_id=recorded or self._base_of_secrets(observed))
+
+    def _base_of_secrets(self, observed: Children) -> str:
+        """Returns the former key as long as a Secret derives from it: rotations move to the current one."""
+        named = {id_ for identity, seen in observed.items() if identity.kind == "Secret" for id_ in key_ids(seen)}
+        former = self.previous.ids & named if self.previous else frozenset[str]()
+        return next(iter(sorted(former)), "")
 
 
-def _decode(manifest: Manifest) -> MasterKey | None:
-    """Returns None if there is no key, or one that could be guessed."""
-    try:
-        secret = base64.b64decode(manifest["data"]["key"])
-    except (KeyError, TypeError, ValueError):
-        return None
-    return MasterKey(secret) if len(secret) >= KEY_BYTES else None
-
-
-def _manifest(namespace: str, key: MasterKey) -> Manifest:
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": MASTER_KEY_NAME, "namespace": namespace, "labels": {LABEL_NAME: "ecommerce-operator"}},
-        "immutable": True,
-        "data": {"key": base64.b64encode(key.secret).decode()},
-    }
+def _records(key: PlatformKey) -> tuple[ObjectId, ...]:
+    """Returns the objects whose first id is that of the base, beginning with the one that decides."""
+    components = (SALT_COMPONENT, INVENTORY_COMPONENT, ROTATION_COMPONENT)
+    return tuple(ObjectId("ConfigMap", f"{key.name}-{component}") for component in components)

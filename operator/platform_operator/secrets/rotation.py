@@ -5,17 +5,21 @@ docs/adr/0046-credentials-rotate-in-recorded-steps.md says why no step fails a r
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from platform_operator.api.conditions import RotationKind, RotationStep
 from platform_operator.api.kinds import ANNOTATION_GENERATION, GROUP, ROTATION_COMPONENT, ObjectId, PlatformKey
 from platform_operator.api.spec import SERVICES, WITH_BROKER, WITH_CACHE, WITH_DATABASE, Service, Spec
 from platform_operator.cache.observed import Children, Platform, StoredData, state_of
-from platform_operator.secrets.key_ids import key_id
+from platform_operator.secrets.key_ids import join_ids, key_ids
+from platform_operator.secrets.master_key import KeyRing
+from platform_operator.secrets.store_tls import AUTHORITY, own_stores
 
 ANNOTATION_ROTATE = f"{GROUP}/rotate"
 """Asks for a rotation, on the platform: `<kind>:<name>`. Each name is a request of its own."""
@@ -46,6 +50,10 @@ class Rotation:
     """The newest value of the annotation that was followed."""
     finished: datetime | None = None
     """When the last rotation ended."""
+    key: str = ""
+    """The id of the master key that the generation in use derives from; empty for the base of the shop."""
+    other_key: str = ""
+    """The same of the generation that is valid beside it."""
 
     @property
     def also_accepted(self) -> int | None:
@@ -93,6 +101,17 @@ class RotationReport:
     """Sentences that say why a rotation that is asked for does not begin or go on."""
     is_record_due: bool = False
     """True if the record lacks these rotations, and they may go on."""
+    waits: str = ""
+    """A sentence that says why credentials stay with the former master key for now."""
+    awaits_turn: bool = False
+    """True if they do because other platforms are being rotated."""
+    moves_base: bool = False
+    """True if nothing of the shop needs the master key that is recorded as its base any more."""
+
+    @property
+    def begins(self) -> bool:
+        """Returns whether a rotation begins."""
+        return any(self.rotations[kind].is_active and not before.is_active for kind, before in self.before.items())
 
     def refused(self, problem: str) -> RotationReport:
         """Returns the report of rotations that stay as they were, since their next step could not be recorded."""
@@ -100,7 +119,7 @@ class RotationReport:
 
     def seconds_until_next_step(self, now: datetime) -> float | None:
         """Returns when the platform has to be looked at again, even if nothing changes."""
-        if any(self.rotations[kind].step is not before.step for kind, before in self.before.items()):
+        if self.moves_base or any(self.rotations[kind].step is not before.step for kind, before in self.before.items()):
             return 0.0
         return min(((time - now).total_seconds() for time in self.next_steps.values() if time > now), default=None)
 
@@ -127,12 +146,16 @@ def rotated_components(kind: RotationKind, spec: Spec) -> tuple[str, ...]:
         case RotationKind.BROKER:
             own = spec.broker.provider != "external"
             return ("rabbitmq", *(f"{service}-broker" for service in WITH_BROKER)) if own else ()
+        case RotationKind.AUTHORITY:
+            stores = own_stores(spec)
+            clients = (rotated_components(one, spec) for one in _CLIENTS if one is not RotationKind.ADMIN)
+            databases = tuple(store for store in stores if store.endswith("-db"))
+            return (AUTHORITY, *(f"{store}-tls" for store in stores), *databases, *itertools.chain(*clients))
 
 
-def kind_of(component: str) -> RotationKind | None:
-    """Returns the kind that the Secret of a component belongs to; None for credentials that do not rotate."""
-    found = (kind for name, kind in _KINDS.items() if component == name or component.endswith(f"-{name}"))
-    return next(found, None)
+def kind_of(component: str) -> RotationKind:
+    """Returns the kind that the Secret of a component belongs to."""
+    return next(kind for name, kind in _KINDS.items() if component == name or component.endswith(f"-{name}"))
 
 
 _KINDS = {
@@ -144,6 +167,8 @@ _KINDS = {
     "redis": RotationKind.CACHE,
     "rabbitmq": RotationKind.BROKER,
     "broker": RotationKind.BROKER,
+    "ca": RotationKind.AUTHORITY,
+    "tls": RotationKind.AUTHORITY,
 }
 """The kinds of credentials by the name of their component, which follows that of a service where each has its own."""
 
@@ -158,6 +183,8 @@ def generation_annotations(spec: Spec, rotations: Rotations) -> dict[str, dict[s
     for kind, clients in _CLIENTS.items():
         for service in clients if rotated_components(kind, spec) else ():
             marks[service][str(kind)] = str(rotations[kind].generation or "")
+            if kind is not RotationKind.ADMIN:
+                marks[service][str(RotationKind.AUTHORITY)] = trusted_generations(rotations)
     texts = {
         service: ", ".join(f"{kind} {mark}" for kind, mark in sorted(own.items()) if mark)
         for service, own in marks.items()
@@ -172,6 +199,32 @@ _CLIENTS = {
     RotationKind.ADMIN: ("user",),
 }
 """The services that are replaced when a kind is used: the clients of a store, and the one that registers the admin."""
+
+
+def trusted_generations(rotations: Rotations) -> str:
+    """Returns the generations of the authorities that clients trust; empty for an authority that never changed.
+
+    In `Publish` and in `Use` they are the same two: clients are replaced in `Publish` and in `Retire` alone.
+    """
+    authority = rotations[RotationKind.AUTHORITY]
+    if authority.also_accepted is None:
+        return authority.mark
+    return "+".join(str(one) for one in sorted((authority.generation, authority.also_accepted)))
+
+
+# Which master keys credentials derive from.
+
+
+def kind_key_ids(rotation: Rotation, keys: KeyRing) -> str:
+    """Returns the annotation of the Secrets of a kind: the ids of the master keys of its valid generations."""
+    ids = [rotation.key] if rotation.also_accepted is None else [rotation.key, rotation.other_key]
+    return join_ids(keys.find(one).id for one in ids)
+
+
+def shop_key_ids(rotations: Rotations, keys: KeyRing) -> str:
+    """Returns the annotation of a shop's records: the ids of all master keys that it needs, first that of its base."""
+    recorded = [one for rotation in rotations.values() for one in (rotation.key, rotation.other_key)]
+    return join_ids(keys.find(one).id for one in ("", *recorded))
 
 
 def migration_rotation(rotations: Rotations) -> dict[str, dict[str, str | int]]:
@@ -193,7 +246,10 @@ def migration_rotation(rotations: Rotations) -> dict[str, dict[str, str | int]]:
 # What is asked for.
 
 
-_REQUEST = re.compile(rf"({'|'.join(RotationKind)}|all):[A-Za-z0-9._-]{{1,63}}")
+REQUESTED = tuple(kind for kind in RotationKind if kind is not RotationKind.AUTHORITY)
+"""The kinds that rotate by request or schedule. An authority rotates when its master key does: the certificates that it
+signs are replaced every 30 days."""
+_REQUEST = re.compile(rf"({'|'.join(REQUESTED)}|all):[A-Za-z0-9._-]{{1,63}}")
 
 
 def parse_request(value: str, spec: Spec) -> RotationRequest:
@@ -203,10 +259,10 @@ def parse_request(value: str, spec: Spec) -> RotationRequest:
     found = _REQUEST.fullmatch(value)
     if found is None:
         return RotationRequest(
-            problem=f"Annotation {ANNOTATION_ROTATE} is malformed: write {', '.join(RotationKind)} or all, a colon and "
+            problem=f"Annotation {ANNOTATION_ROTATE} is malformed: write {', '.join(REQUESTED)} or all, a colon and "
             "a name that no earlier request has, such as all:2026-11."
         )
-    available = frozenset(kind for kind in RotationKind if rotated_components(kind, spec))
+    available = frozenset(kind for kind in REQUESTED if rotated_components(kind, spec))
     kinds = available if found[1] == "all" else available & {found[1]}
     problem = "" if kinds else f"{found[1]}: external stores are not rotated by the operator: change their Secrets."
     return RotationRequest(value, kinds, problem)
@@ -215,7 +271,7 @@ def parse_request(value: str, spec: Spec) -> RotationRequest:
 def foreign_secrets(kind: RotationKind, key: PlatformKey, spec: Spec, observed: Children) -> tuple[str, ...]:
     """Returns the names of a kind's Secrets that exist and are not derived by the operator."""
     identities = (ObjectId("Secret", f"{key.name}-{component}") for component in rotated_components(kind, spec))
-    return tuple(one.name for one in identities if one in observed and not key_id(observed[one]))
+    return tuple(one.name for one in identities if one in observed and not key_ids(observed[one]))
 
 
 # How a rotation goes on.
@@ -227,18 +283,24 @@ def advance_rotations(
     observed: Children,
     rotations: Rotations,
     now: datetime,
+    keys: KeyRing,
     *,
     goes_on: bool,
     older_than: str = "",
+    before_it: Collection[PlatformKey] = (),
 ) -> RotationReport:
     """Returns the rotations as they stand from now on. Only a platform that has converged `goes_on`.
 
-    `older_than` is the operator's own version, if the services are to run another one.
+    `older_than` is the operator's own version, if the services are to run another one. `before_it` are the platforms
+    whose rotations have to end before this one moves to the current master key.
     """
     key, request = platform.key, parse_request(platform.annotations.get(ANNOTATION_ROTATE, ""), spec)
     advanced, problems = dict(rotations), [request.problem] if request.problem else []
+    behind = _kinds_behind(spec, rotations, keys)
+    moves = behind if not before_it else frozenset()
     for kind, rotation in rotations.items():
-        if not (rotation.is_active or _is_due(kind, rotation, request, spec, platform.created, now)):
+        is_due = kind in moves or _is_due(kind, rotation, request, spec, platform.created, now)
+        if not (rotation.is_active or is_due):
             continue
         if foreign := foreign_secrets(kind, key, spec, observed):
             problems.append(_foreign(kind, foreign))
@@ -246,19 +308,76 @@ def advance_rotations(
             problems.append(_not_understood(kind, older_than))
         elif goes_on:
             hold = _hold(kind, rotation.step, spec)
-            advanced[kind] = _advance(rotation, _followed(kind, rotation, request), hold, now)
+            followed = _followed(kind, rotation, request)
+            advanced[kind] = _advance(rotation, followed, hold, now, keys.current.id)
     times = {
         kind: one.rolled_out + _hold(kind, one.step, spec)
         for kind, one in advanced.items()
         if one.rolled_out is not None
     }
-    is_record_due = goes_on and advanced != recorded_rotations(key, observed)
-    return RotationReport(rotations, advanced, times, tuple(problems), is_record_due)
+    left = _left_behind(observed, keys)
+    moves_base = goes_on and not (behind or left or keys.is_current(keys.base.id) or _any_active(advanced))
+    if moves_base:  # kinds of external stores have no Secrets left
+        advanced = {kind: one if keys.is_current(one.key) else replace(one, key="") for kind, one in advanced.items()}
+    is_record_due = goes_on and not is_recorded(key, observed, advanced, shop_key_ids(advanced, keys))
+    waits = ""
+    if (behind or left) and not moves_base:
+        waits = _needs_former_key(keys, left if not behind else (), before_it if behind else ())
+    awaits_turn = bool(behind and before_it)
+    return RotationReport(rotations, advanced, times, tuple(problems), is_record_due, waits, awaits_turn, moves_base)
+
+
+def _any_active(rotations: Rotations) -> bool:
+    return any(one.is_active for one in rotations.values())
+
+
+def _kinds_behind(spec: Spec, rotations: Rotations, keys: KeyRing) -> frozenset[RotationKind]:
+    """Returns the kinds in use that derive from another master key than the current one."""
+    return frozenset(
+        kind
+        for kind, one in rotations.items()
+        if rotated_components(kind, spec) and not keys.is_current(keys.find(one.key).id)
+    )
+
+
+def _left_behind(observed: Children, keys: KeyRing) -> tuple[str, ...]:
+    """Returns the names of Secrets that derive from another master key than the current one."""
+    return tuple(
+        sorted(
+            identity.name
+            for identity, seen in observed.items()
+            if identity.kind == "Secret" and not all(map(keys.is_current, key_ids(seen)))
+        )
+    )
+
+
+def _needs_former_key(keys: KeyRing, left: Sequence[str], before_it: Collection[PlatformKey]) -> str:
+    text = f"The shop needs the former master key {keys.base.id}"
+    if left:
+        return f"{text} for {', '.join(left)}: docs/operations.md says what to do (Rotate the master key)."
+    if before_it:
+        others = ", ".join(sorted(map(str, before_it)))
+        return f"{text} until it is its turn to move to {keys.current.id}: the rotations of {others} end first."
+    return f"{text} until all of its credentials derive from {keys.current.id}."
+
+
+def is_rotating(status: Mapping[str, Any]) -> bool:
+    """Returns whether credentials of a platform are being rotated, by its status.
+
+    A former signing secret is accepted for days: other platforms do not wait for that.
+    """
+    rows = status.get("rotation", ())
+    return any((row["name"], row["step"]) != _WAITS_FOR_TOKENS and row["step"] != RotationStep.DONE for row in rows)
+
+
+_WAITS_FOR_TOKENS = (RotationKind.SIGNING, RotationStep.USE)
 
 
 def _is_due(
     kind: RotationKind, rotation: Rotation, request: RotationRequest, spec: Spec, created: datetime, now: datetime
 ) -> bool:
+    if kind not in REQUESTED:
+        return False
     if kind in request.kinds and rotation.request != request.name:
         return True
     days = spec.rotation.every_days
@@ -271,23 +390,29 @@ def _followed(kind: RotationKind, rotation: Rotation, request: RotationRequest) 
     return request.name if kind in request.kinds else rotation.request
 
 
-def _advance(rotation: Rotation, request: str, hold: timedelta, now: datetime) -> Rotation:
-    """Returns the state that follows, in a platform all of whose pods have the credentials of `rotation`."""
+def _advance(rotation: Rotation, request: str, hold: timedelta, now: datetime, next_key: str) -> Rotation:
+    """Returns the state that follows, in a platform all of whose pods have the credentials of `rotation`.
+
+    A generation that is published derives from `next_key`, also if the operator gets another key until it is used.
+    """
     if rotation.step is RotationStep.DONE:
-        return replace(rotation, step=RotationStep.PUBLISH, since=now, request=request)
+        return replace(rotation, step=RotationStep.PUBLISH, since=now, request=request, other_key=next_key)
     rolled_out = rotation.rolled_out or now
     if now < rolled_out + hold:
         return replace(rotation, since=rotation.since or now, rolled_out=rolled_out)
     following = replace(rotation, since=now, rolled_out=None)
     if rotation.step is RotationStep.PUBLISH:
+        following = replace(following, key=rotation.other_key, other_key=rotation.key)
         return replace(following, step=RotationStep.USE, generation=rotation.generation + 1)
     if rotation.step is RotationStep.USE:
-        return replace(following, step=RotationStep.RETIRE)
+        return replace(following, step=RotationStep.RETIRE, other_key="")
     return replace(following, step=RotationStep.DONE, finished=now)
 
 
 def _hold(kind: RotationKind, step: RotationStep, spec: Spec) -> timedelta:
     """Returns the time for which a step stays after all pods have it."""
+    if kind is RotationKind.AUTHORITY and step is RotationStep.USE:
+        return STORE_TIME
     if kind in _TAKEN_OVER_BY_STORES:
         return timedelta() if step is RotationStep.DONE else STORE_TIME
     if step in (RotationStep.RETIRE, RotationStep.DONE):
@@ -351,6 +476,13 @@ def recorded_rotations(key: PlatformKey, observed: Children) -> Rotations:
     return {kind: _load(data[kind]) if kind in data else Rotation() for kind in RotationKind}
 
 
+def is_recorded(key: PlatformKey, observed: Children, rotations: Rotations, ids: str) -> bool:
+    """Returns whether the record has these rotations, and the ids of the master keys that the shop needs."""
+    seen = observed.get(rotation_id(key))
+    named = join_ids(key_ids(seen)) if seen else ids
+    return named == ids and rotations == recorded_rotations(key, observed)
+
+
 def dump_rotations(rotations: Rotations) -> dict[str, str]:
     """Returns the data of the record."""
     return {str(kind): _dump(one) for kind, one in rotations.items() if one != Rotation()}
@@ -361,6 +493,7 @@ def _dump(rotation: Rotation) -> str:
     return json.dumps(
         {"generation": rotation.generation, "step": rotation.step, "request": rotation.request}
         | {name: time.isoformat() for name, time in times.items() if time}
+        | {name: id_ for name, id_ in (("key", rotation.key), ("otherKey", rotation.other_key)) if id_}
     )
 
 
@@ -375,6 +508,8 @@ def _load(text: str) -> Rotation:
             times[1],
             str(stored["request"]),
             times[2],
+            str(stored.get("key", "")),
+            str(stored.get("otherKey", "")),
         )
     except (KeyError, TypeError, ValueError):
         return Rotation()
@@ -386,18 +521,19 @@ _TIMES = ("since", "rolledOut", "finished")
 def _marked(kind: RotationKind, key: PlatformKey, observed: Children) -> Rotation:
     """Returns the furthest rotation that Secrets of a kind were written for."""
     marks = (
-        _parse_mark(seen.state.annotations.get(ANNOTATION_GENERATION, ""))
+        _parse_mark(seen.state.annotations.get(ANNOTATION_GENERATION, ""), key_ids(seen))
         for identity, seen in observed.items()
-        if identity.kind == "Secret" and isinstance(seen.state, StoredData) and key_id(seen)
+        if identity.kind == "Secret" and isinstance(seen.state, StoredData) and key_ids(seen)
         and kind_of(identity.name.removeprefix(f"{key.name}-")) is kind
     )  # fmt: skip
     return max(marks, key=_position, default=Rotation())
 
 
-def _parse_mark(mark: str) -> Rotation:
+def _parse_mark(mark: str, ids: Sequence[str]) -> Rotation:
     generation, _, step = mark.partition(" ")
     try:
-        return Rotation(int(generation), RotationStep(step or RotationStep.DONE))
+        rotation = Rotation(int(generation), RotationStep(step or RotationStep.DONE), key=ids[0])
+        return rotation if rotation.also_accepted is None else replace(rotation, other_key=ids[-1])
     except ValueError:
         return Rotation()
 

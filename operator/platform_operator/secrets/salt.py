@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from platform_operator.api.kinds import ANNOTATION_SALT, SALT_COMPONENT, ObjectId, PlatformKey
 from platform_operator.cache.observed import Children, ObservedObject, Platform, StoredData, state_of
-from platform_operator.secrets.key_ids import key_id
+from platform_operator.secrets.key_ids import key_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def salts_of_secrets(observed: Iterable[ObservedObject]) -> Counter[str]:
     return Counter(
         seen.state.annotations.get(ANNOTATION_SALT, "")
         for seen in observed
-        if seen.id.kind == "Secret" and isinstance(seen.state, StoredData) and key_id(seen)
+        if seen.id.kind == "Secret" and isinstance(seen.state, StoredData) and key_ids(seen)
     )
 
 

@@ -28,11 +28,19 @@ def _row(kind: RotationKind, rotation: Rotation) -> dict[str, Any]:
 def rotation_condition(report: RotationReport, *, reported_before: bool) -> Condition | None:
     """Returns whether credentials are being rotated; None for a platform that was never asked to."""
     active = [(kind, one) for kind, one in sorted(report.rotations.items()) if one.is_active]
+    waits = [report.waits] if report.waits else []
     if active:
         steps = [_waits_for(report, kind, one) for kind, one in active]
-        return Condition("Rotating", True, ConditionReason.ROTATING, " ".join([*steps, *report.problems]))
+        return Condition("Rotating", True, ConditionReason.ROTATING, " ".join([*steps, *report.problems, *waits]))
     if report.problems:
-        return Condition("Rotating", False, ConditionReason.ROTATION_REFUSED, " ".join(report.problems))
+        return Condition(
+            "Rotating",
+            False,
+            ConditionReason.ROTATION_REFUSED,
+            " ".join(filter(None, [*report.problems, report.waits])),
+        )
+    if waits:
+        return Condition("Rotating", False, ConditionReason.ROTATION_WAITS, report.waits)
     finished = [(kind, one) for kind, one in sorted(report.rotations.items()) if one.generation]
     if not (finished or reported_before):
         return None

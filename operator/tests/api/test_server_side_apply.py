@@ -20,7 +20,7 @@ from platform_operator.render.helm import Helm
 from platform_operator.render.renderer import Renderer
 from platform_operator.render.values import Installation, chart_values
 from platform_operator.secrets.credentials import credentials
-from platform_operator.secrets.master_key import MasterKey
+from platform_operator.secrets.master_key import KeyRing, MasterKey
 from platform_operator.secrets.store_tls import StoreTls, own_stores
 
 pytestmark = pytest.mark.cluster
@@ -40,7 +40,7 @@ async def shop(client: KubernetesClient, namespace: str, charts: Path, helm: str
     values = chart_values(key, spec, Installation("1.0"), "medium")
     renderer = Renderer(Helm(executable=helm), charts / "platform")
     tls = StoreTls(frozenset(own_stores(spec)), "", datetime.now(UTC))
-    secrets = credentials(key, spec, MasterKey(b"k" * 32), {}, tls)
+    secrets = credentials(key, spec, KeyRing(MasterKey(b"k" * 32)), {}, tls)
     return [*secrets, *await renderer.render(key, uid, values)]
 
 

@@ -21,7 +21,7 @@ from platform_operator.api.backups import PLATFORM_BACKUP
 from platform_operator.api.kinds import CHILD_KINDS, CRD, EVENT, LEASE, PLATFORM, POD, VOLUME_CLAIM, Kind
 from platform_operator.backups.objects import CRON_JOB
 from platform_operator.errors import ApiError
-from platform_operator.secrets.master_key import MASTER_KEY_NAME
+from platform_operator.secrets.master_key_store import MASTER_KEY_NAME
 
 KINDS = {
     (kind.group, kind.plural): kind

@@ -89,7 +89,7 @@ class Cluster:
 
         clock = SimpleNamespace(monotonic=loop.time, time=lambda: now().timestamp())
         key = SimpleNamespace(token_bytes=lambda count: b"k" * count)
-        self.monkeypatch.setattr("platform_operator.secrets.master_key.secrets", key)
+        self.monkeypatch.setattr("platform_operator.secrets.master_key_store.secrets", key)
         self.monkeypatch.setattr(app, "new_salt", lambda: SALT)
         self.monkeypatch.setattr(app, "time", clock)
         self.monkeypatch.setattr(app, "datetime", SimpleNamespace(now=now))

@@ -7,10 +7,13 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from test_reconciler import FakeCluster, FakeHelm, Manifest, rendered
 
 from platform_operator.api.kinds import ANNOTATION_GENERATION, PLATFORM, Kind, ObjectId, PlatformKey
@@ -22,6 +25,21 @@ KEYS_ARE_CACHED = timedelta(minutes=5)
 TOKENS_LIVE = timedelta(days=3)
 STORES_LAG = timedelta(minutes=4)
 """How long a store may go on with what its Secret had."""
+
+
+@lru_cache
+def is_signed_by(certificate: str, authorities: str) -> bool:
+    """Returns whether one of the authorities has signed a certificate."""
+    shown = x509.load_pem_x509_certificate(certificate.encode())
+    return any(_has_issued(one, shown) for one in x509.load_pem_x509_certificates(authorities.encode()))
+
+
+def _has_issued(authority: x509.Certificate, shown: x509.Certificate) -> bool:
+    try:
+        shown.verify_directly_issued_by(authority)
+    except InvalidSignature:
+        return False
+    return True
 
 
 class Killed(BaseException):
@@ -80,6 +98,8 @@ class RotatingShop:
     """The secrets whose public keys a pod published, and when it did so last."""
     accepted: list[tuple[datetime, frozenset[tuple[str, str]]]] = field(default_factory=list)
     """The users and passwords that the Secrets of Redis and RabbitMQ had, and when they had them last."""
+    served: list[tuple[datetime, dict[str, str]]] = field(default_factory=list)
+    """The certificates that the Secrets of the stores had, by store, and when they had them last."""
     admin_password: str = ""
     """The password of the first admin, which the first pod of the user service registers."""
     writes: int = 0
@@ -183,6 +203,7 @@ class RotatingShop:
         ]
         for job in waiting:
             service = job["metadata"]["name"].split("-")[1]
+            self._check_authority(f"the migration of {service}", f"{service}-db", self.secret(f"{service}-db")["DB_CA"])
             self._log_in_as_owner(service, replaces=job["spec"]["replaces"])
             secret, step = self.secret(f"{service}-db-runtime"), job["spec"]["step"]
             prefix = "DB_NEXT" if step == "Publish" else "DB"
@@ -247,6 +268,7 @@ class RotatingShop:
             self._check_calls(pod)
         self._check_tokens()
         self._check_logins()
+        self._check_certificates()
         for service, password in self.owners.items():
             known = self.secret(f"{service}-db")
             assert password in (known["DB_PASSWORD"], known.get("DB_PREVIOUS_PASSWORD")), f"{service} is locked out"
@@ -280,6 +302,22 @@ class RotatingShop:
                 url = urlsplit(pod.env.get(variable, ""))
                 used = (url.username or "", url.password)
                 assert not url.netloc or all(used in one for _, one in self.accepted), f"{url.hostname} refuses {pod}"
+
+    def _check_certificates(self) -> None:
+        """A store that runs shows the certificate that its Secret has, or had some minutes ago."""
+        now, stores = self.cluster.now, [*(f"{service}-db" for service in WITH_DATABASE), "redis", "rabbitmq"]
+        shown = {store: self.secret(f"{store}-tls")["tls.crt"] for store in stores}
+        self.served = [one for one in self.served if now - one[0] < STORES_LAG] + [(now, shown)]
+        for pod in self.pods:
+            for variable, store in (("DB", f"{pod.service}-db"), ("REDIS", "redis"), ("RABBITMQ", "rabbitmq")):
+                if authorities := pod.env.get(f"{variable}_CA"):
+                    self._check_authority(str(pod), store, authorities)
+        for store in stores:  # a loop in the container connects to the store that it runs in
+            self._check_authority(f"the loop of {store}", store, self.secret(f"{store}-tls")["ca.crt"])
+
+    def _check_authority(self, client: str, store: str, authorities: str) -> None:
+        for _, shown in self.served:
+            assert is_signed_by(shown[store], authorities), f"{client} refuses the certificate of {store}"
 
     def _logins(self) -> frozenset[tuple[str, str]]:
         redis = {("", value) for name, value in self.secret("redis").items() if name.startswith("REDIS_PASSWORD")}

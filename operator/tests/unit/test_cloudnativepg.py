@@ -17,7 +17,7 @@ from platform_operator.cache.observed import Workload, observe, platform_of
 from platform_operator.plan.hibernation import has_pods
 from platform_operator.render.values import Installation, chart_values
 from platform_operator.secrets.credentials import credentials
-from platform_operator.secrets.master_key import MasterKey
+from platform_operator.secrets.master_key import KeyRing, MasterKey
 from platform_operator.secrets.store_tls import StoreTls, own_stores
 from platform_operator.settings import Settings
 
@@ -291,7 +291,7 @@ def test_pools_fit_the_connections_of_a_cluster_and_its_roles_rotate() -> None:
 def secrets_of(spec: dict[str, Any]) -> dict[str, Manifest]:
     parsed = parse(spec)
     tls = StoreTls(frozenset(own_stores(parsed)), "", datetime(2026, 11, 29, tzinfo=UTC))
-    made = credentials(KEY, parsed, MasterKey(b"k" * 32), {}, tls)
+    made = credentials(KEY, parsed, KeyRing(MasterKey(b"k" * 32)), {}, tls)
     return {one.id.name: one.manifest for one in made}
 
 

@@ -57,7 +57,8 @@ from platform_operator.render.renderer import Renderer
 from platform_operator.render.store_images import CHARTS_OWN, StoreImages
 from platform_operator.render.values import Installation
 from platform_operator.secrets.certificates import RENEWAL
-from platform_operator.secrets.master_key import MASTER_KEY_NAME, MasterKey, MasterKeyStore
+from platform_operator.secrets.master_key import MasterKey
+from platform_operator.secrets.master_key_store import MASTER_KEY_NAME, MasterKeyStore
 from platform_operator.secrets.salt import salt_id
 from platform_operator.secrets.store_tls import own_stores
 from platform_operator.status.conditions import PROGRESS_DEADLINE
@@ -261,7 +262,7 @@ class FakeCluster:
         renderer, server = Renderer(self.helm, self.tmp_path), cast(Any, self.server)
         installation = Installation(self.version, store_images=store_images)
         self.reconciler = Reconciler(
-            server, Cache(), renderer, MasterKeyStore(server, "operator", Cache()), installation,
+            server, Cache(), renderer, MasterKeyStore(server, "operator", Cache(), lambda: self.now), installation,
             EventRecorder(server, "test"), lambda: self.now, self.scrape,
             StepMeter(self.scrape, self.count_requests), self.new_salt,
         )  # fmt: skip

@@ -16,6 +16,7 @@ from platform_operator.api.kinds import ANNOTATION_KEY_ID, PLATFORM, Kind, Objec
 from platform_operator.api.spec import parse
 from platform_operator.cache.observed import FINALIZER, ObservedObject, StoredData
 from platform_operator.secrets.rotation import (
+    REQUESTED,
     Rotation,
     dump_rotations,
     longest_token_lifetime,
@@ -24,7 +25,7 @@ from platform_operator.secrets.rotation import (
 )
 
 RECORD = ("ConfigMap", "shop-rotation")
-ALL = tuple(RotationKind)
+ALL = REQUESTED
 
 
 @pytest.fixture

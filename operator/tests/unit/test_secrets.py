@@ -11,7 +11,7 @@ from platform_operator.api.spec import SERVICES, WITH_BROKER, WITH_DATABASE, par
 from platform_operator.cache.observed import ObservedObject, StoredData
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.secrets.credentials import credentials, protected_secrets
-from platform_operator.secrets.master_key import MasterKey
+from platform_operator.secrets.master_key import KeyRing, MasterKey
 from platform_operator.secrets.store_tls import StoreTls, own_stores
 
 KEY = PlatformKey("shop", "shop")
@@ -23,7 +23,7 @@ TLS = StoreTls(frozenset(own_stores(parse({}))), "", datetime(2026, 11, 29, tzin
 def secrets(
     spec: dict[str, Any], observed: Mapping[ObjectId, ObservedObject] | None = None
 ) -> dict[str, DesiredObject]:
-    return {one.id.name: one for one in credentials(KEY, parse(spec), MASTER_KEY, observed or {}, TLS)}
+    return {one.id.name: one for one in credentials(KEY, parse(spec), KeyRing(MASTER_KEY), observed or {}, TLS)}
 
 
 def stored(annotations: Mapping[str, str]) -> dict[ObjectId, ObservedObject]:
@@ -136,7 +136,7 @@ def test_an_external_store_has_no_derived_secret() -> None:
 
 
 def test_the_digest_of_a_secret_does_not_depend_on_its_values() -> None:
-    other = credentials(KEY, parse({}), MasterKey(b"o" * 32), {}, TLS)
+    other = credentials(KEY, parse({}), KeyRing(MasterKey(b"o" * 32)), {}, TLS)
     assert (
         secrets({})["shop-redis"].digest != {one.id.name: one for one in other}["shop-redis"].digest
     )  # by the key's id

@@ -1,0 +1,408 @@
+"""Shops move to the next master key, kind by kind, and no pod ever refuses another or a store."""
+
+from __future__ import annotations
+
+import base64
+import copy
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from prometheus_client import REGISTRY
+from rotation_harness import RotatingShop
+from test_reconciler import KEY, MASTER_KEY, SALT, Manifest, stored_key
+
+from platform_operator.api.conditions import RotationKind
+from platform_operator.api.kinds import ANNOTATION_GENERATION, ANNOTATION_KEY_ID, PLATFORM
+from platform_operator.cache.observed import observe
+from platform_operator.plan.fleet import UpgradePolicy
+from platform_operator.secrets.master_key import KeyRing, MasterKey
+from platform_operator.secrets.master_key_store import READ_INTERVAL
+from platform_operator.secrets.rotation import REQUESTED, is_rotating
+
+NEXT_KEY, THIRD_KEY = MasterKey(b"n" * 32), MasterKey(b"t" * 32)
+FORMER, NEXT = (key.with_salt(SALT).id for key in (MASTER_KEY, NEXT_KEY))
+RECORDS = [("ConfigMap", f"shop-{name}") for name in ("salt", "applied", "rotation")]
+ALL_MOVED = dict.fromkeys(RotationKind, (1, "Done"))
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> RotatingShop:
+    """A shop that was never rotated."""
+    return await new_shop(tmp_path)
+
+
+async def new_shop(path: Path) -> RotatingShop:
+    shop = RotatingShop.new(path)
+    await shop.settle()
+    shop.writes = shop.starts = 0
+    return shop
+
+
+def stored_keys(current: MasterKey, previous: MasterKey) -> Manifest:
+    """Returns the Secret with two keys."""
+    stored = stored_key(current)
+    return stored | {"data": stored["data"] | {"previous": base64.b64encode(previous.secret).decode()}}
+
+
+def store(shop: RotatingShop, stored: Manifest | None) -> None:
+    """Replaces the Secret of the master key, and lets the time pass after which the operator reads it again."""
+    shop.cluster.server.master_key = stored
+    shop.cluster.now += READ_INTERVAL
+
+
+async def move(shop: RotatingShop) -> None:
+    store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
+    await shop.finish()
+
+
+def key_ids(shop: RotatingShop) -> dict[str, str]:
+    """Returns the ids of master keys on each object that has them."""
+    annotations = {
+        name: one["metadata"].get("annotations") or {} for (_, name), one in shop.cluster.server.objects.items()
+    }
+    return {name: own[ANNOTATION_KEY_ID] for name, own in annotations.items() if ANNOTATION_KEY_ID in own}
+
+
+def values(shop: RotatingShop) -> set[str]:
+    """Returns the generated values of all Secrets."""
+    secrets = (one["data"] for (kind, _), one in shop.cluster.server.objects.items() if kind == "Secret")
+    generated = ("PASSWORD", "SECRET", "TOKENS", "CALLERS", "URL", "_CA", "ca.crt", "tls.crt", "tls.key")
+    return {value for data in secrets for name, value in data.items() if value and name.endswith(generated)}
+
+
+def former_key_shops() -> float | None:
+    return REGISTRY.get_sample_value("ecommerce_operator_former_master_key_shops")
+
+
+async def test_a_shop_moves_to_the_next_key_and_no_pod_ever_refuses_another_or_a_store(shop: RotatingShop) -> None:
+    before = values(shop)
+    assert set(key_ids(shop).values()) == {FORMER}
+
+    await move(shop)
+
+    assert shop.states() == ALL_MOVED
+    assert values(shop).isdisjoint(before)
+    assert set(key_ids(shop).values()) == {NEXT}
+    assert shop.secret("ca")["ca.crt"].count("BEGIN CERTIFICATE") == 1
+    assert shop.cluster.condition("Rotating") == ("False", "Rotated")
+    store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
+    await shop.reconcile()
+    assert former_key_shops() == 0
+
+
+async def test_the_former_key_may_be_removed_when_no_shop_needs_it(shop: RotatingShop) -> None:
+    await move(shop)
+    moved = shop.objects()
+    shop.cluster.server.master_key = stored_key(NEXT_KEY)
+    shop.cluster.restart()
+    assert (await shop.settle(), shop.objects()) == (None, moved)
+    for identity in [one for one in shop.cluster.server.objects if one[0] == "Secret"]:
+        del shop.cluster.server.objects[identity]
+    await shop.settle()
+    assert shop.objects() == moved, "lost Secrets come back as they were"
+
+
+STEPS = ("Publish", "Use", "Retire")
+
+
+@pytest.mark.parametrize("passes", [0, 1])
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_former_key_that_is_removed_too_early_changes_nothing_until_it_is_back(
+    shop: RotatingShop, step: str, passes: int
+) -> None:
+    store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
+    await shop.reach(step)
+    for _ in range(passes):
+        await shop.reconcile()
+    before = copy.deepcopy(shop.objects())
+
+    store(shop, stored_key(NEXT_KEY))
+    for _ in range(3):
+        await shop.reconcile()
+        assert shop.objects() == before
+        assert shop.cluster.condition("Degraded") == ("True", "MasterKeyChanged")
+        shop.cluster.now += timedelta(hours=1)
+    assert FORMER in shop.cluster.message("Degraded")
+
+    await move(shop)
+    assert shop.states() == ALL_MOVED
+    assert set(key_ids(shop).values()) == {NEXT}
+
+
+async def test_an_operator_of_a_release_that_knows_one_key_takes_objects_of_two_for_those_of_another(
+    shop: RotatingShop,
+) -> None:
+    """It compares each id with that of its key, and changes nothing of a shop one of whose objects has another."""
+    store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
+    for step in STEPS:
+        await shop.reach(step)
+        for _ in range(2):
+            await shop.reconcile()
+            ids = set(key_ids(shop).values())
+            for key in (MASTER_KEY, NEXT_KEY):
+                assert ids - key.ids, f"it would derive with {key.id} in {step}"
+    await shop.finish()
+    assert set(key_ids(shop).values()) <= NEXT_KEY.ids, "then it derives the same from the key that it knows"
+
+
+async def test_what_a_release_that_knows_one_key_leaves_of_the_record_is_enough(shop: RotatingShop) -> None:
+    """It writes the record without the ids of keys and without the authority, and the Secrets without its marks."""
+    await move(shop)
+    moved = values(shop)
+    record = shop.cluster.server.objects["ConfigMap", "shop-rotation"]
+    record["data"] = {
+        kind: text.split(', "key"')[0] + "}" for kind, text in record["data"].items() if kind != "authority"
+    }
+    for component in ("ca", *(name for name in ("redis-tls", "rabbitmq-tls"))):
+        del shop.cluster.server.objects["Secret", f"shop-{component}"]["metadata"]["annotations"][ANNOTATION_GENERATION]
+    for one in shop.cluster.server.objects.values():
+        shop.cluster.server.touch(one)
+    store(shop, stored_key(NEXT_KEY))
+    shop.cluster.restart()
+    await shop.finish()
+    assert values(shop) == moved
+
+
+# Operators that die, and what they find.
+
+
+WRITES_OF_A_PASS = 60
+"""More writes than any pass makes."""
+
+
+def each(first: int) -> Callable[[int, str], bool]:
+    return lambda done, write: done % WRITES_OF_A_PASS == first
+
+
+def of(text: str) -> Callable[[int, str], bool]:
+    return lambda done, write: text in write
+
+
+@pytest.mark.parametrize(
+    "dies_after",
+    [
+        *(pytest.param(each(first), marks=pytest.mark.slow if first % 20 else ()) for first in range(WRITES_OF_A_PASS)),
+        of("ConfigMap shop-rotation"),
+        of("ConfigMap shop-applied"),
+        of("ConfigMap shop-salt"),
+        of("Secret shop-ca"),
+        of("shop status"),
+    ],
+)
+async def test_operators_that_die_after_a_write_leave_a_move_that_others_finish(
+    tmp_path: Path, shop: RotatingShop, dies_after: Callable[[int, str], bool]
+) -> None:
+    deaths: set[tuple[int, str]] = set()
+
+    def dies_once(done: int, write: str) -> bool:
+        """Lets an operator die once after each such write, in each step of the rotation."""
+        at = (shop.starts, write)
+        if not dies_after(done, write) or at in deaths:
+            return False
+        deaths.add(at)
+        return True
+
+    shop.dies_after = dies_once
+    await move(shop)
+    assert shop.deaths > 0
+    assert shop.states() == ALL_MOVED
+    undisturbed = await new_shop(tmp_path)
+    await move(undisturbed)
+    assert shop.objects() == undisturbed.objects()
+    assert key_ids(shop) == key_ids(undisturbed)
+
+
+@pytest.mark.parametrize("lost", RECORDS, ids=[name for _, name in RECORDS])
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_lost_record_is_read_from_the_others_and_the_secrets(
+    shop: RotatingShop, step: str, lost: tuple[str, str]
+) -> None:
+    store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
+    await shop.reach(step)
+    await shop.reconcile()
+    del shop.cluster.server.objects[lost]
+    await shop.finish()
+    assert {step for _, step in shop.states().values()} == {"Done"}
+    assert set(key_ids(shop).values()) == {NEXT}
+
+
+async def test_lost_secrets_come_back_with_the_key_of_their_generation(shop: RotatingShop) -> None:
+    store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
+    for step in STEPS:
+        await shop.reach(step)
+        await shop.reconcile()
+        before = shop.objects()
+        for identity in [one for one in shop.cluster.server.objects if one[0] == "Secret"]:
+            del shop.cluster.server.objects[identity]
+        await shop.reconcile()
+        assert shop.objects() == before
+
+
+# What moves, and when.
+
+
+async def test_an_operator_that_comes_to_know_two_keys_changes_nothing_of_a_shop_of_the_current_one(
+    shop: RotatingShop,
+) -> None:
+    before = copy.deepcopy(shop.cluster.server.objects)
+    store(shop, stored_keys(MASTER_KEY, THIRD_KEY))
+    assert await shop.settle() is None
+    assert shop.cluster.server.objects == before
+    shop.cluster.restart()
+    assert await shop.settle() is None
+    assert shop.cluster.server.objects == before
+
+
+async def test_a_new_shop_derives_from_the_current_key_alone(tmp_path: Path) -> None:
+    shop = RotatingShop.new(tmp_path)
+    shop.cluster.server.master_key = stored_keys(NEXT_KEY, MASTER_KEY)
+    await shop.finish()
+    assert set(key_ids(shop).values()) == {NEXT}
+    assert shop.states() == {}
+
+
+async def test_a_shop_that_was_rotated_before_moves_on_from_its_generations(shop: RotatingShop) -> None:
+    shop.ask("all:first")
+    await shop.finish()
+    await move(shop)
+    assert shop.states() == {kind: (2 if kind in REQUESTED else 1, "Done") for kind in RotationKind}
+    assert set(key_ids(shop).values()) == {NEXT}
+
+
+async def test_a_rotation_that_is_asked_for_waits_for_no_turn_and_uses_the_current_key(
+    shop: RotatingShop,
+) -> None:
+    shop.cluster.reconciler.policy = UpgradePolicy(concurrency=1)
+    shop.cluster.add_shop("other")["status"] = {"rotation": [{"name": "grpc", "generation": 0, "step": "Publish"}]}
+    shop.ask("grpc:first")
+    store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
+    await shop.reach("Done")
+    assert shop.states() == {"grpc": (1, "Done")}
+    await shop.reconcile()
+    assert {name for name, ids in key_ids(shop).items() if ids == NEXT} == {
+        f"shop-{service}-grpc" for service in {pod.service for pod in shop.pods}
+    }
+
+
+async def test_a_shop_waits_for_its_turn_and_says_for_which(shop: RotatingShop) -> None:
+    shop.cluster.reconciler.policy = UpgradePolicy(concurrency=1)
+    other = shop.cluster.add_shop("other")
+    other["status"] = {"rotation": [{"name": "signing", "generation": 0, "step": "Publish"}]}
+    store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
+    for _ in range(3):
+        assert await shop.settle() is not None
+        shop.cluster.now += timedelta(minutes=10)
+    assert (shop.states(), set(key_ids(shop).values())) == ({}, {FORMER})
+    assert shop.cluster.condition("Rotating") == ("False", "RotationWaits")
+    assert "the rotations of other/other end first" in shop.cluster.message("Rotating")
+    assert former_key_shops() == 1
+
+    other["status"]["rotation"][0]["step"] = "Use"
+    shop.cluster.server.touch(other)
+    await shop.finish()
+    assert shop.states() == ALL_MOVED
+
+
+@pytest.mark.parametrize(
+    ("row", "counts"),
+    [
+        ({"name": "signing", "step": "Use"}, False),
+        ({"name": "grpc", "step": "Use"}, True),
+        ({"name": "signing", "step": "Publish"}, True),
+        ({"name": "grpc", "step": "Done"}, False),
+    ],
+)
+def test_a_shop_whose_former_tokens_are_still_accepted_lets_others_move(row: dict[str, str], counts: bool) -> None:
+    assert is_rotating({"rotation": [{"name": "cache", "step": "Done"}, row]}) is counts
+    assert not is_rotating({})
+
+
+async def test_a_swap_of_the_keys_moves_a_shop_back(shop: RotatingShop) -> None:
+    store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
+    await shop.reach("Use")
+    store(shop, stored_keys(MASTER_KEY, NEXT_KEY))
+    await shop.finish()
+    assert set(key_ids(shop).values()) == {FORMER}
+
+
+async def test_a_secret_of_its_user_stops_its_kind_and_the_authority_and_the_former_key_stays_needed(
+    shop: RotatingShop,
+) -> None:
+    secret = shop.cluster.server.objects["Secret", "shop-order-broker"]
+    del secret["metadata"]["annotations"][ANNOTATION_KEY_ID]
+    shop.cluster.server.touch(secret)
+    store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
+    for _ in range(5):
+        await shop.settle()
+        shop.cluster.now += timedelta(days=4)
+    assert shop.states() == dict.fromkeys(set(RotationKind) - {"broker", "authority"}, (1, "Done"))
+    assert shop.cluster.condition("Rotating") == ("False", "RotationRefused")
+    assert f"needs the former master key {FORMER}" in shop.cluster.message("Rotating")
+    assert former_key_shops() == 1
+
+
+async def test_a_secret_that_nothing_rotates_keeps_the_former_key_needed_and_is_named(shop: RotatingShop) -> None:
+    external = {"provider": "external", "secretRef": {"name": "own"}}
+    shop.cluster.spec({"cache": external})
+    await shop.settle()
+    retained = copy.deepcopy(shop.cluster.server.objects["Secret", "shop-redis"])
+    store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
+    for _ in range(5):
+        await shop.settle()
+        shop.cluster.now += timedelta(days=4)
+    assert retained["metadata"]["annotations"][ANNOTATION_KEY_ID] == FORMER
+    assert "for shop-redis" in shop.cluster.message("Rotating")
+    assert key_ids(shop)["shop-salt"] == FORMER
+    for name in ("shop-redis", "shop-redis-tls"):
+        shop.cluster.server.objects.pop(("Secret", name), None)
+    await shop.finish()
+    assert set(key_ids(shop).values()) == {NEXT}
+
+
+async def test_a_paused_shop_stays_with_its_key(shop: RotatingShop) -> None:
+    shop.cluster.spec({"paused": True})
+    store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
+    for _ in range(3):
+        await shop.reconcile()
+        shop.cluster.now += timedelta(days=1)
+    assert (shop.states(), set(key_ids(shop).values())) == ({}, {FORMER})
+
+
+# The Secret with the keys.
+
+
+@pytest.mark.parametrize("previous", ["", "c2hvcnQ=", "no base64!"])
+async def test_a_former_key_that_could_be_guessed_is_no_key(shop: RotatingShop, previous: str) -> None:
+    stored = stored_key(NEXT_KEY)
+    shop.cluster.server.master_key = stored | {"data": stored["data"] | {"previous": previous}}
+    shop.cluster.restart()
+    before = copy.deepcopy(shop.objects())
+    await shop.reconcile()
+    assert shop.objects() == before
+    assert shop.cluster.condition("Degraded") == ("True", "MasterKeyMissing")
+
+
+async def test_a_key_that_is_lost_while_the_operator_runs_is_used_until_it_ends(
+    shop: RotatingShop, caplog: pytest.LogCaptureFixture
+) -> None:
+    store(shop, None)
+    before = shop.objects()
+    del shop.cluster.server.objects["Secret", "shop-jwt"]
+    await shop.settle()
+    assert shop.objects() == before
+    assert shop.cluster.server.master_key is None
+    assert "Restore the Secret from its backup" in caplog.text
+
+
+def test_the_repr_of_the_keys_hides_them() -> None:
+    assert "nnn" not in repr(KeyRing(NEXT_KEY, MASTER_KEY))
+
+
+def test_a_base_without_a_record_is_that_of_the_secrets(shop: RotatingShop) -> None:
+    keys = KeyRing(NEXT_KEY, MASTER_KEY)
+    secrets = [observe(one) for (kind, _), one in shop.cluster.server.objects.items() if kind == "Secret"]
+    assert keys.for_shop(KEY, {one.id: one for one in secrets}).base == MASTER_KEY
+    assert keys.for_shop(KEY, {}).base == NEXT_KEY
+    assert (PLATFORM.kind, "shop") in shop.cluster.server.objects
