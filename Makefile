@@ -166,7 +166,7 @@ proto: .venv/.stamp ## the typed stubs of the contracts, and the definitions of 
 
 crds: .venv/.stamp ## the custom resource definitions, from the operator's models
 	python -m platform_operator crd > $(CRD)
-	for kind in Tenant TenantPlan PlatformBackup; do \
+	for kind in Tenant TenantPlan PlatformBackup PlatformRestore; do \
 	  python -m platform_operator crd $$kind > crds/$$(tr A-Z a-z <<<$$kind).yaml; done
 	python -m platform_operator policy > charts/operator/files/tenantpolicy.yaml
 	@$(MAKE) --no-print-directory manifests

@@ -60,6 +60,7 @@ async def _run(chosen: argparse.Namespace, settings: BackupSettings) -> dict[str
     needs_databases = chosen.command in {"create", "restore"}
     shop = Shop(
         name=settings.backup_shop,
+        uid=settings.backup_shop_uid,
         databases=await choose_passwords(read_databases(settings.backup_databases)) if needs_databases else {},
         key=settings.key,
         destination=open_destination(settings),
@@ -73,8 +74,12 @@ async def _run(chosen: argparse.Namespace, settings: BackupSettings) -> dict[str
     if chosen.command == "prune":
         return {"deleted": await prune(shop, retention, now)}
     if chosen.command == "list":
-        return [{"id": backup.id, "whole": backup.is_whole} for backup in await list_backups(shop)]
-    manifest = await (find_backup(shop, chosen.id) if chosen.id else newest_backup(shop))
+        return [
+            {"id": backup.id, "whole": backup.is_whole, "shopUid": backup.shop_uid}
+            for backup in await list_backups(shop)
+        ]
+    of_any = chosen.command == "restore"
+    manifest = await (find_backup(shop, chosen.id) if chosen.id else newest_backup(shop, of_any=of_any))
     if chosen.command == "verify":
         await verify_files(shop, manifest, manifest.databases)
         return _summary(manifest)

@@ -9,8 +9,8 @@ from chassis.observability import logs
 
 from platform_backup.create import MANIFEST, Shop
 from platform_backup.encryption import decrypt
-from platform_backup.errors import BackupDamaged, BackupNotFound, WrongKey
-from platform_backup.manifest import Manifest, read_manifest, time_of
+from platform_backup.errors import BackupDamaged, BackupNotFound, RestoreRefused, WrongKey
+from platform_backup.manifest import Manifest, read_manifest, stated_uid, time_of
 from platform_backup.retention import Retention, StoredBackup, expired
 
 log = logs.get_logger(__name__)
@@ -23,30 +23,40 @@ async def list_backups(shop: Shop) -> list[StoredBackup]:
         backup, _, file = path.removeprefix(f"{shop.name}/").partition("/")
         sizes[backup][file] = size
     return [
-        StoredBackup(backup, at, MANIFEST in files, await _is_whole(shop, backup, files))
+        await _stored(shop, backup, at, files)
         for backup, files in sorted(sizes.items())
         if (at := time_of(backup)) is not None
     ]
 
 
-async def _is_whole(shop: Shop, backup: str, sizes: dict[str, int]) -> bool:
-    if MANIFEST not in sizes:
-        return False
+async def _stored(shop: Shop, backup: str, at: datetime, sizes: dict[str, int]) -> StoredBackup:
+    text = await _manifest_text(shop, backup) if MANIFEST in sizes else None
+    if text is None:
+        return StoredBackup(backup, at, MANIFEST in sizes, is_whole=False)
     try:
-        manifest = await find_backup(shop, backup)
-    except (BackupDamaged, BackupNotFound, WrongKey) as error:
+        entries = _manifest(shop, backup, text).databases.values()
+    except (BackupDamaged, WrongKey) as error:
         log.warning("a backup is not whole", backup=backup, reason=str(error))
-        return False
-    return all(sizes.get(entry.file) == entry.size for entry in manifest.databases.values())
+        return StoredBackup(backup, at, has_manifest=True, is_whole=False, shop_uid=stated_uid(text))
+    is_whole = all(sizes.get(entry.file) == entry.size for entry in entries)
+    return StoredBackup(backup, at, has_manifest=True, is_whole=is_whole, shop_uid=stated_uid(text))
 
 
 async def find_backup(shop: Shop, backup: str) -> Manifest:
     """Returns the manifest of a backup. Raises BackupNotFound, BackupDamaged, WrongKey, Destination…."""
-    text = await shop.destination.read(f"{shop.name}/{backup}/{MANIFEST}")
+    text = await _manifest_text(shop, backup)
     if text is None:
         raise BackupNotFound(
             f"{shop.name} has no backup {backup} with a manifest: it does not exist, or was stopped before it was whole"
         )
+    return _manifest(shop, backup, text)
+
+
+async def _manifest_text(shop: Shop, backup: str) -> bytes | None:
+    return await shop.destination.read(f"{shop.name}/{backup}/{MANIFEST}")
+
+
+def _manifest(shop: Shop, backup: str, text: bytes) -> Manifest:
     manifest = read_manifest(text, shop.key)
     if (manifest.shop, manifest.id) != (shop.name, backup):
         raise BackupDamaged(
@@ -55,9 +65,21 @@ async def find_backup(shop: Shop, backup: str) -> Manifest:
     return manifest
 
 
-async def newest_backup(shop: Shop) -> Manifest:
-    """Returns the manifest of the newest whole backup. Raises BackupNotFound."""
+async def newest_backup(shop: Shop, *, of_any: bool = False) -> Manifest:
+    """Returns the manifest of the newest whole backup of the shop, or `of_any` shop of its name, if that is clear.
+
+    Raises BackupNotFound, and RestoreRefused where the name has had several shops: a new one may have been backed up
+    while it was still empty.
+    """
     whole = [backup for backup in await list_backups(shop) if backup.is_whole]
+    newest = {backup.shop_uid: backup.id for backup in whole}
+    if not of_any:
+        whole = [backup for backup in whole if backup.belongs_to(shop.uid)]
+    elif len(newest) > 1:
+        raise RestoreRefused(
+            f"{shop.name} has backups of {len(newest)} shops of this name: name one. The newest of each: "
+            + ", ".join(f"{backup} (of {uid or 'unknown UID'})" for uid, backup in newest.items())
+        )
     if not whole:
         raise BackupNotFound(f"{shop.name} has no whole backup that this key can read")
     return await find_backup(shop, whole[-1].id)
@@ -94,7 +116,7 @@ async def prune(shop: Shop, retention: Retention, now: datetime) -> list[str]:
 
     The manifest goes first: a backup that is half deleted is none.
     """
-    chosen = expired(await list_backups(shop), retention, now)
+    chosen = expired(await list_backups(shop), retention, now, shop.uid)
     for backup in chosen:
         folder = f"{shop.name}/{backup.id}/"
         paths = await shop.destination.list(folder)

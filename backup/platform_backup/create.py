@@ -41,6 +41,8 @@ class Shop:
     destination: Destination
     tools: PostgresTools
     version: str = "dev"
+    uid: str = ""
+    """The UID of its EcommercePlatform, which a later shop of the same name does not have; empty if it has none."""
 
 
 @dataclass(slots=True)
@@ -73,6 +75,7 @@ async def create_backup(shop: Shop, suffix: str, now: Callable[[], datetime] = n
     manifest = Manifest(
         id=backup,
         shop=shop.name,
+        shop_uid=shop.uid,
         tool_version=shop.version,
         key_id=shop.key.id,
         started_at=started_at,

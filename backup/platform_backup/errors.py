@@ -46,3 +46,7 @@ class BackupDamaged(BackupError):
 
 class RestoreRefused(BackupError):
     """The databases are not in a state into which a backup may be restored. Nothing was changed."""
+
+
+class RestoreIncomplete(BackupError):
+    """A restore has failed after it had committed a database: the databases may be of two states."""

@@ -53,6 +53,8 @@ class Manifest(_Part):
     format: int = FORMAT
     id: str
     shop: str
+    shop_uid: str = ""
+    """The UID of the shop's EcommercePlatform; empty in backups of earlier releases, or without the operator."""
     tool_version: str
     key_id: str
     started_at: datetime
@@ -77,7 +79,7 @@ class Manifest(_Part):
 
 def write_manifest(manifest: Manifest, key: BackupKey) -> bytes:
     """Returns the signed manifest as JSON."""
-    content = manifest.model_dump(mode="json")
+    content = manifest.model_dump(mode="json", exclude=None if manifest.shop_uid else {"shop_uid"})
     return json.dumps({**content, "signature": key.sign(_canonical(content))}, indent=2, sort_keys=True).encode()
 
 
@@ -98,6 +100,16 @@ def read_manifest(text: bytes, key: BackupKey) -> Manifest:
         raise BackupDamaged(
             f"this release cannot read the manifest, of format {content.get('format')}: {error.errors()[0]['msg']}"
         ) from None
+
+
+def stated_uid(text: bytes) -> str:
+    """Returns the UID that a manifest states, signed or not; empty if it states none. It only protects a backup from
+    being deleted."""
+    try:
+        uid = _parse(text).get("shop_uid")
+    except BackupDamaged:
+        return ""
+    return uid if isinstance(uid, str) else ""
 
 
 def backup_id(now: datetime, suffix: str) -> str:

@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from platform_backup.catalog import read_dump, verify_files
 from platform_backup.create import Shop
-from platform_backup.errors import DatabaseFailed, RestoreRefused
+from platform_backup.errors import DatabaseFailed, RestoreIncomplete, RestoreRefused
 from platform_backup.manifest import Manifest
 from platform_backup.postgres_tools import Program
 from platform_backup.snapshots import connect, has_table, translate_errors
@@ -104,7 +104,10 @@ async def restore_backup(
     for service in services:
         if service in roles:
             await _grant(service, shop.databases[service], roles[service])
-    resent = await resend_since(shop.databases, manifest.cut_at - RESEND_MARGIN, now)
+    try:
+        resent = await resend_since(shop.databases, manifest.cut_at - RESEND_MARGIN, now)
+    except DatabaseFailed as error:
+        raise RestoreIncomplete(f"the databases are restored, but not all events are sent again: {error}") from error
     for service in services:
         await _analyze(service, shop.databases[service])
     return Restored(services, resent)
@@ -226,7 +229,7 @@ async def _commit(service: str, session: Program) -> None:
         session.close_input()
         await session.succeeded()
     except DatabaseFailed as error:
-        raise DatabaseFailed(
+        raise RestoreIncomplete(
             f"the database of {service} was not committed: {error}; databases before it are restored: run the restore "
             "again with --replace"
         ) from None
@@ -241,13 +244,13 @@ async def _await_answer(session: Program, statement: bytes) -> None:
 
 
 async def _grant(service: str, database: DatabaseSettings, role: DatabaseSettings) -> None:
-    """Grants the service's role its privileges, which a dump does not have. Raises DatabaseFailed."""
+    """Grants the service's role its privileges, which a dump does not have. Raises RestoreIncomplete."""
     engine = create_async_engine(database_url(database), connect_args={"ssl": database_tls(database)})
     try:
         async with engine.connect() as connection:
             await grant_runtime_role(connection, database, RuntimeRole(role.db_user, role.db_password))
     except _DATABASE_ERRORS as error:
-        raise DatabaseFailed(
+        raise RestoreIncomplete(
             f"the role {role.db_user} did not get its privileges in the database of {service}, which is restored: "
             f"{_first_line(error)}; run the restore again with --replace"
         ) from error
@@ -267,7 +270,7 @@ async def _analyze(service: str, database: DatabaseSettings) -> None:
 async def resend_since(databases: Mapping[str, DatabaseSettings], since: datetime, now: datetime) -> dict[str, int]:
     """Moves the published events since then back into the outboxes, of all databases that have one.
 
-    Those that are too old for the consumers to recognize stay. Idempotent. Raises DatabaseFailed.
+    Those that are too old for the consumers to recognize stay. Idempotent. Raises DatabaseFailed, RestoreIncomplete.
     """
     selection = Selection(max(since, now - MAX_AGE), now)
     resent: dict[str, int] = {}
@@ -279,7 +282,7 @@ async def resend_since(databases: Mapping[str, DatabaseSettings], since: datetim
         try:
             resent[service] = sum([moved async for moved in resend(database, selection)])
         except _DATABASE_ERRORS as error:
-            raise DatabaseFailed(
+            raise RestoreIncomplete(
                 f"the databases are restored, but {service} does not send its events again: {_first_line(error)}; run "
                 "the restore again with --replace"
             ) from error

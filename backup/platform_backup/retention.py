@@ -27,15 +27,25 @@ class StoredBackup:
     at: datetime
     has_manifest: bool
     is_whole: bool
+    shop_uid: str = ""
+    """The UID of the shop, as its manifest states it; empty if it states none."""
+
+    def belongs_to(self, uid: str) -> bool:
+        """Whether it may be of the shop of this UID, and not of a former or later one of the same name.
+
+        One without a UID is of an earlier release, or of a shop without the operator.
+        """
+        return self.shop_uid in ("", uid)
 
 
-def expired(stored: Sequence[StoredBackup], retention: Retention, now: datetime) -> list[StoredBackup]:
-    """Returns the backups to delete, the oldest first.
+def expired(stored: Sequence[StoredBackup], retention: Retention, now: datetime, uid: str = "") -> list[StoredBackup]:
+    """Returns the backups to delete, the oldest first. Those of another shop of the same name are not among them.
 
     Only whole backups count as the newest ones, so that damaged ones do not displace them. Without any whole backup
     nothing that has a manifest is deleted: it may be whole with another key.
     """
-    newest_first = sorted(stored, key=lambda backup: backup.at, reverse=True)
+    own = [backup for backup in stored if backup.belongs_to(uid)]
+    newest_first = sorted(own, key=lambda backup: backup.at, reverse=True)
     chosen: list[StoredBackup] = []
     newer_whole = 0
     for backup in newest_first:

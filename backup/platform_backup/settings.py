@@ -54,6 +54,9 @@ class BackupSettings(LogSettings, DestinationSettings):
 
     backup_shop: Annotated[str, Field(pattern="^[a-z0-9]([a-z0-9./-]*[a-z0-9])?$")]
     """The name of the shop, below which the destination has its backups: `<namespace>/<platform>`."""
+    backup_shop_uid: Annotated[str, Field(pattern="^[a-z0-9-]{0,64}$")] = ""
+    """The UID of the shop's EcommercePlatform. Backups of a former shop of the same name have another one: they are
+    neither counted nor deleted nor verified. Empty without the operator."""
     backup_key: Annotated[str, AfterValidator(_validate_key), Field(repr=False)]
     """The key of the encryption, as `openssl rand -base64 32` prints it. Without it a backup cannot be restored."""
     backup_databases: str = "/databases"

@@ -13,12 +13,14 @@ from datetime import UTC, datetime
 import aiohttp
 
 from platform_operator import metrics
-from platform_operator.api.backups import PLATFORM_BACKUP
+from platform_operator.api.backups import PLATFORM_BACKUP, PLATFORM_RESTORE
 from platform_operator.api.kinds import ObjectKey, PlatformKey
 from platform_operator.api.tenants import TENANT, TENANT_PLAN
 from platform_operator.backups.controller import BackupController
+from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import BACKUP_SELECTOR
 from platform_operator.backups.objects import CHILD_KINDS as BACKUP_KINDS
+from platform_operator.backups.restore_controller import RestoreController
 from platform_operator.backups.store import BackupStore, schedule_key
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient, connect
@@ -129,7 +131,7 @@ class _Operator:
             scraper = InvariantScraper(self.cache, self.queue.add, fetch, time.time)
             reconciler = self._reconciler(scraper, PodCounter(self.client, fetch))
             workers = (run_worker(self.queue, reconciler.reconcile) for _ in range(self.settings.workers))
-            beside = [scraper.run(), reconciler.recorder.run(), self._run_backups()]
+            beside = [scraper.run(), reconciler.recorder.run(), self._run_backups(scraper)]
             if not self.settings.watch_namespaces and not self.settings.shard.index:  # of those that see all, the first
                 beside.append(StorageVersionMigrator(self.client).run())
             if self.settings.tenant_admin_role:
@@ -161,31 +163,34 @@ class _Operator:
         )
         await self._run_controller(reflectors, queue, controller.reconcile)
 
-    async def _run_backups(self) -> None:
-        """Watches PlatformBackups and the objects of backups, and reconciles both; only while leading."""
+    async def _run_backups(self, scraper: InvariantScraper) -> None:
+        """Watches PlatformBackups, PlatformRestores and their objects, and reconciles them; only while leading."""
         settings = self.settings
         queue: WorkQueue[ObjectKey] = WorkQueue(time.monotonic)
         store = BackupStore(queue.add)
-        self.cache.listeners.append(lambda key: queue.add(schedule_key(key)))
+        self.cache.listeners += [lambda key: queue.add(schedule_key(key)), store.enqueue_restores_of]
         for key in self.cache.platforms:
             queue.add(schedule_key(key))
         reflectors = [
             Reflector(self.client, store, kind, namespace, selector, self.sleep)
             for namespace in settings.watch_namespaces or (None,)
-            for kind, selector in ((PLATFORM_BACKUP, ""), *((kind, BACKUP_SELECTOR) for kind in BACKUP_KINDS))
+            for kind, selector in (
+                (PLATFORM_BACKUP, ""),
+                (PLATFORM_RESTORE, ""),
+                *((kind, BACKUP_SELECTOR) for kind in BACKUP_KINDS),
+            )
         ]
+        jobs = BackupJobs(self.client, store, Helm(executable=settings.helm), settings.charts / "backup")
         controller = BackupController(
-            self.client,
-            store,
-            self.cache,
-            Helm(executable=settings.helm),
-            settings.charts / "backup",
-            self._installation(),
-            lambda: datetime.now(UTC),
-            self.queue.add,
-            self.backup_reports,
+            jobs, self.cache, self._installation(), lambda: datetime.now(UTC), self.queue.add, self.backup_reports
         )
-        await self._run_controller(reflectors, queue, controller.reconcile)
+        restores = RestoreController(jobs, self.cache, self._installation(), lambda: datetime.now(UTC), scraper.results)
+
+        async def reconcile(key: ObjectKey) -> Requeue:
+            is_restore = key.id.kind == PLATFORM_RESTORE.kind
+            return await (restores.reconcile(key) if is_restore else controller.reconcile(key))
+
+        await self._run_controller(reflectors, queue, reconcile)
 
     async def _run_controller(
         self, reflectors: Sequence[Reflector], queue: WorkQueue[K], reconcile: Callable[[K], Awaitable[Requeue]]

@@ -73,6 +73,7 @@ from platform_operator.plan.fleet import (
 from platform_operator.plan.hibernation import (
     Hibernation,
     hibernation_of,
+    is_closed,
     is_draining,
     is_in_steps,
     keeps_release,
@@ -217,16 +218,18 @@ class Reconciler:
         next_change = surge_at(spec, self.now()).next_change if spec else None
         surge = max(0.0, (next_change - self.now()).total_seconds()) if next_change else None
         stops = 0.0 if self._begins_to_hibernate(platform.key, spec, result) else None
-        drain = EARLY_RECHECK if result.hibernation is Hibernation.SERVICES else None
+        drains = result.hibernation is Hibernation.SERVICES and not is_closed(platform)
+        drain = EARLY_RECHECK if drains else None
         fights = self.fights.next_look(key, self.now())
         return Requeue.earliest(recheck, secrets, rotation, turn, step, surge, stops, drain, fights)
 
     def _begins_to_hibernate(self, key: PlatformKey, spec: Spec | None, result: PassResult) -> bool:
-        """Returns whether the upgrade that a shop had to complete before it is hibernated ended in this pass."""
-        if spec is None or spec.observes or result.error is not None or not spec.hibernated:
-            return False
+        """Returns whether the upgrade that a shop had to complete before it is stopped ended in this pass."""
         known = self.cache.platforms.get(key)
-        return result.hibernation is Hibernation.NONE and known is not None and not is_in_steps(known.status)
+        if spec is None or spec.observes or result.error is not None or known is None:
+            return False
+        stops = spec.hibernated or is_closed(known)
+        return stops and result.hibernation is Hibernation.NONE and not is_in_steps(known.status)
 
     def _recheck(self, key: PlatformKey, spec: Spec | None, result: PassResult) -> float | None:
         """Returns the seconds until the next look at what changes without an event: deadlines, and causes in Events.
@@ -395,7 +398,7 @@ class Reconciler:
     ) -> _Choice:
         """Looks at the step of an upgrade, if there is one. Raises RenderError."""
         key, running = platform.key, running_release(platform.status)
-        if keeps_release(spec, platform.status):
+        if keeps_release(spec, platform.status, platform.annotations):
             return _Choice(target)
         upgrade = current_upgrade(read_upgrade(platform.status), target, running)
         goes_back = upgrade is not None and upgrade.goes_back
@@ -577,7 +580,8 @@ class Reconciler:
     ) -> RotationReport:
         """Records the next steps of rotations, if they may come. The next pass changes what follows from them."""
         key, rotations = platform.key, generated.rotations
-        goes_on = result.converged and not result.holds and not spec.observes and not spec.hibernated
+        is_stopped = spec.hibernated or is_closed(platform)
+        goes_on = result.converged and not result.holds and not spec.observes and not is_stopped
         observed = self.cache.children(key)
         own = self.installation.version
         older_than = "" if result.target is None or result.target.version == own else own
@@ -672,8 +676,9 @@ class Reconciler:
         clusters = {one for one in observed if one.kind in CLUSTER_KINDS}  # their volumes go with them
         protected = protected_secrets(platform.key, spec, observed) | records | clusters
         allowed = platform.annotations.get(ANNOTATION_ALLOW_PRUNE, "")
-        guard = PruneGuard(declared_removals(platform.key, spec), allowed)
-        stops = spec.hibernated and not is_in_steps(platform.status)
+        closed = is_closed(platform)
+        guard = PruneGuard(declared_removals(platform.key, spec, closed=closed), allowed)
+        stops = (spec.hibernated or closed) and not is_in_steps(platform.status)
         return make_plan(desired, inventory, observed, protected, guard, attempted, stops=stops)
 
     async def _apply(self, platform: Platform, changes: Sequence[Change], progress: _PassProgress) -> None:

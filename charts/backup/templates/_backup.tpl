@@ -112,6 +112,8 @@ template:
 {{- $s3 := .Values.destination.s3 -}}
 - name: BACKUP_SHOP
   value: {{ .Values.backupsOf | default (printf "%s/%s" .Release.Namespace .Values.shop) | quote }}
+- name: BACKUP_SHOP_UID
+  value: {{ .Values.shopUid | quote }}
 - name: TENANT
   value: {{ .Values.shop | quote }}
 - name: BACKUP_KEEP

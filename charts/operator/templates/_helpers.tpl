@@ -52,7 +52,8 @@ platform.ecommerce.dev/shard: {{ .index | quote }}
 {{/* The rights that reconciling the platforms of a namespace needs, with the reason for each verb. Reads come from
 watches, so `get` is rare. */}}
 {{- define "operator.rules" -}}
-# list, watch: observe platforms; patch: set and remove the operator's finalizer
+# list, watch: observe platforms; patch: set and remove the operator's finalizer, and the
+# annotation of a restore
 - apiGroups: [platform.ecommerce.dev]
   resources: [ecommerceplatforms]
   verbs: [list, watch, patch]
@@ -60,18 +61,18 @@ watches, so `get` is rare. */}}
 - apiGroups: [platform.ecommerce.dev]
   resources: [ecommerceplatforms/status]
   verbs: [patch]
-# list, watch: observe what is to be backed up
+# list, watch: observe what is to be backed up and restored
 - apiGroups: [platform.ecommerce.dev]
-  resources: [platformbackups]
+  resources: [platformbackups, platformrestores]
   verbs: [list, watch]
 # patch: write the status
 - apiGroups: [platform.ecommerce.dev]
-  resources: [platformbackups/status]
+  resources: [platformbackups/status, platformrestores/status]
   verbs: [patch]
 # update: required for owner references with blockOwnerDeletion if OwnerReferencesPermissionEnforcement is enabled; no
 # request uses it
 - apiGroups: [platform.ecommerce.dev]
-  resources: [ecommerceplatforms/finalizers, platformbackups/finalizers]
+  resources: [ecommerceplatforms/finalizers, platformbackups/finalizers, platformrestores/finalizers]
   verbs: [update]
 # list, watch: observe children and drift (filtered by label on the server); get: see whether an object of another has
 # the name, before creating one; patch, create: server-side apply needs both; delete: prune what the spec no longer

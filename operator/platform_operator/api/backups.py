@@ -1,8 +1,9 @@
-"""Backups in the API: `spec.backup` of an EcommercePlatform, and the spec of PlatformBackup, with their rules."""
+"""Backups in the API: `spec.backup` of an EcommercePlatform, PlatformBackup and PlatformRestore, with their rules."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -12,11 +13,14 @@ from platform_operator.api.kinds import GROUP, PLATFORM_VERSION, Kind
 from platform_operator.api.schema import Model, ObjectName, SecretRef, TimeZone, parse_stored, rule, rules
 
 PLATFORM_BACKUP = Kind(f"{GROUP}/{PLATFORM_VERSION}", "PlatformBackup", "platformbackups")
+PLATFORM_RESTORE = Kind(f"{GROUP}/{PLATFORM_VERSION}", "PlatformRestore", "platformrestores")
 
 ANNOTATION_TARGET = f"{GROUP}/backup-target"
 """Annotation of a Job: the digest of its shop, destination and key. Backups with another digest are not the shop's."""
+ANNOTATION_RESTORE = f"{GROUP}/restore"
+"""Annotation of an EcommercePlatform: the PlatformRestore that closes it, and how far that is, as <name>/<phase>."""
 MAX_BACKUP_NAME = 40
-"""Characters of the name of a PlatformBackup: its Job and its pods are named after it."""
+"""Characters of the name of a PlatformBackup or PlatformRestore: its Job and its pods are named after it."""
 
 
 class BackupPhase(StrEnum):
@@ -35,6 +39,7 @@ class BackupReason(StrEnum):
     PLATFORM_INVALID = "PlatformInvalid"
     OBSERVED = "Observed"
     HIBERNATED = "Hibernated"
+    RESTORING = "Restoring"
     NO_DESTINATION = "NoDestination"
     REFUSED = "Refused"
     RENDER_TIMED_OUT = "RenderTimedOut"
@@ -57,6 +62,87 @@ class BackupReason(StrEnum):
     WRONG_KEY = "WrongKey"
     BACKUP_DAMAGED = "BackupDamaged"
     RESTORE_REFUSED = "RestoreRefused"
+    RESTORE_INCOMPLETE = "RestoreIncomplete"
+
+
+class RestorePhase(StrEnum):
+    """How far a PlatformRestore is."""
+
+    PENDING = "Pending"
+    CLOSING = "Closing"
+    RESTORING = "Restoring"
+    OPENING = "Opening"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class RestoreReason(StrEnum):
+    """The reason of condition Complete of a PlatformRestore. Part of the API."""
+
+    PLATFORM_MISSING = "PlatformMissing"
+    PLATFORM_INVALID = "PlatformInvalid"
+    PLATFORM_REPLACED = "PlatformReplaced"
+    OBSERVED = "Observed"
+    HIBERNATED = "Hibernated"
+    UPGRADING = "Upgrading"
+    DATABASES_NOT_READY = "DatabasesNotReady"
+    BACKUP_MISSING = "BackupMissing"
+    BACKUP_NOT_COMPLETE = "BackupNotComplete"
+    NO_DESTINATION = "NoDestination"
+    OTHER_RESTORE = "OtherRestore"
+    REFUSED = "Refused"
+    RENDER_TIMED_OUT = "RenderTimedOut"
+    RENDER_FAILED = "RenderFailed"
+    NAME_TAKEN = "NameTaken"
+    CLOSING = "Closing"
+    BACKUP_RUNNING = "BackupRunning"
+    RUNNING = "Running"
+    POD_NOT_STARTED = "PodNotStarted"
+    OPENING = "Opening"
+    CHECKING_INVARIANTS = "CheckingInvariants"
+    SUCCEEDED = "Succeeded"
+    INVARIANT_BROKEN = "InvariantBroken"
+    JOB_LOST = "JobLost"
+    JOB_FAILED = "JobFailed"
+
+    SETTINGS_WRONG = "SettingsWrong"
+    DESTINATION_UNAVAILABLE = "DestinationUnavailable"
+    DESTINATION_REFUSED = "DestinationRefused"
+    DESTINATION_FULL = "DestinationFull"
+    DATABASE_FAILED = "DatabaseFailed"
+    POSTGRES_TOOLS_TOO_OLD = "PostgresToolsTooOld"
+    BACKUP_NOT_FOUND = "BackupNotFound"
+    WRONG_KEY = "WrongKey"
+    BACKUP_DAMAGED = "BackupDamaged"
+    RESTORE_REFUSED = "RestoreRefused"
+    RESTORE_INCOMPLETE = "RestoreIncomplete"
+
+
+@dataclass(frozen=True)
+class RestoreMark:
+    """What the annotation of a shop says about the PlatformRestore that closes it."""
+
+    name: str
+    phase: RestorePhase
+
+    @property
+    def closes(self) -> bool:
+        """Whether the shop is closed: no service has pods."""
+        return self.phase is not RestorePhase.OPENING
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.phase}"
+
+
+def restore_mark(annotations: Mapping[str, str]) -> RestoreMark | None:
+    """Returns the mark of a shop; None for one that no PlatformRestore closes.
+
+    One that cannot be read closes the shop: a shop is rather closed than open with half of its data.
+    """
+    if ANNOTATION_RESTORE not in annotations:
+        return None
+    name, _, phase = annotations[ANNOTATION_RESTORE].partition("/")
+    return RestoreMark(name, RestorePhase(phase) if phase in set(RestorePhase) else RestorePhase.FAILED)
 
 
 class Bucket(Model):
@@ -202,3 +288,72 @@ class PlatformBackupSpec(Model):
 def parse_backup(spec: Mapping[str, Any]) -> PlatformBackupSpec:
     """Parses the stored spec of a PlatformBackup. Raises InvalidSpecError."""
     return parse_stored(PlatformBackupSpec, spec, "create another PlatformBackup")
+
+
+class RestoreSource(Model):
+    """A backup that is named by its place."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "has(self.destination) == has(self.encryptionKeySecretRef)",
+                "source.destination and source.encryptionKeySecretRef belong together: write both, or neither for "
+                "those of the shop's spec.backup",
+            ),
+            rule(
+                "!has(self.shop) || self.shop.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?/[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",
+                "source.shop must be <namespace>/<name> of the shop that was backed up: write for example "
+                "market/market",
+                ".shop",
+            ),
+            rule(
+                "!has(self.id) || self.id.matches('^[0-9]{8}T[0-9]{6}[.][0-9]{6}Z-[0-9a-f]+$')",
+                "source.id must be the id of a backup: write for example 20260131T030000.000000Z-a1b2c3, or remove it "
+                "for the newest one",
+                ".id",
+            ),
+        )
+    )
+
+    destination: Destination | None = Field(
+        default=None, description="Where the backup is. Default: the destination of the shop's spec.backup."
+    )
+    encryption_key_secret_ref: SecretRef | None = Field(
+        default=None, description="Secret with the BACKUP_KEY that it was made with. Default: that of spec.backup."
+    )
+    shop: Annotated[str, Field(max_length=127)] | None = Field(
+        default=None, description="The shop that was backed up, as <namespace>/<name>. Default: the shop itself."
+    )
+    id: Annotated[str, Field(max_length=64)] | None = Field(
+        default=None, description="Id of the backup. Default: the newest whole one."
+    )
+
+
+class PlatformRestoreSpec(Model):
+    """One restore of one backup into one shop, whose data it replaces."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule("self == oldSelf", "the spec of a PlatformRestore cannot be changed: create another PlatformRestore"),
+            rule(
+                "has(self.backup) != has(self.source)",
+                "exactly one of backup and source says what is restored: write backup with the name of a "
+                "PlatformBackup, or source with the place of a backup",
+            ),
+        )
+    )
+
+    platform: ObjectName = Field(
+        description="Name of the EcommercePlatform whose data are replaced, in the same namespace."
+    )
+    backup: ObjectName | None = Field(
+        default=None, description="Name of a PlatformBackup in the same namespace, which is restored."
+    )
+    source: RestoreSource | None = Field(
+        default=None, description="A backup of a schedule, of another shop, or of one that exists no more."
+    )
+
+
+def parse_restore(spec: Mapping[str, Any]) -> PlatformRestoreSpec:
+    """Parses the stored spec of a PlatformRestore. Raises InvalidSpecError."""
+    return parse_stored(PlatformRestoreSpec, spec, "create another PlatformRestore")

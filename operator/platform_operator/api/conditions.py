@@ -59,6 +59,11 @@ class ConditionReason(StrEnum):
     WAKING = "Waking"
     AWAKE = "Awake"
 
+    RESTORING = "Restoring"
+    REOPENING = "Reopening"
+    RESTORE_FAILED = "RestoreFailed"
+    NOT_RESTORING = "NotRestoring"
+
     ALL_HOLD = "AllHold"
     INVARIANT_BROKEN = "InvariantBroken"
     EVENTS_DELAYED = "EventsDelayed"

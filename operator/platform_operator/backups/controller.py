@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 
 from platform_operator.api.backups import PLATFORM_BACKUP, BackupPhase, BackupReason, parse_backup
 from platform_operator.api.kinds import (
     PLATFORM,
-    POD,
     Manifest,
     ObjectId,
     ObjectKey,
@@ -21,16 +18,13 @@ from platform_operator.api.kinds import (
     owner_reference,
 )
 from platform_operator.api.spec import Spec, parse
-from platform_operator.apply.ownership import holder
+from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import (
-    CHILD_KINDS,
     JOB,
-    POLICY,
     Target,
     backup_release,
     backup_values,
     children,
-    is_own,
     job_from_cron_job,
     policy_target,
     schedule_release,
@@ -46,18 +40,14 @@ from platform_operator.backups.observed import (
     JobState,
     last_failure,
     observe_backup,
-    observe_child,
-    read_run,
 )
 from platform_operator.backups.status import Outcome, describe, status_manifest
-from platform_operator.backups.store import BackupStore
 from platform_operator.cache.observed import Platform
 from platform_operator.cache.store import Cache
-from platform_operator.client import KubernetesClient
 from platform_operator.digests import digest
 from platform_operator.errors import ApiError, InvalidSpecError, NameTakenError, RenderError, RenderTimeoutError
-from platform_operator.render.helm import Helm
-from platform_operator.render.values import ChartValues, Installation
+from platform_operator.plan.hibernation import is_closed
+from platform_operator.render.values import Installation
 from platform_operator.status.backups import BackupReport, BackupRun, backup_report
 from platform_operator.status.diagnosis import diagnose
 from platform_operator.workqueue import Requeue
@@ -68,7 +58,6 @@ SCHEDULE_INTERVAL = 60.0
 """Seconds between two looks at a schedule: no event announces that the newest backup is too old."""
 RUNNING_INTERVAL = 15.0
 """Seconds between two looks at the pods of a running backup, and at what a pending one waits for."""
-_KINDS = {kind.kind: kind for kind in CHILD_KINDS}
 _FINISHED = (BackupPhase.SUCCEEDED, BackupPhase.FAILED)
 
 
@@ -76,36 +65,26 @@ _FINISHED = (BackupPhase.SUCCEEDED, BackupPhase.FAILED)
 class BackupController:
     """Brings backups to the state that their specs describe, one pass at a time."""
 
-    client: KubernetesClient
-    store: BackupStore
+    jobs: BackupJobs
     shops: Cache
     """The platforms, which the reconciler's informers keep current."""
-    helm: Helm
-    chart: Path
-    """charts/backup."""
     installation: Installation
     now: Callable[[], datetime]
     report_changed: Callable[[PlatformKey], None]
     """Called when the report of a platform has changed, which the reconciler writes."""
     reports: dict[PlatformKey, BackupReport] = field(default_factory=dict)
-    _applied: dict[ObjectKey, tuple[str, str]] = field(init=False, default_factory=dict)
-    """The digest of each object's content that this process has applied, and of the fields that it owned then."""
     _rendered: dict[PlatformKey, tuple[str, list[Manifest]]] = field(init=False, default_factory=dict)
     """What Helm printed for the schedule of each platform, and the digest of its values."""
-    _runs: dict[str, BackupRun] = field(init=False, default_factory=dict)
-    """The results of the Jobs that have ended, by the uid of the Job."""
-    _helm_lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
-    """Held by the only Helm that runs at a time: it needs half as much memory as the operator."""
 
     async def reconcile(self, key: ObjectKey) -> Requeue:
         """Makes a pass over a PlatformBackup or the schedule of a platform. Raises ApiError if it has to be retried."""
         if key.id.kind == PLATFORM.kind:
             return await self._reconcile_schedule(PlatformKey(key.namespace, key.id.name))
-        backup = self.store.backups.get(key)
+        backup = self.jobs.store.backups.get(key)
         if backup is None or backup.deleting:
             return Requeue.never()
         if backup.status.get("phase") in _FINISHED:
-            await self._delete_policies(backup.uid)
+            await self.jobs.delete_policies(backup.uid)
             return Requeue.never()
         return await self._reconcile_backup(backup)
 
@@ -125,19 +104,19 @@ class BackupController:
             outcome = Outcome(BackupPhase.FAILED, BackupReason.RENDER_FAILED, str(error))
         status = describe(backup, outcome, name, self.now())
         if status != backup.status:
-            answer = await self.client.apply(
+            answer = await self.jobs.client.apply(
                 PLATFORM_BACKUP, backup.namespace, status_manifest(backup, status), "status"
             )
-            self.store.store_backup(observe_backup(answer))
+            self.jobs.store.store_backup(observe_backup(answer))
             details = {"platform": str(key), "backup": backup.name, "reason": str(outcome.reason)}
             logger.info(outcome.message, extra=details)
         if outcome.phase in _FINISHED:
-            await self._delete_policies(backup.uid)
+            await self.jobs.delete_policies(backup.uid)
         return Requeue.never() if outcome.phase in _FINISHED else Requeue.after(RUNNING_INTERVAL)
 
     async def _advance(self, backup: Backup, shop: Platform | None, name: str) -> Outcome:
         """Raises ApiError, InvalidSpecError, RenderError."""
-        job = self.store.children.get(ObjectKey(backup.namespace, ObjectId(JOB.kind, name)))
+        job = self.jobs.store.children.get(ObjectKey(backup.namespace, ObjectId(JOB.kind, name)))
         if job is not None and job.job is not None and backup.uid in job.owners:
             return await self._follow(job, job.job)
         if "job" in backup.status:
@@ -160,6 +139,9 @@ class BackupController:
         if spec.observes:
             text = "The shop is observed, and nothing is made for it: set its spec.mode to Manage, and paused to false."
             return Outcome(BackupPhase.PENDING, BackupReason.OBSERVED, text)
+        if is_closed(shop):
+            text = "The shop is closed for a restore, and its databases are being replaced: wait until it is open."
+            return Outcome(BackupPhase.PENDING, BackupReason.RESTORING, text)
         if spec.hibernated:
             text = "The shop is hibernated, and its databases are stopped: set spec.hibernated of it to false."
             return Outcome(BackupPhase.PENDING, BackupReason.HIBERNATED, text)
@@ -172,51 +154,22 @@ class BackupController:
             return Outcome(BackupPhase.PENDING, BackupReason.NO_DESTINATION, text)
         return await self._start(backup, shop, spec, target, name)
 
-    async def _delete_policies(self, owner: str) -> None:
-        """Deletes the policies of a backup that has ended: its Job is deleted after a time. Raises ApiError."""
-        for child in list(self.store.children.values()):
-            if owner in child.owners and child.key.id.kind == POLICY.kind:
-                await self._delete(child)
-
     async def _start(self, backup: Backup, shop: Platform, spec: Spec, target: Target, name: str) -> Outcome:
         """Creates the policies, then the Job, which has the name of its PlatformBackup, so that it is made once."""
-        values = backup_values(shop.key.name, spec, target, self.installation)
-        rendered = await self._render(PlatformKey(backup.namespace, name), values)
+        values = backup_values(shop, spec, target, self.installation)
+        rendered = await self.jobs.render(PlatformKey(backup.namespace, name), values)
         rendered = job_from_cron_job(with_target(rendered, target_digest(shop.uid, target)), name)
         owner = owner_reference(PLATFORM_BACKUP, backup.name, backup.uid)
-        try:
-            for one in children(rendered, backup.namespace, shop.key.name, owner):
-                if one["kind"] != JOB.kind:
-                    await self._apply_if_changed(one)
-                    continue
-                self.store.store_child(observe_child(await self.client.create(JOB, backup.namespace, one)))
-        except NameTakenError as error:
-            text = f"{error}, or create a PlatformBackup of another name."
-            return Outcome(BackupPhase.PENDING, BackupReason.NAME_TAKEN, text)
-        except ApiError as error:
-            return await self._not_started(backup, name, error)
-        return Outcome(BackupPhase.RUNNING, BackupReason.RUNNING, "The backup begins.")
-
-    async def _not_started(self, backup: Backup, name: str, error: ApiError) -> Outcome:
-        """Raises ApiError if another attempt may succeed."""
-        if error.status == 409:
-            stored = await self.client.get(JOB, backup.namespace, name)
-            if stored is not None and backup.uid in (child := observe_child(stored)).owners:
-                self.store.store_child(child)  # an answer was lost
-                return Outcome(BackupPhase.RUNNING, BackupReason.RUNNING, "The backup begins.")
-            if stored is not None:
-                text = f"The Job {name} belongs to another: delete it, or create a PlatformBackup of another name."
-                return Outcome(BackupPhase.PENDING, BackupReason.NAME_TAKEN, text)
-        if error.transient:
-            raise error
-        text = f"The API server refused the Job or a policy of it: {error}. Raise the quota or correct the admission "
-        text += "policy that it names; the operator tries again."
-        return Outcome(BackupPhase.PENDING, BackupReason.REFUSED, text)
+        refusal = await self.jobs.start(children(rendered, backup.namespace, shop.key.name, owner), backup.uid)
+        if refusal is None:
+            return Outcome(BackupPhase.RUNNING, BackupReason.RUNNING, "The backup begins.")
+        reason = BackupReason.NAME_TAKEN if refusal.name_taken else BackupReason.REFUSED
+        return Outcome(BackupPhase.PENDING, reason, refusal.message)
 
     async def _follow(self, child: Child, job: JobState) -> Outcome:
-        run = await self._run(child)
+        run = await self.jobs.run(child)
         if run is None:
-            pods = await self._pods(child)
+            pods = await self.jobs.pods(child)
             if problem := diagnose([one for one in pods if one.get("status", {}).get("phase") == "Pending"]):
                 return Outcome(BackupPhase.RUNNING, BackupReason.POD_NOT_STARTED, problem, job)
             if failure := last_failure(pods):
@@ -268,17 +221,17 @@ class BackupController:
         try:
             for one in await self._schedule(platform, spec):
                 desired.add(object_key(one["kind"], one))
-                await self._apply_if_changed(one)
+                await self.jobs.apply_if_changed(one)
         except (NameTakenError, RenderError) as error:
             return f"{error}."
         except ApiError as error:
             if error.transient:
                 raise
             return f"The API server refuses it: {error}."
-        for child in list(self.store.children.values()):
+        for child in list(self.jobs.store.children.values()):
             owns = child.key.namespace == key.namespace and platform.uid in child.owners
             if owns and child.key not in desired:
-                await self._delete(child)
+                await self.jobs.delete(child)
         return ""
 
     async def _schedule(self, platform: Platform, spec: Spec) -> list[Manifest]:
@@ -287,10 +240,10 @@ class BackupController:
         if spec.backup is None:
             self._rendered.pop(key, None)
             return []
-        values = schedule_values(key.name, spec, spec.backup, self.installation)
+        values = schedule_values(platform, spec, spec.backup, self.installation, closed=is_closed(platform))
         content = digest(values)
         if self._rendered.get(key, ("", []))[0] != content:
-            rendered = await self._render(PlatformKey(key.namespace, schedule_release(key.name)), values)
+            rendered = await self.jobs.render(PlatformKey(key.namespace, schedule_release(key.name)), values)
             self._rendered[key] = content, rendered
         rendered = with_target(self._rendered[key][1], target_digest(platform.uid, policy_target(spec.backup)))
         return children(rendered, key.namespace, key.name, owner_reference(PLATFORM, key.name, platform.uid))
@@ -298,10 +251,10 @@ class BackupController:
     async def _runs_of(self, platform: Platform) -> list[BackupRun]:
         """Returns the results of the Jobs of the schedule, and of the PlatformBackups."""
         key = platform.key
-        own = {child.uid for child in self.store.children.values() if platform.uid in child.owners}
-        jobs = [one for one in self.store.children.values() if one.job and own & {*one.owners}]
-        runs = [await self._run(child) for child in jobs]
-        backups = (one for one in self.store.backups.values() if one.namespace == key.namespace)
+        own = {child.uid for child in self.jobs.store.children.values() if platform.uid in child.owners}
+        jobs = [one for one in self.jobs.store.children.values() if one.job and own & {*one.owners}]
+        runs = [await self.jobs.run(child) for child in jobs]
+        backups = (one for one in self.jobs.store.backups.values() if one.namespace == key.namespace)
         made = (_run_of(one) for one in backups if one.spec.get("platform") == key.name)
         return [one for one in (*runs, *made) if one]
 
@@ -309,61 +262,6 @@ class BackupController:
         if self.reports.get(key) != report:
             self.reports[key] = report
             self.report_changed(key)
-
-    # Both.
-
-    async def _render(self, release: PlatformKey, values: ChartValues) -> list[Manifest]:
-        async with self._helm_lock:
-            return await self.helm.template(self.chart, release, values)
-
-    async def _delete(self, child: Child) -> None:
-        key = child.key
-        await self.client.delete(_KINDS[key.id.kind], key.namespace, key.id.name, child.uid)
-        self.store.children.pop(key, None)
-        self._applied.pop(key, None)
-
-    async def _apply_if_changed(self, manifest: Manifest) -> None:
-        """Applies an object if its content is another than what was applied, or fields of it were lost.
-
-        Raises ApiError, and NameTakenError if another object has its name.
-        """
-        kind, metadata = _KINDS[manifest["kind"]], manifest["metadata"]
-        key = object_key(kind.kind, manifest)
-        content, known = digest(manifest), self.store.children.get(key)
-        if known is not None and self._applied.get(key) == (content, known.owned_digest):
-            return
-        owners = {one["uid"] for one in metadata["ownerReferences"]}
-        if known is None or owners.isdisjoint(known.owners):
-            await self._require_own(manifest)
-        if len(self._applied) > len(self.store.children):  # the garbage collector has deleted some
-            self._applied = {one: content for one, content in self._applied.items() if one in self.store.children}
-        seen = observe_child(await self.client.apply(kind, key.namespace, manifest))
-        self._applied[key] = content, seen.owned_digest
-        self.store.store_child(seen)
-
-    async def _require_own(self, manifest: Manifest) -> None:
-        """Raises NameTakenError if another object has the name. The store may not have it."""
-        kind, metadata = _KINDS[manifest["kind"]], manifest["metadata"]
-        stored = await self.client.get(kind, metadata["namespace"], metadata["name"])
-        if stored is not None and not is_own(stored, manifest):
-            text = f"{kind.kind} {metadata['name']} belongs to {holder(stored) or 'another'}: delete or rename it"
-            raise NameTakenError(text)
-
-    async def _run(self, child: Child) -> BackupRun | None:
-        """Returns the result of a Job; None while it runs. The pods of each are read once."""
-        if child.job is None or child.job.ended is None:
-            return None
-        if child.uid not in self._runs:
-            known = {one.uid for one in self.store.children.values()}
-            self._runs = {uid: run for uid, run in self._runs.items() if uid in known}
-            run = read_run(child.key.id.name, child.job, child.job.ended, await self._pods(child))
-            self._runs[child.uid] = replace(run, target=child.target)
-        return self._runs[child.uid]
-
-    async def _pods(self, child: Child) -> list[Manifest]:
-        selector = f"batch.kubernetes.io/job-name={child.key.id.name}"
-        pods, _ = await self.client.list(POD, child.key.namespace, selector)
-        return pods
 
     def _forget(self, key: PlatformKey) -> None:
         self.reports.pop(key, None)

@@ -10,6 +10,7 @@ from platform_operator.api.backups import ANNOTATION_TARGET, BackupPolicy, Desti
 from platform_operator.api.kinds import FIELD_MANAGER, LABEL_MANAGED_BY, LABEL_PART_OF, LABEL_PLATFORM, Kind, Manifest
 from platform_operator.api.spec import WITH_DATABASE, Spec
 from platform_operator.cache.managed_fields import owned_fields
+from platform_operator.cache.observed import Platform
 from platform_operator.digests import digest
 from platform_operator.render.values import ChartValues, Installation
 
@@ -47,6 +48,11 @@ def backup_release(name: str) -> str:
     return f"backup-{name}"
 
 
+def restore_release(name: str) -> str:
+    """Returns the name of the Helm release of a PlatformRestore, which is the name of its Job, too."""
+    return f"restore-{name}"
+
+
 def target_of(spec: PlatformBackupSpec, policy: BackupPolicy | None) -> Target | None:
     """Returns the target of a PlatformBackup. None if it names none, and its shop has none."""
     if spec.destination is not None and spec.encryption_key_secret_ref is not None:
@@ -77,21 +83,52 @@ def with_target(rendered: Iterable[Manifest], target: str) -> list[Manifest]:
     return objects
 
 
-def schedule_values(platform: str, spec: Spec, policy: BackupPolicy, installation: Installation) -> ChartValues:
-    """Returns the values of charts/backup for spec.backup. A hibernated shop has no database to back up."""
+def schedule_values(
+    platform: Platform, spec: Spec, policy: BackupPolicy, installation: Installation, *, closed: bool
+) -> ChartValues:
+    """Returns the values of charts/backup for spec.backup.
+
+    A hibernated shop has no database to back up, and one that is closed for a restore may have half of one.
+    """
     return {
-        **_common(platform, spec, policy_target(policy), installation),
+        **_common(platform.key.name, spec, policy_target(policy), installation),
+        "shopUid": platform.uid,
         "schedule": policy.schedule,
         "verifySchedule": policy.verify_schedule or "",
         "timeZone": policy.time_zone,
-        "suspend": spec.hibernated,
+        "suspend": spec.hibernated or closed,
         "retention": {"count": policy.retention.count, "days": policy.retention.days},
     }
 
 
-def backup_values(platform: str, spec: Spec, target: Target, installation: Installation) -> ChartValues:
+def backup_values(platform: Platform, spec: Spec, target: Target, installation: Installation) -> ChartValues:
     """Returns the values of charts/backup for one backup."""
-    return {**_common(platform, spec, target, installation), "retention": KEEP_ALL}
+    values = _common(platform.key.name, spec, target, installation)
+    return {**values, "shopUid": platform.uid, "retention": KEEP_ALL}
+
+
+@dataclass(frozen=True)
+class Source:
+    """The backup that is restored."""
+
+    target: Target
+    shop: str
+    """The shop that was backed up, as <namespace>/<name>."""
+    backup: str
+    """The id; empty for the newest whole one."""
+
+
+def restore_values(platform: str, spec: Spec, source: Source, installation: Installation) -> ChartValues:
+    """Returns the values of charts/backup for one restore, which replaces what the databases have."""
+    values = _common(platform, spec, source.target, installation)
+    chosen = [source.backup] if source.backup else []
+    policies = {**values["networkPolicies"], "ofJob": True}
+    return {
+        **values,
+        "networkPolicies": policies,
+        "backupsOf": source.shop,
+        "job": ["restore", *chosen, "--replace"],
+    }
 
 
 def _common(platform: str, spec: Spec, target: Target, installation: Installation) -> ChartValues:
@@ -152,13 +189,15 @@ def is_own(stored: Manifest, desired: Manifest) -> bool:
 
 def job_from_cron_job(rendered: Iterable[Manifest], name: str) -> list[Manifest]:
     """Returns the policies and, of the CronJob, the Job that it would start, as `kubectl create job --from` does."""
-    objects = []
-    for one in rendered:
-        if one["kind"] != CRON_JOB.kind:
-            objects.append(one)
-            continue
-        template = one["spec"]["jobTemplate"]
-        metadata = {**template["metadata"], "name": name}
-        spec = {**template["spec"], "ttlSecondsAfterFinished": JOB_TTL_SECONDS}
-        objects.append({"apiVersion": JOB.api_version, "kind": JOB.kind, "metadata": metadata, "spec": spec})
-    return objects
+    return [_named_job(one["spec"]["jobTemplate"], name) if one["kind"] == CRON_JOB.kind else one for one in rendered]
+
+
+def named_job(rendered: Iterable[Manifest], name: str) -> list[Manifest]:
+    """Returns the policies and the Job, which gets a name, so that it is created once."""
+    return [_named_job(one, name) if one["kind"] == JOB.kind else one for one in rendered]
+
+
+def _named_job(template: Manifest, name: str) -> Manifest:
+    metadata = {key: value for key, value in template["metadata"].items() if key != "generateName"} | {"name": name}
+    spec = {**template["spec"], "ttlSecondsAfterFinished": JOB_TTL_SECONDS}
+    return {"apiVersion": JOB.api_version, "kind": JOB.kind, "metadata": metadata, "spec": spec}

@@ -21,7 +21,7 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """A PlatformBackup, as stored."""
+    """A PlatformBackup or PlatformRestore, as stored."""
 
     namespace: str
     name: str
@@ -124,7 +124,13 @@ def read_run(name: str, job: JobState, ended: datetime, pods: Iterable[Manifest]
         _time(cut) if isinstance(cut, str) else None,
         size if isinstance(size, int) else 0,
         message=f"Older backups were not deleted: {failed}"[:MAX_TEXT] if failed else "",
+        resent=_sum_of_counts(report.get("resent")),
     )
+
+
+def _sum_of_counts(counts: object) -> int:
+    values = counts.values() if isinstance(counts, dict) else ()
+    return sum(one for one in values if isinstance(one, int))
 
 
 def last_failure(pods: Iterable[Manifest]) -> str:

@@ -1,11 +1,11 @@
-"""Holds the PlatformBackups and the objects of backups, as their reflectors see them."""
+"""Holds the PlatformBackups, the PlatformRestores and the objects of backups, as their reflectors see them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from platform_operator.api.backups import PLATFORM_BACKUP
+from platform_operator.api.backups import PLATFORM_BACKUP, PLATFORM_RESTORE
 from platform_operator.api.kinds import PLATFORM, Kind, Manifest, ObjectId, ObjectKey, PlatformKey
 from platform_operator.backups.observed import Backup, Child, observe_backup, observe_child
 from platform_operator.reflector import KeyedStore
@@ -16,6 +16,11 @@ def backup_key(namespace: str, name: str) -> ObjectKey:
     return ObjectKey(namespace, ObjectId(PLATFORM_BACKUP.kind, name))
 
 
+def restore_key(namespace: str, name: str) -> ObjectKey:
+    """Returns the key of a PlatformRestore."""
+    return ObjectKey(namespace, ObjectId(PLATFORM_RESTORE.kind, name))
+
+
 def schedule_key(platform: PlatformKey) -> ObjectKey:
     """Returns the key of the schedule of a platform, which is that of the platform."""
     return ObjectKey(platform.namespace, ObjectId(PLATFORM.kind, platform.name))
@@ -23,11 +28,12 @@ def schedule_key(platform: PlatformKey) -> ObjectKey:
 
 @dataclass
 class BackupStore(KeyedStore):
-    """Stores the newest known versions. Passes the key of each PlatformBackup and platform whose backups may have to be
-    changed to `enqueue`."""
+    """Stores the newest known versions. Passes the key of each PlatformBackup, PlatformRestore and platform whose
+    backups may have to be changed to `enqueue`."""
 
     enqueue: Callable[[ObjectKey], None]
     backups: dict[ObjectKey, Backup] = field(default_factory=dict)
+    restores: dict[ObjectKey, Backup] = field(default_factory=dict)
     children: dict[ObjectKey, Child] = field(default_factory=dict)
 
     def store_backup(self, backup: Backup) -> None:
@@ -42,6 +48,22 @@ class BackupStore(KeyedStore):
         if known is None or known.status.get("phase") != backup.status.get("phase"):
             self._enqueue_platform(backup.namespace, str(backup.spec.get("platform", "")))
 
+    def store_restore(self, restore: Backup) -> None:
+        """Stores a PlatformRestore unless a newer version is known."""
+        key = restore_key(restore.namespace, restore.name)
+        known = self.restores.get(key)
+        if known is not None and known.version >= restore.version:
+            return
+        self.restores[key] = restore
+        if known is None or replace(known, version=0, status={}) != replace(restore, version=0, status={}):
+            self.enqueue(key)
+
+    def enqueue_restores_of(self, platform: PlatformKey) -> None:
+        """Passes on the PlatformRestores that wait for a change of a platform."""
+        for key, one in self.restores.items():
+            if one.namespace == platform.namespace and one.spec.get("platform") == platform.name:
+                self.enqueue(key)
+
     def store_child(self, child: Child) -> None:
         """Stores an object unless a newer version is known."""
         known = self.children.get(child.key)
@@ -54,26 +76,32 @@ class BackupStore(KeyedStore):
     def _store(self, kind: Kind, manifest: Manifest) -> None:
         if kind is PLATFORM_BACKUP:
             self.store_backup(observe_backup(manifest))
+        elif kind is PLATFORM_RESTORE:
+            self.store_restore(observe_backup(manifest))
         else:
             self.store_child(observe_child(manifest))
 
     def _versions(self, kind: Kind) -> Mapping[ObjectKey, int]:
         if kind is PLATFORM_BACKUP:
             return {key: one.version for key, one in self.backups.items()}
+        if kind is PLATFORM_RESTORE:
+            return {key: one.version for key, one in self.restores.items()}
         return {key: one.version for key, one in self.children.items() if key.id.kind == kind.kind}
 
     def _remove(self, kind: Kind, key: ObjectKey) -> None:
         if kind is PLATFORM_BACKUP:
             self.backups.pop(key, None)
             self.enqueue(key)
+        elif kind is PLATFORM_RESTORE:
+            self.restores.pop(key, None)
         elif (gone := self.children.pop(key, None)) is not None:
             self._enqueue_owners(gone)
 
     def _enqueue_owners(self, child: Child) -> None:
-        """The object is that of a PlatformBackup, or of the schedule of its shop."""
+        """The object is that of a PlatformBackup or a PlatformRestore, or of the schedule of its shop."""
         self._enqueue_platform(child.key.namespace, child.platform)
-        for key, backup in self.backups.items():
-            if backup.uid in child.owners:
+        for key, one in (*self.backups.items(), *self.restores.items()):
+            if one.uid in child.owners:
                 self.enqueue(key)
 
     def _enqueue_platform(self, namespace: str, name: str) -> None:

@@ -35,6 +35,7 @@ from platform_operator.invariants.scrape_results import (
     parse_metrics,
     sum_of_nodes,
 )
+from platform_operator.plan.hibernation import is_closed
 
 logger = logging.getLogger(__name__)
 
@@ -76,9 +77,10 @@ class InvariantScraper:
             await self.sleep(max(1.0, INTERVAL - (self.clock() - began)))
 
     async def scrape_all(self) -> None:
-        """Scrapes all platforms once and forgets those that are gone or hibernated."""
+        """Scrapes all platforms once and forgets those that are gone, hibernated or closed for a restore."""
         known = self.cache.platforms.values()
-        platforms = [one for one in known if not one.deleting and not one.spec.get("hibernated")]
+        running = (one for one in known if not one.spec.get("hibernated") and not is_closed(one))
+        platforms = [one for one in running if not one.deleting]
         gone = self._results.keys() - {platform.key for platform in platforms}
         for key in gone:
             del self._results[key]

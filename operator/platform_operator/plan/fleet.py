@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from platform_operator.api.backups import restore_mark
 from platform_operator.api.conditions import ConditionReason, UpgradePhase, is_met
 from platform_operator.api.kinds import PlatformKey
 from platform_operator.api.spec import DAYS, Maintenance, Spec
@@ -111,8 +112,8 @@ def choose_target(
     stored, running = stored_target(platform.status), running_release(platform.status)
     if spec.observes or stored is None or running is None:
         return wanted
-    if keeps_release(spec, platform.status):
-        return _target_of_kept_release(running, release, wanted)
+    if keeps_release(spec, platform.status, platform.annotations):
+        return _target_of_kept_release(platform, running, release, wanted)
     upgrade = read_upgrade(platform.status)
     if upgrade is not None and upgrade.has_failed and upgrade.release == (wanted.version, wanted.charts):
         return wanted if is_retried(upgrade, platform) else failed_target(platform.key, upgrade, running)
@@ -128,11 +129,13 @@ def choose_target(
     return target if target == wanted else replace(target, wait=wait)
 
 
-def _target_of_kept_release(running: Release, release: Target, wanted: Target) -> Target:
-    """Returns the target of a hibernated shop: its version with the operator's charts, which replace no running pod."""
+def _target_of_kept_release(platform: Platform, running: Release, release: Target, wanted: Target) -> Target:
+    """Returns the target of a shop without pods: its version with the operator's charts, which replace no pod."""
     target = Target(running[0], release.charts)
-    text = "The shop is hibernated: it is upgraded when it is awake again."
-    return target if target == wanted else replace(target, wait=Wait(ConditionReason.HIBERNATED, text))
+    wait = Wait(ConditionReason.HIBERNATED, "The shop is hibernated: it is upgraded when it is awake again.")
+    if restore_mark(platform.annotations) is not None:
+        wait = Wait(ConditionReason.RESTORING, "The shop is being restored: it is upgraded when it serves again.")
+    return target if target == wanted else replace(target, wait=wait)
 
 
 def failed_target(key: PlatformKey, upgrade: Upgrade, running: Release) -> Target:
@@ -214,7 +217,7 @@ def _members(fleet: Iterable[Platform]) -> Iterable[_Member]:
     for one in fleet:
         target, running = stored_target(one.status), running_release(one.status)
         is_still = one.deleting or one.status.get("mode") == "Observe" or was_hibernated(one.status)
-        if target and running and not is_still:
+        if target and running and not is_still and restore_mark(one.annotations) is None:
             follows, failed = not one.spec.get("version"), failed_release(one.status)
             yield _Member(one.key, target, running, is_met(one.status, "Degraded"), follows, failed)
 

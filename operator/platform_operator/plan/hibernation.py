@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from platform_operator.api.backups import restore_mark
 from platform_operator.api.conditions import ConditionReason, is_met, stored_condition
 from platform_operator.api.kinds import CLUSTER_KINDS, STORE_KINDS, Manifest
 from platform_operator.api.spec import Spec
@@ -33,12 +34,22 @@ def hibernation_of(platform: Platform, spec: Spec, observed: Children, *, draini
     `draining` says that pods of services still complete requests: a Deployment no longer counts them.
 
     Stores that are stopped stay so, even if a person starts a pod of a service by hand. The steps of an upgrade go
-    first, since each is measured by pods.
+    first, since each is measured by pods. A shop that is closed for a restore has its stores, whatever its spec says.
     """
-    if not spec.hibernated or is_in_steps(platform.status):
+    if is_in_steps(platform.status):
+        return Hibernation.NONE
+    if is_closed(platform):
+        return Hibernation.SERVICES
+    if not spec.hibernated:
         return Hibernation.NONE
     has_ended = not draining and not _has_pods(observed, "Deployment")
     return Hibernation.ALL if has_ended or stores_are_stopped(observed, spec) else Hibernation.SERVICES
+
+
+def is_closed(platform: Platform) -> bool:
+    """Returns whether a PlatformRestore has closed the shop: its services have no pods until it is opened again."""
+    mark = restore_mark(platform.annotations)
+    return mark is not None and mark.closes
 
 
 def stores_are_stopped(observed: Children, spec: Spec) -> bool:
@@ -71,13 +82,15 @@ def running_clusters(observed: Children, spec: Spec) -> list[str]:
     ]
 
 
-def keeps_release(spec: Spec, status: Mapping[str, Any]) -> bool:
-    """Returns whether a shop keeps its release, since it is hibernated, being hibernated or waking.
+def keeps_release(spec: Spec, status: Mapping[str, Any], annotations: Mapping[str, str]) -> bool:
+    """Returns whether a shop keeps its release, since it is hibernated, being hibernated or waking, or being restored.
 
     A shop that cannot wake at its version takes another one that its spec names.
     """
     if is_in_steps(status):
         return False
+    if restore_mark(annotations) is not None:
+        return True
     return spec.hibernated or (was_hibernated(status) and not _is_corrected(spec, status))
 
 

@@ -18,7 +18,7 @@ class BackupRun:
     """A run of the backup command that has ended."""
 
     command: str
-    """`create` or `verify`."""
+    """`create`, `verify` or `restore`."""
     name: str
     """The Job, or the PlatformBackup."""
     ended: datetime
@@ -32,6 +32,9 @@ class BackupRun:
     """Why it has failed, or what has failed besides."""
     target: str = ""
     """The digest of the shop, destination and key that it was for."""
+
+    resent: int = 0
+    """How many published events a restore sends again."""
 
     @property
     def succeeded(self) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
+from platform_operator.api.backups import RestoreMark, RestorePhase
 from platform_operator.api.conditions import Condition, ConditionReason
 from platform_operator.api.kinds import ANNOTATION_ADOPT, CHILD_KINDS, ObjectId, PlatformKey
 from platform_operator.api.spec import SERVICES, Spec
@@ -115,11 +116,32 @@ def hibernated_condition(
     return Condition("Hibernated", False, ConditionReason.AWAKE, "The shop runs.")
 
 
+_STOPPING = (ConditionReason.HIBERNATING, ConditionReason.RESTORING)
+_STOP_REASONS = (*_STOPPING, ConditionReason.HIBERNATED, ConditionReason.RESTORE_FAILED)
+
+
+def restoring_condition(key: PlatformKey, mark: RestoreMark | None, *, reported_before: bool) -> Condition | None:
+    """Returns the condition Restoring; None for a shop that was never restored."""
+    if mark is None:
+        text = "No PlatformRestore restores the shop."
+        return Condition("Restoring", False, ConditionReason.NOT_RESTORING, text) if reported_before else None
+    if mark.phase is RestorePhase.FAILED:
+        text = f"PlatformRestore {mark.name} has failed, and the shop is closed: kubectl -n {key.namespace} describe "
+        text += f"platformrestore {mark.name} says why, and what to do."
+        return Condition("Restoring", False, ConditionReason.RESTORE_FAILED, text)
+    if mark.closes:
+        text = f"The shop is closed while PlatformRestore {mark.name} replaces its databases."
+        return Condition("Restoring", True, ConditionReason.RESTORING, text)
+    text = f"The shop is being opened: PlatformRestore {mark.name} has replaced its databases."
+    return Condition("Restoring", True, ConditionReason.REOPENING, text)
+
+
 def ready_condition(
-    result: PassResult, degraded: Condition, ready_services: int, hibernated: Condition | None, *, observes: bool
+    result: PassResult, degraded: Condition, ready_services: int, stop: Condition | None, *, observes: bool
 ) -> Condition:
-    if hibernated is not None and _stops(hibernated) and not (degraded.status or observes):
-        return Condition("Ready", False, hibernated.reason, hibernated.message)
+    """Returns the condition Ready. `stop` is the condition Hibernated, or Restoring of a closed shop."""
+    if stop is not None and _stops(stop) and not (degraded.status or observes):
+        return Condition("Ready", False, stop.reason, stop.message)
     if result.converged:
         return Condition("Ready", True, ConditionReason.ALL_READY, "All parts of the shop are as specified and ready.")
     if degraded.status:
@@ -130,20 +152,20 @@ def ready_condition(
     return Condition("Ready", False, reason, f"{ready_services} of {len(SERVICES)} services are ready. {message}")
 
 
-def _stops(hibernated: Condition) -> bool:
-    return hibernated.reason in (ConditionReason.HIBERNATED, ConditionReason.HIBERNATING)
+def _stops(condition: Condition) -> bool:
+    return condition.reason in _STOP_REASONS
 
 
 def progressing_condition(
-    result: PassResult, degraded: Condition, hibernated: Condition | None, *, observes: bool
+    result: PassResult, degraded: Condition, stop: Condition | None, *, observes: bool
 ) -> Condition:
     if observes:
         return Condition("Progressing", False, ConditionReason.OBSERVING, _observing(result.plan))
     if degraded.status and degraded.reason is not ConditionReason.PROGRESS_DEADLINE_EXCEEDED:
         message = "Stopped until the failure that condition Degraded reports is resolved."
         return Condition("Progressing", False, degraded.reason, message)
-    if hibernated is not None and _stops(hibernated):
-        return Condition("Progressing", not hibernated.status, hibernated.reason, hibernated.message)
+    if stop is not None and _stops(stop):
+        return Condition("Progressing", stop.reason in _STOPPING, stop.reason, stop.message)
     if result.converged:
         return Condition("Progressing", False, ConditionReason.STABLE, "All changes are rolled out.")
     return Condition("Progressing", True, *_progress(result))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from platform_operator.api.backups import restore_mark
 from platform_operator.api.conditions import Condition, ConditionReason, dated, stored_condition
 from platform_operator.api.kinds import DATABASE_CLUSTER, PLATFORM, STORE_KINDS, Manifest, ObjectId
 from platform_operator.api.spec import SERVICES, WITH_DATABASE, Spec
@@ -17,7 +18,7 @@ from platform_operator.invariants.rows import Row, invariant_rows, known_sources
 from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.plan.data_loss import recorded_times
 from platform_operator.plan.fleet import running_release
-from platform_operator.plan.hibernation import has_pods, running_clusters, was_hibernated
+from platform_operator.plan.hibernation import has_pods, is_closed, running_clusters, was_hibernated
 from platform_operator.plan.readiness import is_ready, required_pods
 from platform_operator.plan.surge import surge_at
 from platform_operator.render.profiles import PROFILES
@@ -38,6 +39,7 @@ from platform_operator.status.conditions import (
     mail_condition,
     progressing_condition,
     ready_condition,
+    restoring_condition,
     upgraded_condition,
 )
 from platform_operator.status.pending import pending_changes
@@ -73,15 +75,17 @@ def describe(snapshot: Snapshot, result: PassResult) -> Status:
     services = [_service(platform.key.name, name, snapshot.children) for name in SERVICES]
     ready = sum(service["ready"] for service in services)
     degraded = degraded_condition(platform.key, result, spec.databases.provider if spec else "builtin")
-    hibernated = _hibernated(snapshot, result)
+    hibernated, restoring = _hibernated(snapshot, result), _restoring(platform)
+    stop = restoring if is_closed(platform) else hibernated
     backup = snapshot.backup or _stored_backup(snapshot)
     conditions = (
-        ready_condition(result, degraded, ready, hibernated, observes=observes),
-        progressing_condition(result, degraded, hibernated, observes=observes),
+        ready_condition(result, degraded, ready, stop, observes=observes),
+        progressing_condition(result, degraded, stop, observes=observes),
         degraded,
         *invariant_conditions(rows, platform.key),
         mail_condition(spec),
         *([hibernated] if hibernated else []),
+        *([restoring] if restoring else []),
         *_upgraded(platform, result),
         *_fight(platform, result),
         *_rotating(platform, result),
@@ -141,6 +145,12 @@ def _hibernated(snapshot: Snapshot, result: PassResult) -> Condition | None:
     )
 
 
+def _restoring(platform: Platform) -> Condition | None:
+    reported_before = stored_condition(platform.status, "Restoring") is not None
+    mark = restore_mark(platform.annotations)
+    return restoring_condition(platform.key, mark, reported_before=reported_before)
+
+
 def _salt(snapshot: Snapshot) -> Status:
     """Returns the salt of the credentials, which is read from here if its record and all Secrets are lost."""
     record = read_record(snapshot.platform.key, snapshot.children)
@@ -183,7 +193,7 @@ def _effective_deletion_policy(snapshot: Snapshot) -> str:
 
 def _invariant_rows(snapshot: Snapshot) -> list[Row]:
     stored = snapshot.platform.status.get("invariants", ())
-    if snapshot.spec is not None and snapshot.spec.hibernated:
+    if (snapshot.spec is not None and snapshot.spec.hibernated) or is_closed(snapshot.platform):
         return [*stored]  # no service checks them, and none changes what they are about
     names = known_sources(snapshot.spec, stored)
     return invariant_rows(stored, snapshot.scrape_results, names, snapshot.now.timestamp())

@@ -16,6 +16,7 @@ from platform_operator.api.backups import PLATFORM_BACKUP, BackupReason
 from platform_operator.api.kinds import CHILD_LABELS, FIELD_MANAGER, Kind, Manifest, ObjectKey, PlatformKey
 from platform_operator.api.spec import MAX_NAME_LENGTH, parse
 from platform_operator.backups.controller import BackupController
+from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import (
     BACKUP_LABELS,
     CHILD_KINDS,
@@ -123,8 +124,9 @@ class FakeCluster:
         self.reported: list[PlatformKey] = []
         self.store = BackupStore(self.queued.add)
         self.controller = BackupController(
-            cast(Any, self.server), self.store, self.shops, RememberingHelm(executable=self.helm), self.chart,
-            Installation("1.2", "registry.example.com", pull_secrets=("pull",)), lambda: self.now, self.reported.append,
+            BackupJobs(cast(Any, self.server), self.store, RememberingHelm(executable=self.helm), self.chart),
+            self.shops, Installation("1.2", "registry.example.com", pull_secrets=("pull",)), lambda: self.now,
+            self.reported.append,
         )  # fmt: skip
 
     def shop(self, status: Manifest | None = None, **spec: Any) -> None:
@@ -418,7 +420,9 @@ async def test_a_schedule_is_two_cron_jobs_of_the_chart(cluster: FakeCluster) ->
 async def test_the_cron_jobs_of_the_longest_name_of_a_shop_are_allowed(charts: Path, helm: str) -> None:
     name, spec = "s" * MAX_NAME_LENGTH, parse({"backup": POLICY | {"verifySchedule": "@weekly"}})
     assert spec.backup is not None
-    values = schedule_values(name, spec, spec.backup, Installation("1.2"))
+    metadata = {"namespace": "shop", "name": name, "uid": "u", "resourceVersion": "1", "generation": 1}
+    shop = observe_platform({"metadata": metadata})
+    values = schedule_values(shop, spec, spec.backup, Installation("1.2"), closed=False)
     release = PlatformKey("shop", schedule_release(name))
     rendered = await Helm(executable=helm).template(charts / "backup", release, values)
     names = [one["metadata"]["name"] for one in rendered if one["kind"] == CRON_JOB.kind]
@@ -613,7 +617,7 @@ async def test_the_policies_of_a_backup_are_deleted_once_it_has_ended(cluster: F
     await cluster.reconcile()
     assert [one for one in cluster.server.objects if one[0] == "NetworkPolicy"] == []
     assert cluster.job(), "people read the logs of its pods"
-    assert cluster.controller._applied == {}, "else each backup would leave memory in use"
+    assert cluster.controller.jobs._applied == {}, "else each backup would leave memory in use"
 
 
 async def test_policies_that_a_killed_operator_left_are_deleted(cluster: FakeCluster) -> None:

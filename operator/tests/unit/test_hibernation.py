@@ -141,7 +141,7 @@ def test_a_shop_that_cannot_wake_at_its_version_takes_another_of_its_spec(
 ) -> None:
     waking = {"type": "Hibernated", "status": "False", "reason": "Waking"}
     status = {"version": "1.0", "conditions": [waking, {"type": "Degraded", "status": degraded, "reason": "x"}]}
-    assert keeps_release(Spec(version=version), status) is keeps
+    assert keeps_release(Spec(version=version), status, {}) is keeps
 
 
 async def test_a_hibernated_shop_wakes_in_the_order_of_its_dependencies(cluster: ScalableCluster) -> None:

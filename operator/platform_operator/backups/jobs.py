@@ -1,0 +1,144 @@
+"""Renders the objects of backups and restores, applies them, and reads what came of their Jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from platform_operator.api.kinds import POD, Manifest, ObjectKey, PlatformKey, object_key
+from platform_operator.apply.ownership import holder
+from platform_operator.backups.objects import CHILD_KINDS, JOB, POLICY, is_own
+from platform_operator.backups.observed import Child, observe_child, read_run
+from platform_operator.backups.store import BackupStore
+from platform_operator.client import KubernetesClient
+from platform_operator.digests import digest
+from platform_operator.errors import ApiError, NameTakenError
+from platform_operator.render.helm import Helm
+from platform_operator.render.values import ChartValues
+from platform_operator.status.backups import BackupRun
+
+_KINDS = {kind.kind: kind for kind in CHILD_KINDS}
+
+
+@dataclass(frozen=True)
+class JobRefusal:
+    """Why a Job was not created. The operator tries again."""
+
+    message: str
+    name_taken: bool = False
+
+
+@dataclass
+class BackupJobs:
+    """The Jobs and CronJobs of backups and restores, and the policies of their pods."""
+
+    client: KubernetesClient
+    store: BackupStore
+    helm: Helm
+    chart: Path
+    """charts/backup."""
+    _applied: dict[ObjectKey, tuple[str, str]] = field(init=False, default_factory=dict)
+    """The digest of each object's content that this process has applied, and of the fields that it owned then."""
+    _runs: dict[str, BackupRun] = field(init=False, default_factory=dict)
+    """The results of the Jobs that have ended, by the uid of the Job."""
+    _helm_lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
+    """Held by the only Helm that runs at a time: it needs half as much memory as the operator."""
+
+    async def start(self, objects: Sequence[Manifest], owner: str) -> JobRefusal | None:
+        """Applies the policies, then creates the Job, unless its owner has one of that name. Returns why it could not.
+
+        Raises ApiError if another attempt may succeed.
+        """
+        try:
+            for one in objects:
+                if one["kind"] != JOB.kind:
+                    await self.apply_if_changed(one)
+            for one in objects:
+                if one["kind"] == JOB.kind:
+                    await self._create(one, owner)
+        except NameTakenError as error:
+            return JobRefusal(f"{error}, or create another one of another name.", name_taken=True)
+        except ApiError as error:
+            if error.transient:
+                raise
+            text = (
+                f"The API server refused the Job or a policy of it: {error}. Raise the quota or correct the admission "
+            )
+            return JobRefusal(text + "policy that it names; the operator tries again.")
+        return None
+
+    async def _create(self, job: Manifest, owner: str) -> None:
+        namespace, name = job["metadata"]["namespace"], job["metadata"]["name"]
+        try:
+            self.store.store_child(observe_child(await self.client.create(JOB, namespace, job)))
+        except ApiError as error:
+            stored = await self.client.get(JOB, namespace, name) if error.status == 409 else None
+            if stored is None:
+                raise
+            if owner not in (child := observe_child(stored)).owners:
+                raise NameTakenError(f"The Job {name} belongs to another: delete it") from None
+            self.store.store_child(child)  # an answer was lost
+
+    async def delete_policies(self, owner: str) -> None:
+        """Deletes the policies of a Job that has ended: the Job itself is deleted after a time. Raises ApiError."""
+        for child in list(self.store.children.values()):
+            if owner in child.owners and child.key.id.kind == POLICY.kind:
+                await self.delete(child)
+
+    async def render(self, release: PlatformKey, values: ChartValues) -> list[Manifest]:
+        """Returns what charts/backup renders. Raises RenderError."""
+        async with self._helm_lock:
+            return await self.helm.template(self.chart, release, values)
+
+    async def delete(self, child: Child) -> None:
+        """Deletes an object. Raises ApiError."""
+        key = child.key
+        await self.client.delete(_KINDS[key.id.kind], key.namespace, key.id.name, child.uid)
+        self.store.children.pop(key, None)
+        self._applied.pop(key, None)
+
+    async def apply_if_changed(self, manifest: Manifest) -> None:
+        """Applies an object if its content is another than what was applied, or fields of it were lost.
+
+        Raises ApiError, and NameTakenError if another object has its name.
+        """
+        kind, metadata = _KINDS[manifest["kind"]], manifest["metadata"]
+        key = object_key(kind.kind, manifest)
+        content, known = digest(manifest), self.store.children.get(key)
+        if known is not None and self._applied.get(key) == (content, known.owned_digest):
+            return
+        owners = {one["uid"] for one in metadata["ownerReferences"]}
+        if known is None or owners.isdisjoint(known.owners):
+            await self._require_own(manifest)
+        if len(self._applied) > len(self.store.children):  # the garbage collector has deleted some
+            self._applied = {one: content for one, content in self._applied.items() if one in self.store.children}
+        seen = observe_child(await self.client.apply(kind, key.namespace, manifest))
+        self._applied[key] = content, seen.owned_digest
+        self.store.store_child(seen)
+
+    async def _require_own(self, manifest: Manifest) -> None:
+        """Raises NameTakenError if another object has the name. The store may not have it."""
+        kind, metadata = _KINDS[manifest["kind"]], manifest["metadata"]
+        stored = await self.client.get(kind, metadata["namespace"], metadata["name"])
+        if stored is not None and not is_own(stored, manifest):
+            text = f"{kind.kind} {metadata['name']} belongs to {holder(stored) or 'another'}: delete or rename it"
+            raise NameTakenError(text)
+
+    async def run(self, child: Child) -> BackupRun | None:
+        """Returns the result of a Job; None while it runs. The pods of each are read once."""
+        if child.job is None or child.job.ended is None:
+            return None
+        if child.uid not in self._runs:
+            known = {one.uid for one in self.store.children.values()}
+            self._runs = {uid: run for uid, run in self._runs.items() if uid in known}
+            run = read_run(child.key.id.name, child.job, child.job.ended, await self.pods(child))
+            self._runs[child.uid] = replace(run, target=child.target)
+        return self._runs[child.uid]
+
+    async def pods(self, child: Child) -> list[Manifest]:
+        """Returns the pods of a Job. Raises ApiError."""
+        selector = f"batch.kubernetes.io/job-name={child.key.id.name}"
+        pods, _ = await self.client.list(POD, child.key.namespace, selector)
+        return pods

@@ -1,0 +1,384 @@
+"""Reconciles PlatformRestores: closes the shop, restores once, opens the shop again, and looks at its invariants.
+
+Each step is recorded before the next one begins: in the status, and for the reconciler of the shop in an annotation of
+the shop (docs/adr/0071). So any pass may be the last one of a process.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from platform_operator.api.backups import (
+    ANNOTATION_RESTORE,
+    PLATFORM_RESTORE,
+    BackupPhase,
+    PlatformRestoreSpec,
+    RestoreMark,
+    RestorePhase,
+    RestoreReason,
+    parse_backup,
+    parse_restore,
+    restore_mark,
+)
+from platform_operator.api.conditions import ConditionReason, is_met, stored_condition
+from platform_operator.api.kinds import (
+    FIELD_MANAGER,
+    LABEL_COMPONENT,
+    LABEL_INSTANCE,
+    PLATFORM,
+    POD,
+    Manifest,
+    ObjectId,
+    ObjectKey,
+    PlatformKey,
+    owner_reference,
+)
+from platform_operator.api.spec import SERVICES, WITH_DATABASE, Spec, parse
+from platform_operator.backups.jobs import BackupJobs
+from platform_operator.backups.objects import (
+    JOB,
+    Source,
+    Target,
+    children,
+    named_job,
+    policy_target,
+    restore_release,
+    restore_values,
+    target_of,
+)
+from platform_operator.backups.observed import Backup, Child, observe_backup
+from platform_operator.backups.restore_status import RestoreOutcome, describe_restore, failure_advice, status_manifest
+from platform_operator.backups.store import backup_key, restore_key
+from platform_operator.cache.observed import Platform, observe_platform
+from platform_operator.cache.store import Cache
+from platform_operator.errors import InvalidSpecError, RenderError, RenderTimeoutError
+from platform_operator.invariants.scrape_results import ScrapeResult
+from platform_operator.plan.hibernation import is_in_steps
+from platform_operator.render.values import Installation
+from platform_operator.status.diagnosis import diagnose
+from platform_operator.workqueue import Requeue
+
+logger = logging.getLogger(__name__)
+
+MARK_MANAGER = f"{FIELD_MANAGER}-restore"
+"""The field manager of the annotation alone, so that setting or removing it changes no other field."""
+INTERVAL = 5.0
+"""Seconds between two looks at a restore: no event announces the end of a pod, and the shop is closed until then."""
+FINISHED = (RestorePhase.SUCCEEDED, RestorePhase.FAILED)
+
+
+@dataclass
+class RestoreController:
+    """Brings PlatformRestores to their end, one pass at a time."""
+
+    jobs: BackupJobs
+    shops: Cache
+    installation: Installation
+    now: Callable[[], datetime]
+    scrape_results: Callable[[PlatformKey], Mapping[str, ScrapeResult]]
+    """The newest scrape results of a platform's services; none of a shop that is closed."""
+
+    async def reconcile(self, key: ObjectKey) -> Requeue:
+        """Makes a pass over a PlatformRestore. Raises ApiError if it has to be retried."""
+        restore = self.jobs.store.restores.get(key)
+        if restore is None or restore.deleting:
+            return Requeue.never()
+        if restore.status.get("phase") in FINISHED:
+            await self.jobs.delete_policies(restore.uid)
+            return Requeue.never()
+        shop_key = _shop_key(restore)
+        if shop_key not in self.shops.platforms and self.shops.is_of_another(shop_key):
+            return Requeue.never()
+        try:
+            outcome = await self._advance(restore)
+        except RenderTimeoutError as error:
+            outcome = _wait(_phase(restore), RestoreReason.RENDER_TIMED_OUT, f"{error}. The operator renders it again.")
+        except (InvalidSpecError, RenderError) as error:
+            outcome = await self._failed(restore, RestoreReason.RENDER_FAILED, str(error))
+        await self._report(restore, outcome)
+        if outcome.phase in FINISHED:
+            await self.jobs.delete_policies(restore.uid)
+            return Requeue.never()
+        return Requeue.after(INTERVAL)
+
+    async def _report(self, restore: Backup, outcome: RestoreOutcome) -> None:
+        status = describe_restore(restore, outcome, self.now())
+        if status == restore.status:
+            return
+        manifest = status_manifest(restore, status)
+        answer = await self.jobs.client.apply(PLATFORM_RESTORE, restore.namespace, manifest, "status")
+        self.jobs.store.store_restore(observe_backup(answer))
+        details = {"platform": str(_shop_key(restore)), "restore": restore.name, "reason": str(outcome.reason)}
+        logger.info(outcome.message, extra=details)
+
+    async def _advance(self, restore: Backup) -> RestoreOutcome:
+        """Raises ApiError, InvalidSpecError, RenderError."""
+        phase, shop = _phase(restore), self.shops.platforms.get(_shop_key(restore))
+        if phase is RestorePhase.PENDING:
+            return await self._begin(restore, shop)
+        if shop is None or shop.deleting or shop.uid != restore.status.get("platformUID"):
+            reason = RestoreReason.PLATFORM_MISSING if shop is None else RestoreReason.PLATFORM_REPLACED
+            text = "The shop that was being restored was deleted: create another PlatformRestore for the shop of today."
+            return RestoreOutcome(RestorePhase.FAILED, reason, text)
+        if phase is RestorePhase.CLOSING:
+            return await self._close(restore, shop)
+        if phase is RestorePhase.RESTORING:
+            return await self._follow(restore, shop)
+        return await self._open(restore, shop)
+
+    # Pending: what a restore needs, before anything is changed.
+
+    async def _begin(self, restore: Backup, shop: Platform | None) -> RestoreOutcome:
+        own = parse_restore(restore.spec)
+        if shop is None or shop.deleting:
+            text = f"There is no EcommercePlatform {own.platform} in the namespace: create it, and the restore begins."
+            return _pending(RestoreReason.PLATFORM_MISSING, text)
+        try:
+            spec = parse(shop.spec)
+        except InvalidSpecError as error:
+            text = f"The spec of the shop is invalid: {error}. Correct it."
+            return _pending(RestoreReason.PLATFORM_INVALID, text)
+        if obstacle := self._obstacle(restore, shop, spec):
+            return obstacle
+        source = self._source(restore, own, spec)
+        if isinstance(source, RestoreOutcome):
+            return source
+        await self._mark(restore, shop, RestorePhase.CLOSING)
+        return RestoreOutcome(
+            RestorePhase.CLOSING, RestoreReason.CLOSING, "The services are being stopped.", platform_uid=shop.uid
+        )
+
+    def _obstacle(self, restore: Backup, shop: Platform, spec: Spec) -> RestoreOutcome | None:
+        """Returns what keeps a shop from being closed and restored now."""
+        if spec.observes:
+            text = "The shop is observed, and nothing is done to it: set its spec.mode to Manage, and paused to false."
+            return _pending(RestoreReason.OBSERVED, text)
+        if spec.hibernated:
+            text = "The shop is hibernated, and its databases are stopped: set spec.hibernated of it to false."
+            return _pending(RestoreReason.HIBERNATED, text)
+        if is_in_steps(shop.status):
+            return _pending(
+                RestoreReason.UPGRADING, "The shop is being upgraded: the restore begins when that has ended."
+            )
+        mark = restore_mark(shop.annotations)
+        if mark is not None and mark.name != restore.name and self._is_running(restore.namespace, mark.name):
+            text = f"PlatformRestore {mark.name} restores the shop: this one begins when that has ended."
+            return _pending(RestoreReason.OTHER_RESTORE, text)
+        rows = {one["name"]: one for one in shop.status.get("databases", ())}
+        missing = [name for name in WITH_DATABASE if not _is_usable(rows.get(f"{name}-db", {}))]
+        if missing:
+            text = (
+                f"These databases are not ready, or were never migrated: {', '.join(missing)}. Wait until the shop has "
+            )
+            text += "been Ready once, or see its conditions."
+            return _pending(RestoreReason.DATABASES_NOT_READY, text)
+        return None
+
+    def _is_running(self, namespace: str, name: str) -> bool:
+        other = self.jobs.store.restores.get(restore_key(namespace, name))
+        return other is not None and other.status.get("phase") not in FINISHED
+
+    def _source(self, restore: Backup, own: PlatformRestoreSpec, spec: Spec) -> Source | RestoreOutcome:
+        """Returns the backup that is to be restored, or why it is not known. Raises InvalidSpecError."""
+        policy = spec.backup
+        if own.source is not None:
+            place = own.source
+            target = policy_target(policy) if policy else None
+            if place.destination is not None and place.encryption_key_secret_ref is not None:
+                target = Target(place.destination, place.encryption_key_secret_ref.name)
+            return self._found(target, place.shop or f"{restore.namespace}/{own.platform}", place.id or "")
+        backup = self.jobs.store.backups.get(backup_key(restore.namespace, own.backup or ""))
+        if backup is None:
+            text = f"There is no PlatformBackup {own.backup} in the namespace: create a PlatformRestore with source, "
+            return _pending(RestoreReason.BACKUP_MISSING, text + "which names the place of the backup.")
+        if backup.status.get("phase") != BackupPhase.SUCCEEDED or not backup.status.get("backupId"):
+            phase = backup.status.get("phase", BackupPhase.PENDING)
+            text = f"PlatformBackup {own.backup} is {phase}: the restore begins when it is "
+            return _pending(RestoreReason.BACKUP_NOT_COMPLETE, text + "Succeeded; create another for another backup.")
+        made = parse_backup(backup.spec)
+        maker = self.shops.platforms.get(PlatformKey(restore.namespace, made.platform))
+        makers = parse(maker.spec).backup if maker else None
+        return self._found(target_of(made, makers), f"{restore.namespace}/{made.platform}", backup.status["backupId"])
+
+    def _found(self, target: Target | None, shop: str, backup: str) -> Source | RestoreOutcome:
+        if target is not None:
+            return Source(target, shop, backup)
+        text = "Neither this PlatformRestore nor spec.backup of the shop says where the backup is: set spec.backup, or "
+        text += "create a PlatformRestore with source.destination and source.encryptionKeySecretRef."
+        return _pending(RestoreReason.NO_DESTINATION, text)
+
+    # Closing: until no service has pods.
+
+    async def _close(self, restore: Backup, shop: Platform) -> RestoreOutcome:
+        await self._mark(restore, shop, RestorePhase.CLOSING)
+        stored = stored_condition(shop.status, "Restoring")
+        if stored is None or stored["reason"] != ConditionReason.RESTORING or await self._has_pods(shop.key):
+            return _wait(RestorePhase.CLOSING, RestoreReason.CLOSING, "The services are being stopped.")
+        if running := self._running_backups(shop.key, restore.uid):
+            text = f"The backup {running[0]} still reads the databases: the restore begins when it has ended."
+            return _wait(RestorePhase.CLOSING, RestoreReason.BACKUP_RUNNING, text)
+        own, spec = parse_restore(restore.spec), parse(shop.spec)
+        source = self._source(restore, own, spec)
+        if isinstance(source, RestoreOutcome):
+            return await self._failed(restore, source.reason, source.message)
+        return await self._start(restore, shop, spec, source)
+
+    async def _has_pods(self, key: PlatformKey) -> bool:
+        """Returns whether a pod of a service or a migration may use a database. One on a node that does not answer is
+        past its end, and counts no longer: the restore itself refuses databases with other connections."""
+        parts = ",".join([*SERVICES, *(f"{name}-migrate" for name in SERVICES)])
+        selector = f"{LABEL_INSTANCE}={key.name},{LABEL_COMPONENT} in ({parts})"
+        pods, _ = await self.jobs.client.list(POD, key.namespace, selector)
+        return any(_runs(one, self.now()) for one in pods)
+
+    def _running_backups(self, key: PlatformKey, own: str) -> list[str]:
+        """Returns the Jobs of a shop that have not ended, but for the restore's own, whose creation no one answered."""
+        children = (one for one in self.jobs.store.children.values() if own not in one.owners)
+        jobs = (one for one in children if one.job is not None and one.job.ended is None)
+        return [one.key.id.name for one in jobs if (one.key.namespace, one.platform) == (key.namespace, key.name)]
+
+    async def _start(self, restore: Backup, shop: Platform, spec: Spec, source: Source) -> RestoreOutcome:
+        name = restore_release(restore.name)
+        values = restore_values(shop.key.name, spec, source, self.installation)
+        rendered = await self.jobs.render(PlatformKey(restore.namespace, name), values)
+        owner = owner_reference(PLATFORM_RESTORE, restore.name, restore.uid)
+        objects = children(named_job(rendered, name), restore.namespace, shop.key.name, owner)
+        refusal = await self.jobs.start(objects, restore.uid)
+        if refusal is None:
+            return RestoreOutcome(RestorePhase.RESTORING, RestoreReason.RUNNING, "The restore begins.", job=name)
+        reason = RestoreReason.NAME_TAKEN if refusal.name_taken else RestoreReason.REFUSED
+        return _wait(RestorePhase.CLOSING, reason, refusal.message)
+
+    # Restoring: one Job, which is never started again.
+
+    async def _follow(self, restore: Backup, shop: Platform) -> RestoreOutcome:
+        name = restore_release(restore.name)
+        child = self.jobs.store.children.get(ObjectKey(restore.namespace, ObjectId(JOB.kind, name)))
+        if child is None or child.job is None or restore.uid not in child.owners:
+            text = f"The Job {name} does not exist any more, and how it ended is not known."
+            return await self._failed(restore, RestoreReason.JOB_LOST, text, shop)
+        run = await self.jobs.run(child)
+        if run is None:
+            await self._mark(restore, shop, RestorePhase.RESTORING)
+            return await self._running(child)
+        if not run.succeeded:
+            known = run.reason in set(RestoreReason)
+            reason = RestoreReason(run.reason) if known else RestoreReason.JOB_FAILED
+            return await self._failed(restore, reason, run.message, shop)
+        await self._mark(restore, shop, RestorePhase.OPENING)
+        text = "The databases are restored, and the services are being started."
+        return RestoreOutcome(RestorePhase.OPENING, RestoreReason.OPENING, text, run=run)
+
+    async def _running(self, child: Child) -> RestoreOutcome:
+        pods = await self.jobs.pods(child)
+        if problem := diagnose([one for one in pods if one.get("status", {}).get("phase") == "Pending"]):
+            return _wait(RestorePhase.RESTORING, RestoreReason.POD_NOT_STARTED, problem)
+        return _wait(RestorePhase.RESTORING, RestoreReason.RUNNING, "A pod restores the databases.")
+
+    # Opening: until the shop serves, and each service has looked at its invariants.
+
+    async def _open(self, restore: Backup, shop: Platform) -> RestoreOutcome:
+        mark = restore_mark(shop.annotations)
+        if mark is not None and mark == RestoreMark(restore.name, RestorePhase.OPENING):
+            stored, ready = stored_condition(shop.status, "Restoring"), stored_condition(shop.status, "Ready")
+            is_seen = stored is not None and stored["reason"] == ConditionReason.REOPENING
+            if not (is_seen and is_met(shop.status, "Ready")):
+                said = f" {ready['message']}" if is_seen and ready else ""
+                text = f"The databases are restored, and the services are being started.{said}"
+                return _wait(RestorePhase.OPENING, RestoreReason.OPENING, text)
+        broken = _broken_invariants(self.scrape_results(shop.key))
+        if broken is None:
+            text = "The shop serves, and its services check their invariants."
+            return _wait(RestorePhase.OPENING, RestoreReason.CHECKING_INVARIANTS, text)
+        await self._unmark(restore, shop)
+        if broken:
+            text = (
+                f"The shop serves what was restored. Broken invariants: {', '.join(broken)}. The services compare what "
+            )
+            text += (
+                "they know and correct the most of it within minutes: kubectl ecommerce invariants shows what is left."
+            )
+            return RestoreOutcome(
+                RestorePhase.SUCCEEDED, RestoreReason.INVARIANT_BROKEN, text, invariants=f"{len(broken)} broken"
+            )
+        text = "The shop serves what was restored, and all invariants hold."
+        return RestoreOutcome(RestorePhase.SUCCEEDED, RestoreReason.SUCCEEDED, text, invariants="all hold")
+
+    # All.
+
+    async def _failed(
+        self, restore: Backup, reason: RestoreReason, message: str, shop: Platform | None = None
+    ) -> RestoreOutcome:
+        """Returns the end of a restore that has failed. A shop that it has closed stays closed. Raises ApiError."""
+        key = _shop_key(restore)
+        shop = shop or self.shops.platforms.get(key)
+        if _phase(restore) is RestorePhase.PENDING or shop is None:
+            return RestoreOutcome(RestorePhase.FAILED, reason, message)
+        await self._mark(restore, shop, RestorePhase.FAILED)
+        return RestoreOutcome(RestorePhase.FAILED, reason, failure_advice(key, reason, message))
+
+    async def _mark(self, restore: Backup, shop: Platform, phase: RestorePhase) -> None:
+        """Sets the annotation that closes or opens the shop, if it is another. Raises ApiError."""
+        mark = RestoreMark(restore.name, phase)
+        if restore_mark(shop.annotations) != mark:
+            await self._annotate(shop, {ANNOTATION_RESTORE: str(mark)})
+
+    async def _unmark(self, restore: Backup, shop: Platform) -> None:
+        mark = restore_mark(shop.annotations)
+        if mark is not None and mark.name == restore.name:
+            await self._annotate(shop, {})
+
+    async def _annotate(self, shop: Platform, annotations: Mapping[str, str]) -> None:
+        """Applies the annotation. The uid makes the write fail if the platform is gone, rather than create it again."""
+        metadata = {"name": shop.key.name, "uid": shop.uid, "annotations": dict(annotations)}
+        manifest = {"apiVersion": PLATFORM.api_version, "kind": PLATFORM.kind, "metadata": metadata}
+        answer = await self.jobs.client.apply(PLATFORM, shop.key.namespace, manifest, manager=MARK_MANAGER)
+        self.shops.store_platform(observe_platform(answer))
+
+
+def _shop_key(restore: Backup) -> PlatformKey:
+    return PlatformKey(restore.namespace, str(restore.spec.get("platform", "")))
+
+
+def _phase(restore: Backup) -> RestorePhase:
+    return RestorePhase(restore.status.get("phase", RestorePhase.PENDING))
+
+
+def _pending(reason: RestoreReason, message: str) -> RestoreOutcome:
+    return RestoreOutcome(RestorePhase.PENDING, reason, message)
+
+
+def _wait(phase: RestorePhase, reason: RestoreReason, message: str) -> RestoreOutcome:
+    return RestoreOutcome(phase, reason, message)
+
+
+def _is_usable(row: Mapping[str, object]) -> bool:
+    """Returns whether a database serves, and has been migrated, which has made the role of its service."""
+    return bool(row.get("ready")) and "migratedAt" in row
+
+
+def _runs(pod: Manifest, now: datetime) -> bool:
+    end = pod["metadata"].get("deletionTimestamp")
+    is_over = end is not None and datetime.fromisoformat(end) <= now
+    return not is_over and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
+
+
+def _broken_invariants(results: Mapping[str, ScrapeResult]) -> list[str] | None:
+    """Returns the invariants that the services report as broken; None until each has checked its own."""
+    metrics = {name: results[name].metrics for name in WITH_DATABASE if name in results}
+    checked = {name: one for name, one in metrics.items() if one is not None and one.checked}
+    if len(checked) < len(WITH_DATABASE):
+        return None
+    return [
+        f"{invariant} of {name} ({_rows(count)})"
+        for name, one in checked.items()
+        for invariant, count in one.violations.items()
+        if count
+    ]
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"

@@ -1,0 +1,97 @@
+"""Builds the status of a PlatformRestore. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from platform_operator.api.backups import (
+    ANNOTATION_RESTORE,
+    PLATFORM_RESTORE,
+    RestorePhase,
+    RestoreReason,
+)
+from platform_operator.api.conditions import TIME_FORMAT, Condition, dated, stored_condition
+from platform_operator.api.kinds import Manifest, PlatformKey
+from platform_operator.backups.observed import Backup
+from platform_operator.backups.status import MAX_MESSAGE
+from platform_operator.status.backups import BackupRun
+
+_MAY_HAVE_CHANGED = (
+    RestoreReason.RESTORE_INCOMPLETE, RestoreReason.JOB_FAILED, RestoreReason.JOB_LOST,
+)  # fmt: skip
+"""The failures after which databases may be of two states. Before any other one nothing was committed."""
+_KEPT = ("platformUID", "job", "startTime", "backupId", "cutTime", "sizeBytes", "resentEvents")
+
+
+@dataclass(frozen=True)
+class RestoreOutcome:
+    """The result of one pass over a PlatformRestore."""
+
+    phase: RestorePhase
+    reason: RestoreReason
+    message: str
+    platform_uid: str = ""
+    """The shop that this pass has begun to close."""
+    job: str = ""
+    """The Job that this pass has created."""
+    run: BackupRun | None = None
+    """The result of the Job, once it has succeeded."""
+    invariants: str = ""
+
+
+def describe_restore(restore: Backup, outcome: RestoreOutcome, now: datetime) -> dict[str, Any]:
+    """Returns the whole status. It equals the stored one if nothing has changed."""
+    done = {RestorePhase.SUCCEEDED: True, RestorePhase.FAILED: False}.get(outcome.phase)
+    condition = Condition("Complete", done, outcome.reason, outcome.message[:MAX_MESSAGE])
+    kept = {name: restore.status[name] for name in _KEPT if name in restore.status}
+    status = {
+        "observedGeneration": restore.generation,
+        "phase": str(outcome.phase),
+        **kept,
+        **({"platformUID": outcome.platform_uid} if outcome.platform_uid else {}),
+        **({"startTime": now.strftime(TIME_FORMAT)} if outcome.platform_uid else {}),
+        **({"job": outcome.job} if outcome.job else {}),
+        **(_result(outcome.run) if outcome.run else {}),
+        **({"invariants": outcome.invariants} if outcome.invariants else {}),
+        "conditions": [dated(condition, stored_condition(restore.status, "Complete"), restore.generation, now)],
+    }
+    return status | (_end(status, outcome, now) if done is not None else {})
+
+
+def _result(run: BackupRun) -> dict[str, Any]:
+    cut = {"cutTime": run.cut.strftime(TIME_FORMAT)} if run.cut else {}
+    return {"backupId": run.backup, **cut, "sizeBytes": run.size, "resentEvents": run.resent}
+
+
+def _end(status: Mapping[str, Any], outcome: RestoreOutcome, now: datetime) -> dict[str, Any]:
+    """Returns the times of the end. A shop whose restore has failed is still closed."""
+    ended = {"completionTime": now.strftime(TIME_FORMAT)}
+    if outcome.phase is RestorePhase.FAILED or "startTime" not in status:
+        return ended
+    return {**ended, "closedSeconds": max(0, int((now - datetime.fromisoformat(status["startTime"])).total_seconds()))}
+
+
+def failure_advice(key: PlatformKey, reason: RestoreReason, message: str) -> str:
+    """Returns why a restore of a closed shop has failed, the state of the shop, and what to do."""
+    text = message[: MAX_MESSAGE // 2].rstrip(". ")
+    if reason in _MAY_HAVE_CHANGED:
+        return (
+            f"{text}. The shop is closed, and its databases may be of two states: do not open it, but correct this and "
+            "create another PlatformRestore."
+        )
+    return (
+        f"{text}. Nothing was changed, and the shop is closed: correct this and create another PlatformRestore, or "
+        f"open the shop as it was: kubectl -n {key.namespace} annotate ecp {key.name} {ANNOTATION_RESTORE}-"
+    )
+
+
+def status_manifest(restore: Backup, status: Manifest) -> Manifest:
+    return {
+        "apiVersion": PLATFORM_RESTORE.api_version,
+        "kind": PLATFORM_RESTORE.kind,
+        "metadata": {"name": restore.name, "uid": restore.uid},
+        "status": status,
+    }

@@ -1,0 +1,437 @@
+"""PlatformRestores against an API server that is a dictionary, with the real chart: each step, and each way to fail."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from platform_backup.errors import BackupError
+from test_backups import (
+    ARCHIVE,
+    NOW,
+    POLICY,
+    SHOP,
+    FakeApiServer,
+    RememberingHelm,
+    container,
+    environment,
+)
+
+from platform_operator.api.backups import (
+    ANNOTATION_RESTORE,
+    PLATFORM_BACKUP,
+    PLATFORM_RESTORE,
+    RestoreReason,
+    restore_mark,
+)
+from platform_operator.api.kinds import LABEL_PLATFORM, PLATFORM, Kind, Manifest, ObjectKey
+from platform_operator.api.spec import WITH_DATABASE
+from platform_operator.backups.jobs import BackupJobs
+from platform_operator.backups.objects import BACKUP_LABELS, CHILD_KINDS, JOB
+from platform_operator.backups.restore_controller import RestoreController
+from platform_operator.backups.store import BackupStore, restore_key
+from platform_operator.cache.observed import observe_platform
+from platform_operator.cache.store import Cache
+from platform_operator.errors import ApiError
+from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
+from platform_operator.render.values import Installation
+from platform_operator.workqueue import Requeue
+
+KINDS = {kind.kind: kind for kind in (*CHILD_KINDS, PLATFORM_BACKUP, PLATFORM_RESTORE)}
+DATABASES = [{"name": f"{name}-db", "ready": True, "migratedAt": "2026-01-01T10:00:00Z"} for name in WITH_DATABASE]
+RESTORED: Manifest = ARCHIVE | {"resent": {"order": 4, "payment": 3}}
+
+
+class FakeServer(FakeApiServer):
+    """The API server of a shop's namespace: with the shop itself, and the pods of its services."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.service_pods: list[Manifest] = []
+
+    async def list(self, kind: Kind, namespace: str, selector: str) -> tuple[list[Manifest], int]:
+        if selector.startswith("app.kubernetes.io/instance=market,"):
+            return copy.deepcopy(self.service_pods), self.version
+        return await super().list(kind, namespace, selector)
+
+    async def apply(
+        self, kind: Kind, namespace: str, manifest: Manifest, subresource: str = "", manager: str = "operator"
+    ) -> Manifest:
+        if kind is not PLATFORM:
+            return await super().apply(kind, namespace, manifest, subresource, manager)
+        stored = self.objects[kind.kind, namespace, manifest["metadata"]["name"]]
+        if stored["metadata"]["uid"] != manifest["metadata"]["uid"]:
+            raise ApiError(409, "Conflict", "the uid is another")
+        assert "spec" not in manifest, "only the annotation is the restore's"
+        self.version += 1
+        self.writes.append(f"annotate {manifest['metadata']['annotations'].get(ANNOTATION_RESTORE, '-')}")
+        stored["metadata"] |= {
+            "annotations": dict(manifest["metadata"]["annotations"]), "resourceVersion": str(self.version),
+        }  # fmt: skip
+        return copy.deepcopy(stored)
+
+
+class FakeCluster:
+    """A shop, a backup of it, and the operator that restores. A new process looks at each step."""
+
+    def __init__(self, charts: Path, helm: str) -> None:
+        self.server, self.now = FakeServer(), NOW
+        self.chart, self.helm = charts / "backup", helm
+        self.results: dict[str, ScrapeResult] = {}
+        self.shop()
+        self.backup()
+
+    def create(self, kind: Kind, name: str, **content: Any) -> None:
+        self.server.version += 1
+        metadata = {"name": name, "namespace": "shop", "uid": f"uid-{name}", "generation": 1}
+        metadata["resourceVersion"] = str(self.server.version)
+        self.server.objects[kind.kind, "shop", name] = {"kind": kind.kind, "metadata": metadata, **content}
+
+    def shop(self, status: Manifest | None = None, **spec: Any) -> None:
+        status = {"databases": DATABASES} | (status or {})
+        self.create(PLATFORM, SHOP.name, spec={"backup": POLICY} | spec, status=status)
+
+    def backup(self, phase: str = "Succeeded", **spec: Any) -> None:
+        status = {"phase": phase} | ({"backupId": ARCHIVE["id"]} if phase == "Succeeded" else {})
+        self.create(PLATFORM_BACKUP, "before", spec={"platform": "market"} | spec, status=status)
+
+    def restore(self, name: str = "now", **spec: Any) -> None:
+        self.create(PLATFORM_RESTORE, name, spec={"platform": "market"} | (spec or {"backup": "before"}))
+
+    async def reconcile(self, name: str = "now") -> Requeue:
+        """Makes one pass by a process that has just been started."""
+        self.server.writes.clear()
+        self.queued: set[ObjectKey] = set()
+        self.store, shops = BackupStore(self.queued.add), Cache()
+        for (kind, _, _), stored in list(self.server.objects.items()):
+            if kind == PLATFORM.kind:
+                shops.store_platform(observe_platform(copy.deepcopy(stored)))
+            else:
+                self.store.change(KINDS[kind], "MODIFIED", {"kind": kind} | copy.deepcopy(stored))
+        controller = RestoreController(
+            BackupJobs(cast(Any, self.server), self.store, RememberingHelm(executable=self.helm), self.chart),
+            shops, Installation("1.2", "registry.example.com"), lambda: self.now, lambda _: self.results,
+        )  # fmt: skip
+        return await controller.reconcile(restore_key("shop", name))
+
+    def status(self, name: str = "now") -> Manifest:
+        return dict(self.server.objects[PLATFORM_RESTORE.kind, "shop", name].get("status", {}))
+
+    def said(self, name: str = "now") -> tuple[str, str, str, str]:
+        status = self.status(name)
+        (condition,) = status["conditions"]
+        return status["phase"], condition["status"], condition["reason"], condition["message"]
+
+    @property
+    def mark(self) -> str | None:
+        stored = self.server.objects[PLATFORM.kind, "shop", SHOP.name]
+        value: str | None = stored["metadata"].get("annotations", {}).get(ANNOTATION_RESTORE)
+        return value
+
+    def shop_says(self, reason: str, ready: str = "False") -> None:
+        """Writes the conditions that the reconciler of the shop writes."""
+        self.server.version += 1
+        stored = self.server.objects[PLATFORM.kind, "shop", SHOP.name]
+        stored["metadata"]["resourceVersion"] = str(self.server.version)
+        condition = {"message": "8 of 8", "lastTransitionTime": NOW.isoformat()}
+        stored["status"]["conditions"] = [
+            {"type": "Restoring", "status": "True", "reason": reason} | condition,
+            {"type": "Ready", "status": ready, "reason": "AllReady"} | condition,
+        ]
+
+    def job(self, name: str = "restore-now") -> Manifest:
+        return self.server.objects[JOB.kind, "shop", name]
+
+    def end(self, outcome: str, report: Manifest | str, name: str = "restore-now") -> None:
+        text = report if isinstance(report, str) else json.dumps(report)
+        state = {"terminated": {"exitCode": 0, "finishedAt": NOW.isoformat(), "message": text}}
+        self.server.pods[name] = [{"metadata": {"name": name}, "status": {"containerStatuses": [{"state": state}]}}]
+        self.server.version += 1
+        job = self.job(name)
+        job["metadata"]["resourceVersion"] = str(self.server.version)
+        ended = {"type": outcome, "status": "True", "lastTransitionTime": NOW.isoformat(), "message": "BackoffLimit"}
+        job["status"] = {"startTime": NOW.isoformat(), "conditions": [ended]}
+
+    async def until_restoring(self, name: str = "now") -> None:
+        await self.reconcile(name)
+        self.shop_says("Restoring")
+        await self.reconcile(name)
+
+    def checked(self, **violations: int) -> None:
+        self.results = {
+            name: ScrapeResult(1.0, ServiceMetrics({"sums_agree": violations.get(name, 0)}, checked=1.0))
+            for name in WITH_DATABASE
+        }
+
+
+@pytest.fixture
+def cluster(charts: Path, helm: str) -> Iterator[FakeCluster]:
+    cluster = FakeCluster(charts, helm)
+    yield cluster
+    jobs = [name for kind, _, name in cluster.server.objects if kind == JOB.kind and name == "restore-now"]
+    assert len(jobs) <= 1
+
+
+async def test_a_restore_closes_the_shop_restores_once_and_opens_it(cluster: FakeCluster) -> None:
+    cluster.restore()
+    cluster.server.service_pods = [{"metadata": {"name": "p"}, "status": {"phase": "Running"}}]
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == ("now/Closing", ("Closing", "Unknown", "Closing"))
+    cluster.shop_says("Restoring")
+    await cluster.reconcile()
+    assert cluster.said()[:3] == ("Closing", "Unknown", "Closing"), "a pod still writes"
+    cluster.server.service_pods = [{"metadata": {"name": "p"}, "status": {"phase": "Succeeded"}}]
+    await cluster.reconcile()
+    assert cluster.said()[:3] == ("Restoring", "Unknown", "Running")
+    await cluster.reconcile()
+    assert restore_mark({ANNOTATION_RESTORE: cluster.mark or ""}).closes  # type: ignore[union-attr]
+    cluster.end("Complete", RESTORED)
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == ("now/Opening", ("Opening", "Unknown", "Opening"))
+    cluster.shop_says("Restoring", "True")
+    await cluster.reconcile()
+    assert cluster.said()[2] == "Opening", "the status of the shop is that of before"
+    cluster.shop_says("Reopening", "True")
+    await cluster.reconcile()
+    assert cluster.said()[2] == "CheckingInvariants"
+    cluster.checked()
+    cluster.now += timedelta(seconds=83)
+    assert (await cluster.reconcile()).delay is None
+    assert (cluster.mark, cluster.said()[:3]) == (None, ("Succeeded", "True", "Succeeded"))
+    status = cluster.status()
+    assert (status["backupId"], status["cutTime"]) == (ARCHIVE["id"], "2026-01-01T11:55:00Z")
+    assert (status["resentEvents"], status["closedSeconds"], status["invariants"]) == (7, 83, "all hold")
+    assert [one for one in cluster.server.objects if one[0] == "NetworkPolicy"] == []
+    await cluster.reconcile()
+    assert cluster.server.writes == []
+
+
+async def test_the_job_restores_that_backup_and_belongs_to_the_restore(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    job = cluster.job()
+    assert container(job["spec"])["args"] == ["restore", ARCHIVE["id"], "--replace"]
+    assert job["spec"]["backoffLimit"] == 0
+    assert environment(job["spec"])["BACKUP_SHOP"] == "shop/market"
+    assert environment(job["spec"])["BACKUP_DESTINATION"] == "s3://backups"
+    policies = [one for one in cluster.server.objects.values() if one["kind"] == "NetworkPolicy"]
+    assert len(policies) == 2, "the databases admit its pod"
+    for one in (job, *policies):
+        assert [owner["uid"] for owner in one["metadata"]["ownerReferences"]] == ["uid-now"]
+        assert BACKUP_LABELS.items() <= one["metadata"]["labels"].items(), "else no watch sees it"
+
+
+@pytest.mark.parametrize(
+    ("source", "shop", "arguments", "destination", "key"),
+    [
+        ({}, "shop/market", ["restore", "--replace"], "s3://backups", "backup-key"),
+        (
+            {"shop": "gone/market", "id": "20260101T115500.000000Z-a1b2c3"}, "gone/market",
+            ["restore", "20260101T115500.000000Z-a1b2c3", "--replace"], "s3://backups", "backup-key",
+        ),
+        (
+            {"destination": {"volume": {"claimName": "disk"}}, "encryptionKeySecretRef": {"name": "old-key"}},
+            "shop/market", ["restore", "--replace"], "file:///backups", "old-key",
+        ),
+    ],
+)  # fmt: skip
+async def test_a_backup_of_any_shop_and_place_is_restored(
+    cluster: FakeCluster, source: Manifest, shop: str, arguments: list[str], destination: str, key: str
+) -> None:
+    cluster.restore(source=source)
+    await cluster.until_restoring()
+    spec = cluster.job()["spec"]
+    assert container(spec)["args"] == arguments
+    assert environment(spec)["BACKUP_SHOP"] == shop
+    assert environment(spec)["BACKUP_DESTINATION"] == destination
+    assert environment(spec)["BACKUP_KEY"]["secretKeyRef"]["name"] == key
+
+
+async def test_a_backup_with_a_place_of_its_own_is_restored_from_there(cluster: FakeCluster) -> None:
+    cluster.backup(destination={"volume": {"claimName": "disk"}}, encryptionKeySecretRef={"name": "own-key"})
+    cluster.restore()
+    await cluster.until_restoring()
+    assert environment(cluster.job()["spec"])["BACKUP_DESTINATION"] == "file:///backups"
+    assert environment(cluster.job()["spec"])["BACKUP_KEY"]["secretKeyRef"]["name"] == "own-key"
+
+
+UNCHANGED = ("DestinationUnavailable", "DestinationRefused", "WrongKey", "BackupDamaged", "BackupNotFound",
+             "RestoreRefused", "DatabaseFailed")  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", UNCHANGED)
+async def test_a_restore_that_fails_leaves_the_shop_closed_and_says_what_to_do(
+    cluster: FakeCluster, reason: str
+) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.end("Failed", {"reason": reason, "message": "the key is another: use the Secret with that key"})
+    assert (await cluster.reconcile()).delay is None
+    assert (cluster.mark, cluster.said()[:3]) == ("now/Failed", ("Failed", "False", reason))
+    assert cluster.said()[3] == (
+        "the key is another: use the Secret with that key. Nothing was changed, and the shop is closed: correct this "
+        "and create another PlatformRestore, or open the shop as it was: kubectl -n shop annotate ecp market "
+        "platform.ecommerce.dev/restore-"
+    )
+    await cluster.reconcile()
+    assert (cluster.server.writes, "closedSeconds" in cluster.status()) == ([], False), "it is still closed"
+
+
+@pytest.mark.parametrize("report", [{"reason": "RestoreIncomplete", "message": "order is of another state"}, "", "[]"])
+async def test_a_shop_with_databases_of_two_states_is_not_to_be_opened(
+    cluster: FakeCluster, report: Manifest | str
+) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.end("Failed", report)
+    await cluster.reconcile()
+    assert cluster.mark == "now/Failed"
+    assert "do not open it, but correct this and create another PlatformRestore" in cluster.said()[3]
+
+
+async def test_a_restore_is_never_run_twice(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    del cluster.server.objects[JOB.kind, "shop", "restore-now"]
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == ("now/Failed", ("Failed", "False", "JobLost"))
+    await cluster.reconcile()
+    assert (JOB.kind, "shop", "restore-now") not in cluster.server.objects
+
+
+async def test_a_job_whose_creation_was_not_answered_is_followed(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.reconcile()
+    cluster.shop_says("Restoring")
+    cluster.server.loses_answers = True
+    with pytest.raises(ApiError):
+        await cluster.reconcile()
+    cluster.server.loses_answers = False
+    await cluster.reconcile()
+    assert cluster.said()[:3] == ("Restoring", "Unknown", "Running")
+
+
+async def test_another_restore_repairs_a_shop_after_one_that_has_failed(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.restore("again", backup="before")
+    await cluster.reconcile("again")
+    assert cluster.said("again")[:3] == ("Pending", "Unknown", "OtherRestore")
+    cluster.end("Failed", {"reason": "RestoreIncomplete", "message": "order is of another state"})
+    await cluster.reconcile()
+    await cluster.reconcile("again")
+    assert (cluster.mark, cluster.said("again")[0]) == ("again/Closing", "Closing")
+    await cluster.reconcile()
+    assert cluster.mark == "again/Closing", "the one that has failed leaves the mark alone"
+
+
+@pytest.mark.parametrize(
+    ("status", "spec", "reason"),
+    [
+        ({}, {"mode": "Observe"}, "Observed"),
+        ({}, {"hibernated": True}, "Hibernated"),
+        ({}, {"hibernated": "perhaps"}, "PlatformInvalid"),
+        ({"databases": DATABASES[1:]}, {}, "DatabasesNotReady"),
+        ({"databases": [*DATABASES[1:], {"name": DATABASES[0]["name"], "ready": True}]}, {}, "DatabasesNotReady"),
+    ],
+)
+async def test_a_restore_waits_for_what_it_needs_and_changes_nothing(
+    cluster: FakeCluster, status: Manifest, spec: Manifest, reason: str
+) -> None:
+    cluster.shop(status, **spec)
+    cluster.restore()
+    assert (await cluster.reconcile()).delay is not None
+    assert (cluster.mark, cluster.said()[:3]) == (None, ("Pending", "Unknown", reason))
+    cluster.shop()
+    await cluster.reconcile()
+    assert cluster.said()[0] == "Closing"
+
+
+async def test_a_restore_waits_for_the_shop_and_its_backup(cluster: FakeCluster) -> None:
+    shop = cluster.server.objects.pop((PLATFORM.kind, "shop", SHOP.name))
+    cluster.restore()
+    await cluster.reconcile()
+    assert cluster.said()[:3] == ("Pending", "Unknown", "PlatformMissing")
+    cluster.server.objects[PLATFORM.kind, "shop", SHOP.name] = shop
+    cluster.backup("Running")
+    await cluster.reconcile()
+    assert cluster.said()[:3] == ("Pending", "Unknown", "BackupNotComplete")
+    del cluster.server.objects[PLATFORM_BACKUP.kind, "shop", "before"]
+    await cluster.reconcile()
+    assert cluster.said()[:3] == ("Pending", "Unknown", "BackupMissing")
+    cluster.shop(backup=None)
+    cluster.restore("elsewhere", source={})
+    await cluster.reconcile("elsewhere")
+    assert cluster.said("elsewhere")[:3] == ("Pending", "Unknown", "NoDestination")
+
+
+async def test_a_restore_waits_for_a_backup_that_reads_the_databases(cluster: FakeCluster) -> None:
+    cluster.create(JOB, "market-backup-1", spec={"template": {"spec": {"containers": [{"args": ["create"]}]}}})
+    stored = cluster.server.objects[JOB.kind, "shop", "market-backup-1"]
+    stored["metadata"]["labels"] = {LABEL_PLATFORM: "market"}
+    cluster.restore()
+    await cluster.until_restoring()
+    assert cluster.said()[:3] == ("Closing", "Unknown", "BackupRunning")
+    cluster.end("Complete", ARCHIVE, "market-backup-1")
+    await cluster.reconcile()
+    assert cluster.said()[0] == "Restoring"
+
+
+async def test_a_later_shop_of_the_name_is_neither_restored_nor_closed(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.reconcile()
+    cluster.shop()
+    cluster.server.objects[PLATFORM.kind, "shop", SHOP.name]["metadata"]["uid"] = "another"
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == (None, ("Failed", "False", "PlatformReplaced"))
+    assert (JOB.kind, "shop", "restore-now") not in cluster.server.objects
+
+
+async def test_broken_invariants_of_a_restored_shop_are_named(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.end("Complete", RESTORED)
+    await cluster.reconcile()
+    cluster.shop_says("Reopening", "True")
+    cluster.checked(order=2)
+    await cluster.reconcile()
+    assert cluster.said()[:3] == ("Succeeded", "True", "InvariantBroken")
+    assert "sums_agree of order (2 rows)" in cluster.said()[3]
+    assert cluster.status()["invariants"] == "1 broken"
+
+
+async def test_the_annotation_is_put_back_while_the_databases_are_replaced(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.shop({"conditions": cluster.server.objects[PLATFORM.kind, "shop", SHOP.name]["status"]["conditions"]})
+    await cluster.reconcile()
+    assert cluster.mark == "now/Restoring"
+
+
+@pytest.mark.parametrize("text", ["", "x", "a/Closed", "a/Opening/b"])
+def test_an_annotation_that_cannot_be_read_closes_the_shop(text: str) -> None:
+    mark = restore_mark({ANNOTATION_RESTORE: text})
+    assert mark is not None
+    assert mark.closes
+
+
+def test_every_failure_of_the_command_is_a_reason() -> None:
+    assert {one.reason for one in BackupError.__subclasses__()} <= {str(one) for one in RestoreReason}
+
+
+def test_the_store_passes_on_the_restores_of_a_shop_that_has_changed() -> None:
+    queued: list[ObjectKey] = []
+    store = BackupStore(queued.append)
+    metadata = {"name": "now", "namespace": "shop", "uid": "u", "generation": 1, "resourceVersion": "1"}
+    store.change(PLATFORM_RESTORE, "ADDED", {"metadata": metadata, "spec": {"platform": "market"}})
+    queued.clear()
+    store.enqueue_restores_of(replace(SHOP, name="another"))
+    assert queued == []
+    store.enqueue_restores_of(SHOP)
+    assert queued == [restore_key("shop", "now")]
