@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import base64
 import copy
+import json
+import re
+import textwrap
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 from prometheus_client import REGISTRY
 from rotation_harness import RotatingShop
 from test_reconciler import KEY, MASTER_KEY, SALT, Manifest, stored_key
@@ -18,7 +22,7 @@ from platform_operator.api.kinds import ANNOTATION_GENERATION, ANNOTATION_KEY_ID
 from platform_operator.cache.observed import observe
 from platform_operator.plan.fleet import UpgradePolicy
 from platform_operator.secrets.master_key import KeyRing, MasterKey
-from platform_operator.secrets.master_key_store import READ_INTERVAL
+from platform_operator.secrets.master_key_store import MASTER_KEY_NAME, READ_INTERVAL, decode_keys
 from platform_operator.secrets.rotation import REQUESTED, is_rotating
 
 NEXT_KEY, THIRD_KEY = MasterKey(b"n" * 32), MasterKey(b"t" * 32)
@@ -255,6 +259,24 @@ async def test_an_operator_that_comes_to_know_two_keys_changes_nothing_of_a_shop
     assert shop.cluster.server.objects == before
 
 
+async def test_a_shop_that_an_earlier_release_has_rotated_is_left_as_it_is_until_it_moves(shop: RotatingShop) -> None:
+    """Its record has no ids of keys, and it is in the middle of a rotation."""
+    shop.ask("all:first")
+    await shop.reach("Use")
+    await shop.settle()
+    record = shop.cluster.server.objects["ConfigMap", "shop-rotation"]
+    for kind, text in record["data"].items():
+        stored = json.loads(text)
+        record["data"][kind] = json.dumps({name: stored[name] for name in stored if name not in ("key", "otherKey")})
+    shop.cluster.server.touch(record)
+    before = copy.deepcopy(shop.cluster.server.objects)
+    shop.cluster.restart()
+    await shop.settle()
+    assert shop.cluster.server.objects == before
+    await move(shop)
+    assert set(key_ids(shop).values()) == {NEXT}
+
+
 async def test_a_new_shop_derives_from_the_current_key_alone(tmp_path: Path) -> None:
     shop = RotatingShop.new(tmp_path)
     shop.cluster.server.master_key = stored_keys(NEXT_KEY, MASTER_KEY)
@@ -367,6 +389,18 @@ async def test_a_paused_shop_stays_with_its_key(shop: RotatingShop) -> None:
 
 
 # The Secret with the keys.
+
+
+def test_the_secret_that_the_documentation_has_people_write_has_two_keys() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+    written = textwrap.dedent(
+        re.findall(r"<<END\n(.*?)\n +END", text.partition("## Rotate the master key")[2], re.DOTALL)[0]
+    )
+    keys = [base64.b64encode(key.secret).decode() for key in (NEXT_KEY, MASTER_KEY)]
+    written = written.replace("$(openssl rand -base64 32)", keys[0]).replace("${former:?}", keys[1])
+    stored = yaml.safe_load(written)
+    assert stored["metadata"]["name"] == MASTER_KEY_NAME
+    assert decode_keys(stored) == KeyRing(NEXT_KEY, MASTER_KEY)
 
 
 @pytest.mark.parametrize("previous", ["", "c2hvcnQ=", "no base64!"])
