@@ -392,10 +392,8 @@ async def test_a_paused_shop_stays_with_its_key(shop: RotatingShop) -> None:
 
 
 def test_the_secret_that_the_documentation_has_people_write_has_two_keys() -> None:
-    text = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
-    written = textwrap.dedent(
-        re.findall(r"<<END\n(.*?)\n +END", text.partition("## Rotate the master key")[2], re.DOTALL)[0]
-    )
+    text = (Path(__file__).parents[3] / "docs" / "operations.md").read_text().partition("## Rotate the master key")[2]
+    written = textwrap.dedent(re.findall(r"<<END\n(.*?)\n +END", text, re.DOTALL)[0])
     keys = [base64.b64encode(key.secret).decode() for key in (NEXT_KEY, MASTER_KEY)]
     written = written.replace("$(openssl rand -base64 32)", keys[0]).replace("${former:?}", keys[1])
     stored = yaml.safe_load(written)
