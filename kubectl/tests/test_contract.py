@@ -21,11 +21,11 @@ from kubectl_ecommerce.runbooks import FINE, RUNBOOKS, STORES, UNKNOWN, Runbook
 from kubectl_ecommerce.shop import FAILED_UPGRADES, RETRY_ANNOTATION, ROTATE_ANNOTATION
 from shops import shop
 
-from platform_operator.api.conditions import ConditionReason, RotationKind, UpgradePhase
+from platform_operator.api.conditions import ConditionReason, UpgradePhase
 from platform_operator.api.kinds import CHILD_KINDS, CLUSTER_KINDS, GROUP, PLATFORM, STORE_KINDS
 from platform_operator.api.tenants import TENANT
 from platform_operator.plan.upgrades import ANNOTATION_RETRY_UPGRADE
-from platform_operator.secrets.rotation import ANNOTATION_ROTATE
+from platform_operator.secrets.rotation import ANNOTATION_ROTATE, REQUESTED
 
 ROOT = Path(__file__).resolve().parents[2]
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
@@ -66,7 +66,7 @@ def test_the_names_are_the_operators() -> None:
     assert f"{TENANT.plural}.{GROUP}" == TENANTS
     assert RETRY_ANNOTATION == ANNOTATION_RETRY_UPGRADE
     assert ROTATE_ANNOTATION == ANNOTATION_ROTATE
-    assert {*rotate.KINDS} == {*map(str, RotationKind), "all"}
+    assert {*rotate.KINDS} == {*map(str, REQUESTED), "all"}
     assert {*resend_events.SERVICES} == {event.producer for event in load_topology().events.values()}
     assert {*FAILED_UPGRADES} == {*map(str, UpgradePhase)} - {"RollingOut", "RollingBack"}
 

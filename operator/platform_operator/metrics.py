@@ -29,6 +29,7 @@ FORMER_KEY_SHOPS = Gauge(
     "ecommerce_operator_former_master_key_shops",
     "Shops, deleted ones with retained Secrets included, that need the master key before the current one.",
 )
+FORMER_KEY_SHOPS.set(float("nan"))  # a process that does not lead has not counted them
 FAILED_UPGRADES = Counter(
     "ecommerce_operator_failed_upgrades_total",
     "Upgrades of shops that have failed, by what came of it: RolledBack, RollbackFailed or Stopped.",

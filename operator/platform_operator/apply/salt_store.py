@@ -59,8 +59,9 @@ async def recorded_or_new_salt(
     volumes = [] if salts else await list_volumes(client, key)
     has_volumes = any("deletionTimestamp" not in volume["metadata"] for volume in volumes)
     salt = choose_salt(record, salts, platform.uid, reported=reported_salt(platform), has_volumes=has_volumes, new=new)
+    known = {*salts, reported_salt(platform), *([record.salt] if record else [])}
     left = {**observed, **{one.id: one for one in (*secrets, *([observe(stored)] if stored is not None else []))}}
-    base = keys.current if salt == new else keys.for_shop(key, left).base
+    base = keys.for_shop(key, left).base if salt in known else keys.current
     manifest = record_manifest(key, SALT_COMPONENT, SaltRecord(salt, platform.uid).dump(), base.with_salt(salt).id)
     if stored is not None:
         manifest["metadata"]["resourceVersion"] = stored["metadata"]["resourceVersion"]

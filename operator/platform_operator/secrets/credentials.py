@@ -151,7 +151,8 @@ def _components(
 ) -> Iterable[tuple[str, _SecretData]]:
     authority, period = rotations[RotationKind.AUTHORITY], period_at(key, tls.now)
     signer = keys.find(authority.key)
-    pem = _authorities(key, authority, keys)
+    valid = _authorities(key, authority, keys)
+    pem = "".join(valid if authority.step is not RotationStep.USE else reversed(valid))  # the same as in Publish
 
     def password(component: str) -> _Password:
         rotation = rotations[kind_of(component)]
@@ -167,7 +168,10 @@ def _components(
 
     yield AUTHORITY, {"ca.crt": pem}
     for store in own_stores(spec):
-        yield f"{store}-tls", {**store_certificate(key, signer, _service_of(store, spec), period), "ca.crt": pem}
+        yield (
+            f"{store}-tls",
+            {**store_certificate(key, signer, _service_of(store, spec), period), "ca.crt": "".join(valid)},
+        )
     yield "jwt", _signing_secrets(rotations[RotationKind.SIGNING], password("jwt"))
     yield "admin", _first_admin(rotations[RotationKind.ADMIN], password("admin"))
     yield from _caller_tokens(rotations[RotationKind.GRPC], password)
@@ -188,11 +192,10 @@ def _components(
             yield f"{service}-broker", _broker_user(key, service, password(f"{service}-broker"), ca, users)
 
 
-def _authorities(key: PlatformKey, rotation: Rotation, keys: KeyRing) -> str:
+def _authorities(key: PlatformKey, rotation: Rotation, keys: KeyRing) -> tuple[str, ...]:
     """Returns the certificates of the valid authorities in PEM, first that of the one that signs."""
     ids = [rotation.key] if rotation.also_accepted is None else [rotation.key, rotation.other_key]
-    valid = dict.fromkeys(keys.find(one) for one in ids)
-    return "".join(authority_certificate(key, one) for one in valid)
+    return tuple(authority_certificate(key, one) for one in dict.fromkeys(map(keys.find, ids)))
 
 
 def _signing_secrets(rotation: Rotation, password: _Password) -> _SecretData:

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from platform_operator.api.kinds import INVENTORY_COMPONENT, ROTATION_COMPONENT, SALT_COMPONENT, ObjectId, PlatformKey
 from platform_operator.cache.observed import Children
@@ -44,7 +45,7 @@ class MasterKey:
 
     @property
     def _id(self) -> str:
-        return self._derive("id").hex()[:8]
+        return _id(self.secret)
 
     def password(self, key: PlatformKey, component: str, field: str, generation: int = 0) -> str:
         """Returns 256 bits in 43 characters that need no escaping in a URL.
@@ -57,14 +58,21 @@ class MasterKey:
     def derive(self, key: PlatformKey, component: str, field: str) -> bytes:
         """Returns 256 bits that belong to one field of one component of one platform."""
         salt = f"{self.salt}:" if self.salt else ""  # no name of a namespace has a colon
-        return self._derive(f"{salt}{key}/{component}/{field}")
+        return _derive(self.secret, f"{salt}{key}/{component}/{field}")
 
     def with_salt(self, salt: str) -> MasterKey:
         """Returns the key as it derives the credentials of the platform with this salt."""
         return replace(self, salt=salt)
 
-    def _derive(self, purpose: str) -> bytes:
-        return hmac.digest(self.secret, purpose.encode(), hashlib.sha256)
+
+@lru_cache(maxsize=16)
+def _id(secret: bytes) -> str:
+    """Returns the id of a key without a salt. It is cached, since each pass compares it with that of every Secret."""
+    return _derive(secret, "id").hex()[:8]
+
+
+def _derive(secret: bytes, purpose: str) -> bytes:
+    return hmac.digest(secret, purpose.encode(), hashlib.sha256)
 
 
 @dataclass(frozen=True, repr=False)

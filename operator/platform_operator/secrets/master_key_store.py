@@ -46,6 +46,8 @@ class MasterKeyStore:
     _read_at: datetime = datetime.min.replace(tzinfo=UTC)
     _generated: KeyRing = field(default_factory=lambda: KeyRing(MasterKey(secrets.token_bytes(KEY_BYTES))))
     """The key that is created if there is none."""
+    _reported: tuple[MasterKey | None, int] = (None, 0)
+    """The former key, and how many shops need it, as they were logged last."""
 
     async def keys_for(self, platform: PlatformKey, *, may_create: bool = True) -> KeyRing:
         """Returns the keys that a platform's credentials are derived from; without `may_create` perhaps one that is not
@@ -71,7 +73,7 @@ class MasterKeyStore:
         """Returns the keys as they are stored now. A key that was lost is used until the operator ends."""
         self._read_at = self.now()
         stored = await self.client.get(CHILD_KINDS["Secret"], self.namespace, MASTER_KEY_NAME)
-        keys = _decode(stored) if stored is not None else None
+        keys = decode_keys(stored) if stored is not None else None
         if keys is None:
             logger.error("%s. The operator uses the key that it has read until it ends", self._missing())
             return known
@@ -84,7 +86,10 @@ class MasterKeyStore:
         self._read_at = self.now()
         stored = await self.client.get(kind, self.namespace, MASTER_KEY_NAME)
         if stored is not None:
-            return _decode(stored)
+            keys = decode_keys(stored)
+            if keys is not None:
+                self._report_use(keys)
+            return keys
         if any(key_ids(seen) for seen in self.cache.all_children()):
             return None
         if not may_create:
@@ -95,21 +100,19 @@ class MasterKeyStore:
             if error.status != 409:
                 raise
             stored = await self.client.get(kind, self.namespace, MASTER_KEY_NAME)
-            return _decode(stored) if stored is not None else None
+            return decode_keys(stored) if stored is not None else None
         return self._generated
 
     def _report_use(self, keys: KeyRing) -> None:
-        """Exports and logs how many shops still need the previous key. Shops that are deleted and retained count."""
+        """Exports how many shops, deleted ones with retained Secrets included, need the previous key. Logs a change."""
         previous = keys.previous
-        if previous is None:
-            metrics.FORMER_KEY_SHOPS.set(0)
-            return
-        needed = self.cache.shops_with(lambda seen: not previous.ids.isdisjoint(key_ids(seen)))
-        metrics.FORMER_KEY_SHOPS.set(len(needed))
-        if needed:
-            logger.info("%d shops need the former master key %s", len(needed), previous.id)
-        else:
-            logger.info("no shop needs the former master key %s: it may be removed", previous.id)
+        ids = previous.ids if previous else frozenset[str]()
+        needed = len(self.cache.shops_with(lambda seen: not ids.isdisjoint(key_ids(seen)))) if previous else 0
+        metrics.FORMER_KEY_SHOPS.set(needed)
+        if previous and (previous, needed) != self._reported:
+            text = f"{needed} shops need it" if needed else "no shop needs it, so it may be removed"
+            logger.info("the former master key is %s; %s", previous.id, text)
+        self._reported = (previous, needed)
 
     def _others(self, platform: PlatformKey, known: KeyRing) -> Mapping[ObjectId, str]:
         """Returns the platform's objects that were derived from other keys, with the ids of these."""
@@ -136,8 +139,8 @@ class MasterKeyStore:
         )
 
 
-def _decode(manifest: Manifest) -> KeyRing | None:
-    """Returns None if there is no key, or one that could be guessed."""
+def decode_keys(manifest: Manifest) -> KeyRing | None:
+    """Returns the keys of the Secret; None if there is no key, or one that could be guessed."""
     data = manifest.get("data") or {}
     current = _decode_key(data.get("key"))
     previous = _decode_key(data["previous"]) if "previous" in data else current

@@ -1,11 +1,14 @@
 """Each builtin store has a certificate that clients verify by the authority of the platform; it is renewed in time."""
 
+import contextlib
+import ssl
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from platform_operator.api.kinds import PlatformKey
@@ -19,7 +22,7 @@ from platform_operator.secrets.certificates import (
 from platform_operator.secrets.master_key import MasterKey
 
 KEY = PlatformKey("shops", "shop")
-MASTER_KEY = MasterKey(b"k" * 32)
+MASTER_KEY, OTHER_KEY = MasterKey(b"k" * 32), MasterKey(b"o" * 32)
 NOW = datetime(2026, 11, 29, 8, tzinfo=UTC)
 DAY = timedelta(days=1)
 
@@ -113,3 +116,35 @@ def test_the_authority_never_ends_and_is_the_same_in_every_period() -> None:
     assert store_certificate(KEY, MASTER_KEY, "redis", period_at(KEY, NOW))["ca.crt"] == authority_certificate(
         KEY, MASTER_KEY
     )
+
+
+@pytest.mark.parametrize("signer", [MASTER_KEY, OTHER_KEY], ids=["former", "next"])
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_openssl_verifies_a_store_by_either_of_two_authorities_with_one_name(
+    tmp_path: Path, signer: MasterKey, is_reversed: bool
+) -> None:
+    """While the master key rotates, clients trust both authorities, which differ by their keys alone."""
+    trusted = [authority_certificate(KEY, key) for key in (MASTER_KEY, OTHER_KEY)]
+    client = ssl.create_default_context(cadata="".join(reversed(trusted) if is_reversed else trusted))
+    shown = store_certificate(KEY, signer, "redis", period_at(KEY, datetime.now(UTC)))
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    for name in ("tls.crt", "tls.key"):
+        (tmp_path / name).write_text(shown[name])
+    server.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
+    assert handshake(client, server) == "shop-redis"
+    with pytest.raises(ssl.SSLCertVerificationError):
+        handshake(ssl.create_default_context(cadata=authority_certificate(KEY, MasterKey(b"x" * 32))), server)
+
+
+def handshake(client: ssl.SSLContext, server: ssl.SSLContext) -> str:
+    """Connects a client to Redis over memory, and returns the name in the certificate that it has verified."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    shows = server.wrap_bio(to_server, to_client, server_side=True)
+    verifies = client.wrap_bio(to_client, to_server, server_hostname="shop-redis")
+    for side in (verifies, shows, verifies, shows):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    shown = verifies.getpeercert(binary_form=True)
+    assert shown is not None
+    name = x509.load_der_x509_certificate(shown).subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
+    return str(name)

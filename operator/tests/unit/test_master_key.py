@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import base64
 import copy
+import json
+import re
+import textwrap
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 from prometheus_client import REGISTRY
 from rotation_harness import RotatingShop
 from test_reconciler import KEY, MASTER_KEY, SALT, Manifest, stored_key
@@ -18,7 +22,7 @@ from platform_operator.api.kinds import ANNOTATION_GENERATION, ANNOTATION_KEY_ID
 from platform_operator.cache.observed import observe
 from platform_operator.plan.fleet import UpgradePolicy
 from platform_operator.secrets.master_key import KeyRing, MasterKey
-from platform_operator.secrets.master_key_store import READ_INTERVAL
+from platform_operator.secrets.master_key_store import MASTER_KEY_NAME, READ_INTERVAL, decode_keys
 from platform_operator.secrets.rotation import REQUESTED, is_rotating
 
 NEXT_KEY, THIRD_KEY = MasterKey(b"n" * 32), MasterKey(b"t" * 32)
@@ -139,10 +143,10 @@ async def test_an_operator_of_a_release_that_knows_one_key_takes_objects_of_two_
     for step in STEPS:
         await shop.reach(step)
         for _ in range(2):
-            await shop.reconcile()
             ids = set(key_ids(shop).values())
             for key in (MASTER_KEY, NEXT_KEY):
                 assert ids - key.ids, f"it would derive with {key.id} in {step}"
+            await shop.reconcile()
     await shop.finish()
     assert set(key_ids(shop).values()) <= NEXT_KEY.ids, "then it derives the same from the key that it knows"
 
@@ -232,11 +236,11 @@ async def test_lost_secrets_come_back_with_the_key_of_their_generation(shop: Rot
     store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
     for step in STEPS:
         await shop.reach(step)
-        await shop.reconcile()
+        await shop.settle()
         before = shop.objects()
         for identity in [one for one in shop.cluster.server.objects if one[0] == "Secret"]:
             del shop.cluster.server.objects[identity]
-        await shop.reconcile()
+        await shop.settle()
         assert shop.objects() == before
 
 
@@ -255,6 +259,24 @@ async def test_an_operator_that_comes_to_know_two_keys_changes_nothing_of_a_shop
     assert shop.cluster.server.objects == before
 
 
+async def test_a_shop_that_an_earlier_release_has_rotated_is_left_as_it_is_until_it_moves(shop: RotatingShop) -> None:
+    """Its record has no ids of keys, and it is in the middle of a rotation."""
+    shop.ask("all:first")
+    await shop.reach("Use")
+    await shop.settle()
+    record = shop.cluster.server.objects["ConfigMap", "shop-rotation"]
+    for kind, text in record["data"].items():
+        stored = json.loads(text)
+        record["data"][kind] = json.dumps({name: stored[name] for name in stored if name not in ("key", "otherKey")})
+    shop.cluster.server.touch(record)
+    before = copy.deepcopy(shop.cluster.server.objects)
+    shop.cluster.restart()
+    await shop.settle()
+    assert shop.cluster.server.objects == before
+    await move(shop)
+    assert set(key_ids(shop).values()) == {NEXT}
+
+
 async def test_a_new_shop_derives_from_the_current_key_alone(tmp_path: Path) -> None:
     shop = RotatingShop.new(tmp_path)
     shop.cluster.server.master_key = stored_keys(NEXT_KEY, MASTER_KEY)
@@ -271,19 +293,15 @@ async def test_a_shop_that_was_rotated_before_moves_on_from_its_generations(shop
     assert set(key_ids(shop).values()) == {NEXT}
 
 
-async def test_a_rotation_that_is_asked_for_waits_for_no_turn_and_uses_the_current_key(
+async def test_a_rotation_that_is_asked_for_waits_for_no_turn_and_moves_the_whole_shop(
     shop: RotatingShop,
 ) -> None:
     shop.cluster.reconciler.policy = UpgradePolicy(concurrency=1)
     shop.cluster.add_shop("other")["status"] = {"rotation": [{"name": "grpc", "generation": 0, "step": "Publish"}]}
     shop.ask("grpc:first")
     store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
-    await shop.reach("Done")
-    assert shop.states() == {"grpc": (1, "Done")}
-    await shop.reconcile()
-    assert {name for name, ids in key_ids(shop).items() if ids == NEXT} == {
-        f"shop-{service}-grpc" for service in {pod.service for pod in shop.pods}
-    }
+    await shop.finish()
+    assert shop.states() == ALL_MOVED
 
 
 async def test_a_shop_waits_for_its_turn_and_says_for_which(shop: RotatingShop) -> None:
@@ -342,6 +360,12 @@ async def test_a_secret_of_its_user_stops_its_kind_and_the_authority_and_the_for
     assert f"needs the former master key {FORMER}" in shop.cluster.message("Rotating")
     assert former_key_shops() == 1
 
+    secret["metadata"]["annotations"][ANNOTATION_KEY_ID] = FORMER
+    shop.cluster.server.touch(secret)
+    await shop.finish()  # the authority is the only kind for which the pods of all services are replaced
+    assert shop.states() == ALL_MOVED
+    assert set(key_ids(shop).values()) == {NEXT}
+
 
 async def test_a_secret_that_nothing_rotates_keeps_the_former_key_needed_and_is_named(shop: RotatingShop) -> None:
     external = {"provider": "external", "secretRef": {"name": "own"}}
@@ -357,7 +381,7 @@ async def test_a_secret_that_nothing_rotates_keeps_the_former_key_needed_and_is_
     assert key_ids(shop)["shop-salt"] == FORMER
     for name in ("shop-redis", "shop-redis-tls"):
         shop.cluster.server.objects.pop(("Secret", name), None)
-    await shop.finish()
+    await shop.settle()
     assert set(key_ids(shop).values()) == {NEXT}
 
 
@@ -371,6 +395,16 @@ async def test_a_paused_shop_stays_with_its_key(shop: RotatingShop) -> None:
 
 
 # The Secret with the keys.
+
+
+def test_the_secret_that_the_documentation_has_people_write_has_two_keys() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "operations.md").read_text().partition("## Rotate the master key")[2]
+    written = textwrap.dedent(re.findall(r"<<END\n(.*?)\n +END", text, re.DOTALL)[0])
+    keys = [base64.b64encode(key.secret).decode() for key in (NEXT_KEY, MASTER_KEY)]
+    written = written.replace("$(openssl rand -base64 32)", keys[0]).replace("${former:?}", keys[1])
+    stored = yaml.safe_load(written)
+    assert stored["metadata"]["name"] == MASTER_KEY_NAME
+    assert decode_keys(stored) == KeyRing(NEXT_KEY, MASTER_KEY)
 
 
 @pytest.mark.parametrize("previous", ["", "c2hvcnQ=", "no base64!"])
