@@ -27,7 +27,7 @@ from platform_backup.errors import BackupError, DatabaseFailed
 from platform_backup.manifest import Manifest
 from platform_backup.postgres_tools import PostgresTools
 from platform_backup.restore import restore_backup
-from platform_backup.retention import Retention
+from platform_backup.retention import Retention, StoredBackup
 from platform_backup.settings import BackupSettings, read_databases, read_runtime_roles
 from platform_backup.snapshots import choose_passwords
 
@@ -74,10 +74,7 @@ async def _run(chosen: argparse.Namespace, settings: BackupSettings) -> dict[str
     if chosen.command == "prune":
         return {"deleted": await prune(shop, retention, now)}
     if chosen.command == "list":
-        return [
-            {"id": backup.id, "whole": backup.is_whole, "shopUid": backup.shop_uid}
-            for backup in await list_backups(shop)
-        ]
+        return [_listed(backup) for backup in await list_backups(shop)]
     of_any = chosen.command == "restore"
     manifest = await (find_backup(shop, chosen.id) if chosen.id else newest_backup(shop, of_any=of_any))
     if chosen.command == "verify":
@@ -95,6 +92,11 @@ async def _prune_if_possible(shop: Shop, retention: Retention, now: datetime) ->
     except BackupError as error:
         log.warning("old backups are not deleted", reason=error.reason, error=str(error))
         return {"deleted": [], "pruneFailed": f"{error.reason}: {error}"}
+
+
+def _listed(backup: StoredBackup) -> dict[str, object]:
+    of = {"shopUid": backup.shop_uid} if backup.shop_uid else {}
+    return {"id": backup.id, "whole": backup.is_whole, **of}
 
 
 def _summary(manifest: Manifest) -> dict[str, object]:

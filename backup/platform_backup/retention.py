@@ -31,7 +31,7 @@ class StoredBackup:
     """The UID of the shop, as its manifest states it; empty if it states none."""
 
     def belongs_to(self, uid: str) -> bool:
-        """Whether it may be of the shop of this UID, and not of a former or later one of the same name.
+        """Returns whether it may be of the shop of this UID, and not of a former or later one of the same name.
 
         One without a UID is of an earlier release, or of a shop without the operator.
         """

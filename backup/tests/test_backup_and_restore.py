@@ -425,3 +425,29 @@ async def test_pruning_deletes_all_but_the_newest(shop: Shop, folder: Path) -> N
 
     assert {file.parent.name for file in files_below(folder)} == {made[1].id, made[2].id}
     assert await newest_backup(shop) == made[1]
+
+
+async def test_a_later_shop_of_the_name_neither_counts_nor_prunes_nor_restores_by_chance(shop: Shop) -> None:
+    former, later = replace(shop, uid="former"), replace(shop, uid="later")
+    old = [await create_backup(former, "a"), await create_backup(former, "b")]
+    new = await create_backup(later, "c")
+    assert (new.shop_uid, await newest_backup(former), await newest_backup(later)) == ("later", old[1], new)
+
+    assert await prune(later, Retention(1), NOW + timedelta(days=900)) == []
+    other_key = replace(later, key=BackupKey(b"o" * 32))
+    await create_backup(other_key, "d")
+    assert await prune(other_key, Retention(1), NOW + timedelta(days=900)) == [new.id], (
+        "whose key it is does not matter"
+    )
+    assert {backup.id for backup in await list_backups(former) if backup.is_whole} == {one.id for one in old}
+
+    await create_backup(later, "e")
+    with pytest.raises(RestoreRefused, match=f"backups of 2 shops of this name: name one.*{old[1].id} .of former"):
+        await newest_backup(later, of_any=True)
+
+
+async def test_a_manifest_of_an_earlier_release_has_no_uid_and_counts_as_the_shops(shop: Shop, folder: Path) -> None:
+    before = await create_backup(shop, "a")
+    assert b"shop_uid" not in (folder / before.id / "manifest.json").read_bytes(), "an earlier release refuses it"
+    assert await newest_backup(replace(shop, uid="later")) == before
+    assert await newest_backup(replace(shop, uid="later"), of_any=True) == before

@@ -1,5 +1,6 @@
 """The retention keeps the newest backups, and always one that can be restored."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -43,6 +44,15 @@ def test_files_without_a_manifest_are_deleted_when_no_backup_can_still_write_the
     limit = ABANDONED_AFTER / timedelta(days=1)
 
     assert deleted(backup(limit + 1, manifest=False), backup(limit - 1, manifest=False)) == [str(limit + 1)]
+
+
+def test_backups_of_a_former_shop_of_the_name_are_left_alone() -> None:
+    former = [replace(backup(days), shop_uid="former") for days in (1, 2, 3)]
+    earlier = [backup(days) for days in (4, 5)]
+    own = [replace(backup(days), shop_uid="own") for days in (6, 7)]
+
+    chosen = expired([*former, *earlier, *own], Retention(3), NOW, "own")
+    assert [one.id for one in chosen] == ["7"], "nor do they count as its newest ones; those of earlier releases do"
 
 
 _BACKUPS = st.builds(

@@ -54,7 +54,7 @@ class Collector:
             objects += self._list((kind,), namespace, labels, f"objects/{kind}")
         for kind, items in sorted(_by_kind(objects).items()):
             self._write(f"objects/{kind}.json", [redactor.manifest(one) for one in items])
-        for name in ("events", "resourcequotas", "platformbackups"):
+        for name in ("events", "resourcequotas", "platformbackups", "platformrestores"):
             self._write(f"{name}.json", [redactor.manifest(one) for one in self._list((name,), namespace, "", name)])
         self._logs(redactor, namespace, _of(objects, "Pod"), "logs", "")
         self._operator(redactor)

@@ -46,7 +46,7 @@ class NothingToDoError(PluginError):
 
 
 class BackupFailedError(PluginError):
-    """A backup has not succeeded: it has failed, cannot begin, or takes too long."""
+    """A backup or a restore has not succeeded: it has failed, cannot begin, or takes too long."""
 
 
 class UsageError(PluginError):

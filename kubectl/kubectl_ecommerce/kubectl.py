@@ -15,6 +15,7 @@ Manifest: TypeAlias = dict[str, Any]
 
 GROUP = "platform.ecommerce.dev"
 BACKUPS = f"platformbackups.{GROUP}"
+RESTORES = f"platformrestores.{GROUP}"
 SHOPS = f"ecommerceplatforms.{GROUP}"
 """The resource of the shops, whose short name another resource may have too."""
 CLUSTERS = {"Cluster": "clusters.postgresql.cnpg.io", "RabbitmqCluster": "rabbitmqclusters.rabbitmq.com"}

@@ -42,6 +42,7 @@ FINE = frozenset(
         "MailServerSet",
         "Awake",
         "BackedUp",
+        "NotRestoring",
     }
 )
 """Reasons that need nothing."""
@@ -52,6 +53,8 @@ _EDIT = "kubectl -n {namespace} edit ecp {name}"
 _WATCH = "kubectl -n {namespace} get ecp {name} --watch"
 _BACKUPS = "kubectl -n {namespace} get platformbackups,jobs -l app.kubernetes.io/part-of=ecommerce-backups"
 _BACKUP = "back-up-with-the-operator"
+_RESTORES = "kubectl -n {namespace} get platformrestores"
+_RESTORE = "restore-with-the-operator"
 _RETRY = "kubectl ecommerce retry {name} -n {namespace}"
 _MASTER_KEY = f"kubectl -n {OPERATOR_NAMESPACE} get secret ecommerce-operator-master-key"
 _OPERATOR_LOG = f"kubectl -n {OPERATOR_NAMESPACE} logs deployment/ecommerce-operator"
@@ -103,6 +106,9 @@ RUNBOOKS: Mapping[str, Runbook] = {
     ),
     "Hibernating": Runbook("Wait: the pods are being stopped.", _WATCH, "hibernate-a-shop", waits=True),
     "Waking": Runbook("Wait: the shop is being started.", _WATCH, "hibernate-a-shop", waits=True),
+    "Restoring": Runbook("Wait: the databases of the shop are being replaced.", _RESTORES, _RESTORE, waits=True),
+    "Reopening": Runbook("Wait: the restored shop is being opened.", _RESTORES, _RESTORE, waits=True),
+    "RestoreFailed": Runbook("Do what the message of the PlatformRestore says.", _RESTORES, _RESTORE),
     "OutsideMaintenance": Runbook(
         "Wait for the hours of spec.maintenance, or set spec.version to upgrade now.",
         "kubectl -n {namespace} get ecp {name} -o jsonpath='{{.spec.maintenance}}'",

@@ -31,7 +31,11 @@ KINDS: dict[str, dict[str, str]] = {
     "policy/v1": {"PodDisruptionBudget": "poddisruptionbudgets"},
     "postgresql.cnpg.io/v1": {"Cluster": "clusters"},
     "rabbitmq.com/v1beta1": {"RabbitmqCluster": "rabbitmqclusters"},
-    "platform.ecommerce.dev/v1beta1": {"EcommercePlatform": "ecommerceplatforms", "PlatformBackup": "platformbackups"},
+    "platform.ecommerce.dev/v1beta1": {
+        "EcommercePlatform": "ecommerceplatforms",
+        "PlatformBackup": "platformbackups",
+        "PlatformRestore": "platformrestores",
+    },
     "platform.ecommerce.dev/v1alpha1": {"Tenant": "tenants"},
 }  # fmt: skip
 """The kinds that are served, with their plurals, by apiVersion."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from fake_api_server import FakeApiServer
-from kubectl_ecommerce.commands import backup
+from kubectl_ecommerce.commands import waiting
 from shops import NEW, OLD, SERVICES, release, shop
 
 from conftest import NOW, Plugin
@@ -228,7 +228,7 @@ def test_a_backup_that_has_failed_is_a_failure(cluster: FakeApiServer, plugin: P
 def test_a_backup_that_cannot_begin_is_a_failure_with_its_cause(
     cluster: FakeApiServer, plugin: Plugin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backup, "BEGINS_WITHIN", "1ms")
+    monkeypatch.setattr(waiting, "BEGINS_WITHIN", "1ms")
     cluster.add(shop())
     cluster.status_of_created = _unfinished("Pending", "Hibernated", "the shop is hibernated: wake it.")
     line = plugin("backup", "--name", "now").error
@@ -239,7 +239,7 @@ def test_a_backup_that_cannot_begin_is_a_failure_with_its_cause(
 def test_a_backup_that_takes_too_long_is_a_failure_with_its_last_phase(
     cluster: FakeApiServer, plugin: Plugin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backup, "BEGINS_WITHIN", "1ms")
+    monkeypatch.setattr(waiting, "BEGINS_WITHIN", "1ms")
     cluster.add(shop())
     cluster.status_of_created = _unfinished("Running", "PodNotStarted", "the image cannot be pulled.")
     line = plugin("backup", "--name", "now", "--timeout", "1ms").error
@@ -249,7 +249,7 @@ def test_a_backup_that_takes_too_long_is_a_failure_with_its_last_phase(
 def test_a_backup_that_no_operator_has_seen_is_a_failure(
     cluster: FakeApiServer, plugin: Plugin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backup, "REPORTS_WITHIN", "1ms")
+    monkeypatch.setattr(waiting, "REPORTS_WITHIN", "1ms")
     cluster.add(shop())
     line = plugin("backup", "--name", "now").error
     assert "the operator has not reported about PlatformBackup now: see kubectl -n ecommerce-system get pods" in line
@@ -266,3 +266,36 @@ def test_a_backup_is_not_waited_for_if_it_is_not_to_be(cluster: FakeApiServer, p
     assert _backups(cluster) == []
     assert plugin("backup", "--name", "now", "--no-wait").text == "shop/shop: PlatformBackup now is created\n"
     assert _backups(cluster) == ["now"]
+
+
+def test_a_restore_is_created_and_its_result_is_said(cluster: FakeApiServer, plugin: Plugin) -> None:
+    cluster.add(shop())
+    result = {"backupId": "20260131T1159-a1b2c3", "cutTime": "2026-01-31T11:59:30Z", "closedSeconds": 83}
+    cluster.status_of_created = _ended("Succeeded", "Succeeded", "Whole.", invariants="all hold", **result)
+    text = "backup 20260131T1159-a1b2c3 of 2026-01-31T11:59:30Z is restored; the shop was closed for 83 s, and of its "
+    assert plugin("restore", "shop", "--backup", "before").text == f"shop/shop: {text}invariants all hold\n"
+    stored = cluster.objects["platformrestores", "shop", "shop-20260131-120000"]
+    assert stored["spec"] == {"platform": "shop", "backup": "before"}
+    data = json.loads(plugin("restore", "--newest", "--of", "old/shop", "--name", "second", "-o", "json").text)
+    assert (data["platformRestore"], data["status"]["closedSeconds"]) == ("second", 83)
+    assert cluster.objects["platformrestores", "shop", "second"]["spec"]["source"] == {"shop": "old/shop"}
+
+
+def test_a_restore_that_has_failed_or_cannot_begin_says_why_in_one_line(
+    cluster: FakeApiServer, plugin: Plugin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "BEGINS_WITHIN", "1ms")
+    cluster.add(shop())
+    cluster.status_of_created = _ended("Failed", "WrongKey", "the key is another. The shop is closed: correct this.")
+    line = plugin("restore", "--id", "20260131T1159-a1b2c3", "--name", "now").error
+    assert "PlatformRestore now is Failed with WrongKey: the key is another. The shop is closed: correct this." in line
+    cluster.status_of_created = _unfinished("Pending", "Hibernated", "the shop is hibernated: wake it.")
+    line = plugin("restore", "--newest", "--name", "later").error
+    assert line.endswith("to give it up: kubectl -n shop delete platformrestore later")
+
+
+def test_a_restore_names_its_backup_in_one_way_and_can_be_tried(cluster: FakeApiServer, plugin: Plugin) -> None:
+    cluster.add(shop())
+    assert "--of belongs to --id and --newest" in plugin("restore", "--backup", "before", "--of", "a/b").error
+    assert "would be created (dry run: nothing was changed)" in plugin("restore", "--newest", "--dry-run").text
+    assert [kind for kind, _, _ in cluster.objects if kind == "platformrestores"] == []

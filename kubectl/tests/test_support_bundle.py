@@ -168,6 +168,7 @@ def _asked_for(command: str) -> str:
         "ecp": "platform", "secret": "secrets", "secrets": "secrets", "resourcequota": "resourcequotas",
         "pods": "objects/pod", "pvc": "objects/persistentvolumeclaim", "ingress,service": "objects/ingress",
         "deployment": "objects/deployment", "{kind}": "objects/deployment", "platformbackups,jobs": "platformbackups",
+        "platformrestores": "platformrestores",
     }  # fmt: skip
     return f"({place})?{names[word]}\\.json"
 

@@ -184,7 +184,9 @@ class _Operator:
         controller = BackupController(
             jobs, self.cache, self._installation(), lambda: datetime.now(UTC), self.queue.add, self.backup_reports
         )
-        restores = RestoreController(jobs, self.cache, self._installation(), lambda: datetime.now(UTC), scraper.results)
+        restores = RestoreController(
+            jobs, self.cache, self._installation(), lambda: datetime.now(UTC), scraper.results, self.queue.add
+        )
 
         async def reconcile(key: ObjectKey) -> Requeue:
             is_restore = key.id.kind == PLATFORM_RESTORE.kind

@@ -9,6 +9,7 @@ from kubectl_ecommerce.commands import (
     invariants,
     mode,
     resend_events,
+    restore,
     retry,
     rollback,
     rotate,
@@ -34,5 +35,6 @@ COMMANDS: tuple[Command, ...] = (
     rotate.ROTATE,
     resend_events.RESEND_EVENTS,
     backup.BACKUP,
+    restore.RESTORE,
     support_bundle.SUPPORT_BUNDLE,
 )

@@ -127,7 +127,7 @@ class RestoreMark:
 
     @property
     def closes(self) -> bool:
-        """Whether the shop is closed: no service has pods."""
+        """True if the shop is closed: no service has pods."""
         return self.phase is not RestorePhase.OPENING
 
     def __str__(self) -> str:

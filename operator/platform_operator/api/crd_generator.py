@@ -606,7 +606,7 @@ _RESTORE_STATUS: Manifest = {
         "job": _TEXT | {"description": "Name of the Job that restores."},
         "startTime": _TIME | {"description": "When it began to close the shop."},
         "completionTime": _TIME | {"description": "When it ended."},
-        "closedSeconds": _COUNT64 | {"description": "Seconds from the one to the other: the shop served again."},
+        "closedSeconds": _COUNT64 | {"description": "Seconds from startTime until the shop served again."},
         **_BACKUP_RESULT,
         "resentEvents": _COUNT64 | {"description": "Number of published events that were sent again."},
         "invariants": _TEXT | {"description": "What the services said about their invariants when the shop was open."},

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from platform_operator.api.backups import (
     ANNOTATION_RESTORE,
@@ -80,6 +81,9 @@ class RestoreController:
     now: Callable[[], datetime]
     scrape_results: Callable[[PlatformKey], Mapping[str, ScrapeResult]]
     """The newest scrape results of a platform's services; none of a shop that is closed."""
+    shop_changed: Callable[[PlatformKey], None]
+    """Called when the annotation of a platform has changed, which its reconciler acts on: the cache has it already, so
+    that the watch reports nothing new."""
 
     async def reconcile(self, key: ObjectKey) -> Requeue:
         """Makes a pass over a PlatformRestore. Raises ApiError if it has to be retried."""
@@ -111,6 +115,8 @@ class RestoreController:
         manifest = status_manifest(restore, status)
         answer = await self.jobs.client.apply(PLATFORM_RESTORE, restore.namespace, manifest, "status")
         self.jobs.store.store_restore(observe_backup(answer))
+        if outcome.reason == _reason(restore.status):
+            return
         details = {"platform": str(_shop_key(restore)), "restore": restore.name, "reason": str(outcome.reason)}
         logger.info(outcome.message, extra=details)
 
@@ -337,10 +343,16 @@ class RestoreController:
         manifest = {"apiVersion": PLATFORM.api_version, "kind": PLATFORM.kind, "metadata": metadata}
         answer = await self.jobs.client.apply(PLATFORM, shop.key.namespace, manifest, manager=MARK_MANAGER)
         self.shops.store_platform(observe_platform(answer))
+        self.shop_changed(shop.key)
 
 
 def _shop_key(restore: Backup) -> PlatformKey:
     return PlatformKey(restore.namespace, str(restore.spec.get("platform", "")))
+
+
+def _reason(status: Mapping[str, Any]) -> str | None:
+    stored = stored_condition(status, "Complete")
+    return stored["reason"] if stored else None
 
 
 def _phase(restore: Backup) -> RestorePhase:

@@ -23,7 +23,9 @@ _MAY_HAVE_CHANGED = (
     RestoreReason.RESTORE_INCOMPLETE, RestoreReason.JOB_FAILED, RestoreReason.JOB_LOST,
 )  # fmt: skip
 """The failures after which databases may be of two states. Before any other one nothing was committed."""
-_KEPT = ("platformUID", "job", "startTime", "backupId", "cutTime", "sizeBytes", "resentEvents")
+_KEPT = ("platformUID", "job", "startTime", "backupId", "cutTime", "sizeBytes", "resentEvents", "closedSeconds")
+_SERVES = (RestoreReason.CHECKING_INVARIANTS, RestoreReason.SUCCEEDED, RestoreReason.INVARIANT_BROKEN)
+"""The reasons of a shop that serves again."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ def describe_restore(restore: Backup, outcome: RestoreOutcome, now: datetime) ->
         **({"invariants": outcome.invariants} if outcome.invariants else {}),
         "conditions": [dated(condition, stored_condition(restore.status, "Complete"), restore.generation, now)],
     }
-    return status | (_end(status, outcome, now) if done is not None else {})
+    ended = {"completionTime": now.strftime(TIME_FORMAT)} if done is not None else {}
+    return {**_closed_seconds(status, now), **status, **ended} if outcome.reason in _SERVES else {**status, **ended}
 
 
 def _result(run: BackupRun) -> dict[str, Any]:
@@ -66,12 +69,9 @@ def _result(run: BackupRun) -> dict[str, Any]:
     return {"backupId": run.backup, **cut, "sizeBytes": run.size, "resentEvents": run.resent}
 
 
-def _end(status: Mapping[str, Any], outcome: RestoreOutcome, now: datetime) -> dict[str, Any]:
-    """Returns the times of the end. A shop whose restore has failed is still closed."""
-    ended = {"completionTime": now.strftime(TIME_FORMAT)}
-    if outcome.phase is RestorePhase.FAILED or "startTime" not in status:
-        return ended
-    return {**ended, "closedSeconds": max(0, int((now - datetime.fromisoformat(status["startTime"])).total_seconds()))}
+def _closed_seconds(status: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """Returns for how long the shop was closed. What the status says already goes first."""
+    return {"closedSeconds": max(0, int((now - datetime.fromisoformat(status["startTime"])).total_seconds()))}
 
 
 def failure_advice(key: PlatformKey, reason: RestoreReason, message: str) -> str:

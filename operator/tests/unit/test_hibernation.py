@@ -11,6 +11,7 @@ from test_reconciler import DEPLOYMENT, JOB, KEY, NOW, STORE, FakeCluster, FakeH
 
 from platform_operator.api.kinds import FIELD_MANAGER, HANDOVER_MANAGER, PLATFORM, Kind, ObjectId, PlatformKey
 from platform_operator.api.spec import Spec
+from platform_operator.cache.observed import observe_platform
 from platform_operator.cache.store import Cache
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
 from platform_operator.invariants.scraper import InvariantScraper
@@ -299,3 +300,66 @@ async def test_a_new_shop_may_be_hibernated_and_is_migrated_when_it_wakes(cluste
     cluster.spec({})
     await cluster.start()
     assert cluster.state("Ready") == ("True", "AllReady")
+
+
+def closed(phase: str) -> Manifest:
+    return {"annotations": {"platform.ecommerce.dev/restore": f"now/{phase}"}}
+
+
+async def test_a_restore_closes_the_services_and_no_store_until_it_opens_the_shop(cluster: ScalableCluster) -> None:
+    await cluster.start()
+    cluster.spec({}, **closed("Closing"))
+    await cluster.reconcile()
+    assert [cluster.pods(one) for one in WORKLOADS] == [1, 1, 0]
+    assert AUTOSCALER not in cluster.server.objects, "it would start pods"
+    assert (cluster.state("Restoring"), cluster.state("Ready")) == (("True", "Restoring"), ("False", "Restoring"))
+    cluster.settle(DEPLOYMENT)
+    for phase, reason in (("Restoring", "Restoring"), ("Failed", "RestoreFailed")):
+        cluster.spec({"hibernated": phase == "Failed"}, **closed(phase))
+        cluster.restart()
+        await cluster.reconcile()
+        await cluster.reconcile()
+        assert [cluster.pods(one) for one in WORKLOADS] == [1, 1, 0], "also by an operator that was just started"
+        assert cluster.state("Ready") == ("False", reason)
+    requeue = await cluster.reconcile()
+    assert requeue.delay is None, "a shop that stays closed for days is not looked at"
+
+    cluster.spec({}, **closed("Opening"))
+    await cluster.reconcile()
+    assert cluster.state("Restoring") == ("True", "Reopening")
+    assert cluster.pods(DEPLOYMENT) == 0, "the migration looks at the restored database first"
+    cluster.come_up(cluster.migration())
+    await cluster.reconcile()
+    cluster.settle(DEPLOYMENT)
+    await cluster.reconcile()
+    await cluster.reconcile()
+    assert (cluster.state("Ready"), AUTOSCALER in cluster.server.objects) == (("True", "AllReady"), True)
+    cluster.spec({}, annotations={})
+    await cluster.reconcile()
+    assert cluster.state("Restoring") == ("False", "NotRestoring")
+
+
+async def test_a_shop_that_is_being_restored_keeps_its_release(cluster: ScalableCluster) -> None:
+    await cluster.start()
+    cluster.spec({}, **closed("Restoring"))
+    await cluster.reconcile()
+    cluster.settle(DEPLOYMENT)
+    cluster.upgrade_operator("2")
+    for phase in ("Restoring", "Opening"):
+        cluster.spec({}, **closed(phase))
+        await cluster.reconcile()
+        assert (versions(cluster)[0], cluster.state("Upgraded")) == ("1", ("False", "Restoring"))
+
+
+async def test_the_invariants_of_a_closed_shop_stay_as_they_were(cluster: ScalableCluster) -> None:
+    """No service checks them."""
+    cluster.spec({}, **closed("Failed"))
+    shops = Cache()
+    shops.store_platform(observe_platform(cluster.server.objects[PLATFORM.kind, "shop"]))
+
+    async def never(url: str) -> str:
+        raise AssertionError(url)
+
+    scraper = InvariantScraper(shops, lambda key: None, never, lambda: 0.0)
+    await scraper.scrape_all()
+    assert scraper.results(KEY) == {}

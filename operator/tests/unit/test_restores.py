@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -30,7 +29,7 @@ from platform_operator.api.backups import (
     RestoreReason,
     restore_mark,
 )
-from platform_operator.api.kinds import LABEL_PLATFORM, PLATFORM, Kind, Manifest, ObjectKey
+from platform_operator.api.kinds import LABEL_PLATFORM, PLATFORM, Kind, Manifest, ObjectKey, PlatformKey
 from platform_operator.api.spec import WITH_DATABASE
 from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import BACKUP_LABELS, CHILD_KINDS, JOB
@@ -108,6 +107,7 @@ class FakeCluster:
         """Makes one pass by a process that has just been started."""
         self.server.writes.clear()
         self.queued: set[ObjectKey] = set()
+        self.woken: list[PlatformKey] = []
         self.store, shops = BackupStore(self.queued.add), Cache()
         for (kind, _, _), stored in list(self.server.objects.items()):
             if kind == PLATFORM.kind:
@@ -117,6 +117,7 @@ class FakeCluster:
         controller = RestoreController(
             BackupJobs(cast(Any, self.server), self.store, RememberingHelm(executable=self.helm), self.chart),
             shops, Installation("1.2", "registry.example.com"), lambda: self.now, lambda _: self.results,
+            self.woken.append,
         )  # fmt: skip
         return await controller.reconcile(restore_key("shop", name))
 
@@ -183,6 +184,7 @@ async def test_a_restore_closes_the_shop_restores_once_and_opens_it(cluster: Fak
     cluster.server.service_pods = [{"metadata": {"name": "p"}, "status": {"phase": "Running"}}]
     await cluster.reconcile()
     assert (cluster.mark, cluster.said()[:3]) == ("now/Closing", ("Closing", "Unknown", "Closing"))
+    assert cluster.woken == [SHOP], "its reconciler stops the services"
     cluster.shop_says("Restoring")
     await cluster.reconcile()
     assert cluster.said()[:3] == ("Closing", "Unknown", "Closing"), "a pod still writes"
@@ -194,14 +196,16 @@ async def test_a_restore_closes_the_shop_restores_once_and_opens_it(cluster: Fak
     cluster.end("Complete", RESTORED)
     await cluster.reconcile()
     assert (cluster.mark, cluster.said()[:3]) == ("now/Opening", ("Opening", "Unknown", "Opening"))
+    assert cluster.woken == [SHOP], "its reconciler starts the services"
     cluster.shop_says("Restoring", "True")
     await cluster.reconcile()
     assert cluster.said()[2] == "Opening", "the status of the shop is that of before"
     cluster.shop_says("Reopening", "True")
+    cluster.now += timedelta(seconds=83)
     await cluster.reconcile()
     assert cluster.said()[2] == "CheckingInvariants"
     cluster.checked()
-    cluster.now += timedelta(seconds=83)
+    cluster.now += timedelta(seconds=20)
     assert (await cluster.reconcile()).delay is None
     assert (cluster.mark, cluster.said()[:3]) == (None, ("Succeeded", "True", "Succeeded"))
     status = cluster.status()
@@ -431,7 +435,7 @@ def test_the_store_passes_on_the_restores_of_a_shop_that_has_changed() -> None:
     metadata = {"name": "now", "namespace": "shop", "uid": "u", "generation": 1, "resourceVersion": "1"}
     store.change(PLATFORM_RESTORE, "ADDED", {"metadata": metadata, "spec": {"platform": "market"}})
     queued.clear()
-    store.enqueue_restores_of(replace(SHOP, name="another"))
+    store.enqueue_restores_of(PlatformKey("shop", "another"))
     assert queued == []
     store.enqueue_restores_of(SHOP)
     assert queued == [restore_key("shop", "now")]
