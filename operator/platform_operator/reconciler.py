@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from platform_operator import metrics
 from platform_operator.api.conditions import UpgradePhase
@@ -93,7 +94,7 @@ from platform_operator.render.renderer import Renderer
 from platform_operator.render.store_images import kept_images
 from platform_operator.render.values import ChartValues, Installation, Scale, chart_values
 from platform_operator.secrets.caller_tokens import grpc_authentication, replaced_version
-from platform_operator.secrets.credentials import credentials, may_write, protected_secrets
+from platform_operator.secrets.credentials import derived_secrets, may_write, protected_secrets, writable_secrets
 from platform_operator.secrets.master_key import KeyRing, MasterKey
 from platform_operator.secrets.master_key_store import MasterKeyStore
 from platform_operator.secrets.named_secrets import SecretState, pod_annotations
@@ -281,7 +282,7 @@ class Reconciler:
 
             def generated_for(version: str) -> _Generated:
                 tls = self._store_tls(platform.key, spec, version, keys, inventory, release)
-                return _Generated(keys, replaced, tls, rotations, times, draining)
+                return _Generated(platform.key, spec, keys, replaced, tls, rotations, times, draining)
 
             choice = await self._choose_release(platform, spec, inventory, generated_for, named)
             target = choice.target
@@ -657,9 +658,7 @@ class Reconciler:
     def _generated(self, platform: Platform, spec: Spec, generated: _Generated) -> tuple[DesiredObject, ...]:
         """Returns the objects that no chart has: the credentials, and what migrations know of their databases."""
         key, observed = platform.key, self.cache.children(platform.key)
-        secrets = credentials(
-            key, spec, generated.keys, observed, generated.tls, generated.replaced_version, generated.rotations
-        )
+        secrets = writable_secrets(key, generated.secrets, generated.keys, observed)
         return (*secrets, databases_object(platform, generated.migration_times))
 
     def _plan(
@@ -825,6 +824,8 @@ def _failed_pass(error: OperatorError, named: tuple[SecretState, ...] | None, ch
 class _Generated:
     """What the objects that no chart has are made from. It stays the same during a pass."""
 
+    key: PlatformKey
+    spec: Spec
     keys: KeyRing
     replaced_version: str
     """The version whose services show no token, if it may still run."""
@@ -838,6 +839,11 @@ class _Generated:
     def key_ids(self) -> str:
         """The ids of the master keys that the shop needs, as its records have them."""
         return shop_key_ids(self.rotations, self.keys)
+
+    @cached_property
+    def secrets(self) -> Mapping[str, DesiredObject]:
+        """All Secrets of the shop, which a pass compares several times."""
+        return derived_secrets(self.key, self.spec, self.keys, self.tls, self.replaced_version, self.rotations)
 
 
 @dataclass

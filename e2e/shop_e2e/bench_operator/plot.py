@@ -80,5 +80,5 @@ def _draw(axes: Axes, panel: _Panel, shops: Sequence[int]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticklabels([f"{one}" for one in shops])
     axes.set_xlabel("shops")
-    axes.set_ylim(0, axes.get_ylim()[1] * 1.25)
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.5)
     axes.legend(frameon=False, loc="upper left")

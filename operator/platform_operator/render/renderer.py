@@ -118,8 +118,8 @@ def chart_digest(chart: Path) -> str:
 
 def chart_images(chart: Path) -> StoreImages:
     """Returns the images of stores that the charts of this release name. `chart` is the folder of charts/platform."""
-    names = (yaml.safe_load((chart / "charts" / store / "values.yaml").read_text())["image"] for store in _STORE_CHARTS)
-    return StoreImages(*names)
+    files = (chart / "charts" / store / "values.yaml" for store in _STORE_CHARTS)
+    return StoreImages(*(yaml.load(file.read_bytes(), Loader=yaml.CSafeLoader)["image"] for file in files))
 
 
 _STORE_CHARTS = StoreImages(databases="postgres", cache="redis", broker="rabbitmq")

@@ -74,8 +74,21 @@ def credentials(
     All others are left alone. They have no owner: `apply.deletion` deletes them. `replaced_version` is the version
     whose services show no token, if it may still run.
     """
-    return tuple(
-        _secret(
+    derived = derived_secrets(key, spec, keys, tls, replaced_version, rotations)
+    return writable_secrets(key, derived, keys, observed)
+
+
+def derived_secrets(
+    key: PlatformKey,
+    spec: Spec,
+    keys: KeyRing,
+    tls: StoreTls,
+    replaced_version: str = "",
+    rotations: Rotations = NO_ROTATIONS,
+) -> Mapping[str, DesiredObject]:
+    """Returns the Secret of each component, whether it may be written or not."""
+    return {
+        component: _secret(
             key,
             component,
             data,
@@ -84,8 +97,14 @@ def credentials(
             _annotations(key, component, data, keys, tls, replaced_version, rotations),
         )
         for component, data in _components(key, spec, keys, tls, rotations)
-        if may_write(key, component, keys, observed)
-    )
+    }
+
+
+def writable_secrets(
+    key: PlatformKey, derived: Mapping[str, DesiredObject], keys: KeyRing, observed: Children
+) -> tuple[DesiredObject, ...]:
+    """Returns those of the derived Secrets that are absent, or that were derived from one of these master keys."""
+    return tuple(one for component, one in derived.items() if may_write(key, component, keys, observed))
 
 
 def _labels(key: PlatformKey, component: str, spec: Spec) -> dict[str, str]:
