@@ -23,7 +23,7 @@ from platform_operator.errors import ApiError
 from shop_e2e.soak_operator.shops import NAME, SPECS, Shop, is_child, platform
 
 MANAGER = "soak"
-_WEIGHTS = {"deleted children": 45, "edited children": 35, "edited specs": 17, "recreated shops": 3}
+_WEIGHTS = {"deleted children": 45, "edited children": 35, "edited specs": 15, "recreated shops": 5}
 _KINDS = [kind for kind in CHILD_KINDS.values() if not kind.optional]
 _GONE_TIMEOUT = 120.0
 """Seconds within which a deleted shop has to be gone."""
