@@ -111,7 +111,10 @@ class Disturbances:
 
 def edits(child: Manifest) -> list[Manifest]:
     """Returns changes of a child, each of a field that the operator applies."""
-    labels: list[Manifest] = [{"metadata": {"labels": {name: "changed"}}} for name in (LABEL_COMPONENT, LABEL_PART_OF)]
+    # What has neither an owner nor the label is not the operator's any more.
+    is_owned = bool(child["metadata"].get("ownerReferences"))
+    names = (LABEL_COMPONENT, LABEL_PART_OF) if is_owned else (LABEL_COMPONENT,)
+    labels: list[Manifest] = [{"metadata": {"labels": {name: "changed"}}} for name in names]
     kind, spec = child["kind"], child.get("spec", {})
     if kind in ("Deployment", "StatefulSet"):
         container = spec["template"]["spec"]["containers"][0]["name"]

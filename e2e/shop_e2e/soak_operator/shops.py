@@ -38,7 +38,9 @@ _ASSIGNED_SPEC = {
     "Job": ("selector",),
 }
 _GENERATED_LABELS = ("controller-uid", "batch.kubernetes.io/controller-uid")
-_OWN_ANNOTATIONS = re.compile(r"(deployment|pv|volume|volume\.beta)\.kubernetes\.io/|.*checksum|.*/(salt|certificate-expires)$")
+_OWN_ANNOTATIONS = re.compile(
+    r"(deployment|pv|volume|volume\.beta)\.kubernetes\.io/|.*checksum|.*/(salt|certificate-expires)$"
+)
 """Annotations that other controllers write, and those that a shop's own Secrets differ by, and their digests."""
 
 Objects = Mapping[ObjectId, Manifest]

@@ -77,9 +77,9 @@ def test_a_platform_is_settled_when_its_newest_spec_is_ready() -> None:
 
 def test_each_edit_takes_a_field_that_the_child_has() -> None:
     assert {"spec": {"ports": [{"port": 8080, "protocol": "TCP", "targetPort": 1}]}} in edits(
-        {"kind": "Service", "spec": {"ports": [{"port": 8080, "protocol": "TCP"}]}}
+        {"kind": "Service", "metadata": {}, "spec": {"ports": [{"port": 8080, "protocol": "TCP"}]}}
     )
-    assert all("labels" in edit["metadata"] for edit in edits({"kind": "ServiceAccount"}))
+    assert all("labels" in edit["metadata"] for edit in edits({"kind": "ServiceAccount", "metadata": {}}))
 
 
 def sample(life: str, at: float, resident: float, threads: int = 10) -> Sample:
