@@ -41,6 +41,8 @@ ROOT = Path(__file__).resolve().parents[3]
 UNDISTURBED_SHARE = 1 / 3
 """The share of the time, at the end, in which no leader is killed: the memory of one process is seen for longer."""
 SHOWN_DIFFERENCES = 20
+CREATION_TIMEOUTS = 3
+"""All shops are created at once: they may take so many times longer than a change does."""
 
 
 @dataclass(frozen=True)
@@ -116,15 +118,16 @@ class Run:
         figures = self.figures
         self._say(f"seed {self._options.seed}")
         await self._create()
-        if not await self._check():
+        if not await self._check(CREATION_TIMEOUTS * self._options.timeout):
             return
+        figures.created, figures.slowest_convergence, figures.checks = figures.slowest_convergence, 0.0, 0
         figures.first = await self._operators.sample()
         self._secrets = secret_data(await read_objects(self._client))
         figures.objects = (await self._count(), 0)
         await self._disturb()
         figures.done = self._disturbances.done | self._leaders
         await self._disturbances.restore_specs()
-        if await self._check():
+        if await self._check(self._options.timeout):
             await self._count_writes()
         figures.last = await self._operators.sample()
         figures.objects = (figures.objects[0], await self._count())
@@ -159,7 +162,7 @@ class Run:
                 rest -= await self._lose_leader()
                 next_kill = self._until_kill()
             if next_check <= 0 and rest > 0:
-                await self._check()
+                await self._check(self._options.timeout)
                 next_check = options.check_every
 
     def _until_kill(self) -> float:
@@ -177,11 +180,11 @@ class Run:
             self.figures.failures.append(f"{what}: no operator led, or the former leader lived on")
         return time.monotonic() - began
 
-    async def _check(self) -> bool:
+    async def _check(self, within: float) -> bool:
         """Waits until all shops have converged, and returns whether they have."""
         began = time.monotonic()
         while differences := await find_differences(self._client, self._disturbances.shops):
-            if time.monotonic() - began > self._options.timeout:
+            if time.monotonic() - began > within:
                 self.figures.failures += differences[:SHOWN_DIFFERENCES]
                 self._say(f"{len(differences)} differences are left: {differences[:3]}")
                 return False

@@ -23,7 +23,7 @@ from platform_operator.errors import ApiError
 from shop_e2e.soak_operator.shops import NAME, SPECS, Shop, is_child, platform
 
 MANAGER = "soak"
-_WEIGHTS = {"deleted children": 45, "edited children": 35, "edited specs": 17, "recreated shops": 3}
+_WEIGHTS = {"deleted children": 45, "edited children": 35, "edited specs": 15, "recreated shops": 5}
 _KINDS = [kind for kind in CHILD_KINDS.values() if not kind.optional]
 _GONE_TIMEOUT = 120.0
 """Seconds within which a deleted shop has to be gone."""
@@ -111,7 +111,10 @@ class Disturbances:
 
 def edits(child: Manifest) -> list[Manifest]:
     """Returns changes of a child, each of a field that the operator applies."""
-    labels: list[Manifest] = [{"metadata": {"labels": {name: "changed"}}} for name in (LABEL_COMPONENT, LABEL_PART_OF)]
+    # What has neither an owner nor the label is not the operator's any more.
+    is_owned = bool(child["metadata"].get("ownerReferences"))
+    names = (LABEL_COMPONENT, LABEL_PART_OF) if is_owned else (LABEL_COMPONENT,)
+    labels: list[Manifest] = [{"metadata": {"labels": {name: "changed"}}} for name in names]
     kind, spec = child["kind"], child.get("spec", {})
     if kind in ("Deployment", "StatefulSet"):
         container = spec["template"]["spec"]["containers"][0]["name"]

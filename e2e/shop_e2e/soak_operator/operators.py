@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -162,13 +163,23 @@ class Operators:
             for replica in self.replicas:
                 readings = await replica.read()
                 if readings is not None and readings.leading:
-                    self.samples.append(sample_of(replica, readings))
+                    with contextlib.suppress(OSError):
+                        self.samples.append(sample_of(replica, readings))
             await asyncio.sleep(SAMPLE_INTERVAL)
 
 
 def sample_of(replica: Replica, readings: Readings) -> Sample:
+    """Raises OSError if the process has ended since its metrics were read."""
     process = Path("/proc") / str(replica.operator.pid)
     threads = sum(1 for _ in (process / "task").iterdir())
-    links = [os.readlink(one) for one in (process / "fd").iterdir() if one.is_symlink()]
-    connections = sum(1 for one in links if one.startswith("socket:"))
-    return Sample(replica.life, time.monotonic(), readings.resident, threads, connections, readings.tasks)
+    return Sample(
+        replica.life, time.monotonic(), readings.resident, threads, _connections(process / "fd"), readings.tasks
+    )
+
+
+def _connections(descriptors: Path) -> int:
+    count = 0
+    for one in descriptors.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it was closed since
+            count += os.readlink(one).startswith("socket:")
+    return count

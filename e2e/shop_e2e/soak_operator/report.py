@@ -36,7 +36,10 @@ class Figures:
     machine: str
     done: dict[str, int] = field(default_factory=dict)
     """The disturbances of each kind."""
+    created: float = 0.0
+    """The time until all shops were ready, with those for reference, after they were created at once."""
     checks: int = 0
+    """The checks since then."""
     slowest_convergence: float = 0.0
     objects: tuple[int, int] = (0, 0)
     """The objects of all shops at the first and at the last check."""
@@ -93,6 +96,7 @@ def table(figures: Figures) -> str:
         ("shops, and minutes of disturbances", f"{figures.shops}, {figures.seconds / 60:.0f}"),
         ("machine", figures.machine),
         ("seed", f"{figures.seed}"),
+        ("all shops created until all are ready", f"{figures.created:.0f} s"),
         *((name, f"{count}") for name, count in figures.done.items()),
         ("slowest takeover after the loss of a leader", f"{figures.slowest_takeover:.0f} s"),
         ("Leases that were lost without being disturbed", f"{figures.lost_leases}"),

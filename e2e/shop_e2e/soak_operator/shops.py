@@ -28,8 +28,8 @@ SPECS: Sequence[Manifest] = (
 )
 """The specs that shops are edited to. Each belongs to one reference shop, which is created with it and left alone."""
 KINDS = {kind.kind: kind for kind in (*CHILD_KINDS.values(), VOLUME_CLAIM) if not kind.optional}
-_RECORDS = tuple(f"{NAME}-{record}" for record in ("applied", "rotation", "salt"))
-"""ConfigMaps whose content belongs to one shop: they have checksums, uids and random numbers."""
+_RECORDS = tuple(f"{NAME}-{record}" for record in ("applied", "databases", "rotation", "salt"))
+"""ConfigMaps whose content belongs to one shop: they have checksums, times, uids and random numbers."""
 _ASSIGNED = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "ownerReferences")
 """Metadata that the API server assigns, or that contains such."""
 _ASSIGNED_SPEC = {
@@ -38,8 +38,10 @@ _ASSIGNED_SPEC = {
     "Job": ("selector",),
 }
 _GENERATED_LABELS = ("controller-uid", "batch.kubernetes.io/controller-uid")
-_OF_CONTROLLERS = re.compile(r"(deployment\.kubernetes\.io/|pv\.kubernetes\.io/|.*checksum)")
-"""Annotations that other controllers write, and those that are digests of a shop's own Secrets."""
+_OWN_ANNOTATIONS = re.compile(
+    r"(deployment|pv|volume|volume\.beta)\.kubernetes\.io/|.*checksum|.*/(salt|certificate-expires)$"
+)
+"""Annotations that other controllers write, and those that a shop's own Secrets differ by, and their digests."""
 
 Objects = Mapping[ObjectId, Manifest]
 
@@ -140,7 +142,7 @@ def _stripped(key: ObjectId, stored: Manifest) -> Manifest:
 
 def _drop_generated(metadata: Manifest) -> None:
     annotations: dict[str, str] = metadata.get("annotations") or {}
-    metadata["annotations"] = {name: value for name, value in annotations.items() if not _OF_CONTROLLERS.match(name)}
+    metadata["annotations"] = {name: value for name, value in annotations.items() if not _OWN_ANNOTATIONS.match(name)}
     for name in _GENERATED_LABELS:
         metadata.get("labels", {}).pop(name, None)
 

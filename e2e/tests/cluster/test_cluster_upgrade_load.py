@@ -1,4 +1,4 @@
-"""Under constant load no request fails: through an upgrade, one that fails and goes back by itself, a rollback by hand,
+"""No request fails under constant load: through an upgrade, one that fails and goes back by itself, a rollback by hand,
 and a rotation of all credentials.
 """
 

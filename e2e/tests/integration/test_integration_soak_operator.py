@@ -11,7 +11,7 @@ from shop_e2e.soak_operator.disturbances import edits
 from shop_e2e.soak_operator.report import WARM_UP, Figures, Sample, growth, memory_slope, table
 from shop_e2e.soak_operator.shops import compare, platform, unsettled
 
-from platform_operator.api.kinds import Manifest, ObjectId
+from platform_operator.api.kinds import LABEL_COMPONENT, LABEL_PART_OF, PLATFORM, Manifest, ObjectId
 
 SERVICE = ObjectId("Service", "shop-order")
 HOUR = 3600.0
@@ -77,9 +77,19 @@ def test_a_platform_is_settled_when_its_newest_spec_is_ready() -> None:
 
 def test_each_edit_takes_a_field_that_the_child_has() -> None:
     assert {"spec": {"ports": [{"port": 8080, "protocol": "TCP", "targetPort": 1}]}} in edits(
-        {"kind": "Service", "spec": {"ports": [{"port": 8080, "protocol": "TCP"}]}}
+        {"kind": "Service", "metadata": {}, "spec": {"ports": [{"port": 8080, "protocol": "TCP"}]}}
     )
-    assert all("labels" in edit["metadata"] for edit in edits({"kind": "ServiceAccount"}))
+    assert all("labels" in edit["metadata"] for edit in edits({"kind": "ServiceAccount", "metadata": {}}))
+
+
+def test_what_has_no_owner_keeps_the_label_without_which_it_is_not_the_operators() -> None:
+    owned = {"kind": "Secret", "metadata": {"ownerReferences": [{"kind": PLATFORM.kind}]}, "data": {}}
+
+    taken = [[*edit["metadata"]["labels"]] for edit in edits(owned)]
+    left = [[*edit["metadata"]["labels"]] for edit in edits({"kind": "Secret", "metadata": {}, "data": {}})]
+
+    assert taken == [[LABEL_COMPONENT], [LABEL_PART_OF]]
+    assert left == [[LABEL_COMPONENT]]
 
 
 def sample(life: str, at: float, resident: float, threads: int = 10) -> Sample:

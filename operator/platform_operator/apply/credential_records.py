@@ -10,14 +10,24 @@ from platform_operator.api.kinds import (
     LABEL_COMPONENT,
     LABEL_NAME,
     LABEL_PLATFORM,
+    LABEL_PREFIX,
     Manifest,
+    ObjectId,
     PlatformKey,
 )
+from platform_operator.cache.observed import Children, StoredData, state_of
 
 
 def record_labels(key: PlatformKey, component: str) -> dict[str, str]:
     """Returns the labels of a record."""
     return {**CHILD_LABELS, LABEL_NAME: component, LABEL_PLATFORM: key.name, LABEL_COMPONENT: component}
+
+
+def keeps_labels(key: PlatformKey, component: str, observed: Children) -> bool:
+    """Returns whether a stored record has its labels still, as far as the cache has them."""
+    state = state_of(ObjectId("ConfigMap", f"{key.name}-{component}"), observed)
+    required = {name: value for name, value in record_labels(key, component).items() if name.startswith(LABEL_PREFIX)}
+    return isinstance(state, StoredData) and required.items() <= state.labels.items()
 
 
 def record_manifest(key: PlatformKey, component: str, data: Mapping[str, str], master_key_ids: str) -> Manifest:

@@ -17,7 +17,7 @@ from platform_operator.api.kinds import (
     Manifest,
     PlatformKey,
 )
-from platform_operator.apply.credential_records import record_labels, record_manifest
+from platform_operator.apply.credential_records import keeps_labels, record_labels, record_manifest
 from platform_operator.apply.ownership import holder, is_ours
 from platform_operator.apply.volumes import list_volumes
 from platform_operator.cache.observed import ObservedObject, Platform, observe, platform_of
@@ -48,7 +48,8 @@ async def recorded_or_new_salt(
     """
     key, observed = platform.key, cache.children(platform.key)
     record = read_record(key, observed)
-    if record is not None and is_current_record(record, salts_of_secrets(observed.values()), platform.uid):
+    is_current = is_current_record(record, salts_of_secrets(observed.values()), platform.uid)
+    if record is not None and is_current and keeps_labels(key, SALT_COMPONENT, observed):
         return record.salt
     stored = await client.get(CHILD_KINDS["ConfigMap"], key.namespace, salt_id(key).name)
     if stored is not None and not (_is_labelled(stored, key) or is_ours(stored, key)):
