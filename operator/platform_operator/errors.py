@@ -28,6 +28,10 @@ class TenantError(OperatorError):
         self.reason = reason
 
 
+class StaleReadError(OperatorError):
+    """An object was changed after it was read: what was decided by it is not written. A later pass reads it again."""
+
+
 class RenderError(OperatorError):
     """Helm did not turn the chart values into manifests. Only a change of the spec or of the charts helps."""
 

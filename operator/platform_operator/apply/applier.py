@@ -85,7 +85,7 @@ async def apply_object(
             return conflict
         manifest = desired.manifest
         if known is not None and gives_up_replicas(known.state, manifest):
-            handover = _replicas_only(manifest, known.state)
+            handover = _replicas_only(manifest, known.state, known.version)
             await client.apply(kind, key.namespace, handover, manager=HANDOVER_MANAGER)
         answer = await _apply(client, kind, key, manifest, exists=known is not None)
     except ApiError as error:
@@ -161,12 +161,15 @@ def gives_up_replicas(state: ObservedState, manifest: Manifest) -> TypeGuard[Wor
     return isinstance(state, Workload) and state.owns_replicas and "replicas" not in manifest["spec"]
 
 
-def _replicas_only(manifest: Manifest, workload: Workload) -> Manifest:
-    """Returns the number of pods alone; one for a hibernated Deployment, since an autoscaler starts from none never."""
+def _replicas_only(manifest: Manifest, workload: Workload, version: int) -> Manifest:
+    """Returns the number of pods alone; one for a hibernated Deployment, since an autoscaler starts from none never.
+
+    The version that was read makes the write fail if another writer has changed the number since.
+    """
     return {
         "apiVersion": manifest["apiVersion"],
         "kind": manifest["kind"],
-        "metadata": {"name": manifest["metadata"]["name"]},
+        "metadata": {"name": manifest["metadata"]["name"], "resourceVersion": str(version)},
         "spec": {"replicas": max(1, workload.desired)},
     }
 

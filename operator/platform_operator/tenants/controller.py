@@ -24,7 +24,7 @@ from platform_operator.cache.observed import Platform, observe_platform
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
 from platform_operator.digests import digest
-from platform_operator.errors import ApiError, InvalidSpecError, TenantError
+from platform_operator.errors import ApiError, InvalidSpecError, StaleReadError, TenantError
 from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.tenants.decisions import deletion_time, host_holder, waits_for
 from platform_operator.tenants.objects import (
@@ -45,6 +45,8 @@ logger = logging.getLogger(__name__)
 
 INTERVAL = 30.0
 """Seconds between two passes over a tenant, for its usage and the end of its grace period. A pass reads caches."""
+STALE_INTERVAL = 1.0
+"""Seconds until the next pass over a tenant whose shop was changed during a pass, unless the event comes first."""
 FINALIZER_MANAGER = "ecommerce-operator-tenant-finalizer"
 _KINDS = {kind.kind: kind for kind in TENANT_OBJECT_KINDS}
 
@@ -93,13 +95,15 @@ class TenantController:
             outcome = Outcome(error=TenantError(TenantReason.PLAN_VIOLATED, str(error)))
         except (ApiError, TenantError) as error:
             outcome = Outcome(error=error, plan=None)
+        except StaleReadError:
+            return Requeue.after(STALE_INTERVAL)
         await self._report(tenant, spec, replace(outcome, shop=self._shop(tenant.name)))
         if isinstance(outcome.error, ApiError):
             raise outcome.error
         return Requeue.after(INTERVAL)
 
     async def _converge(self, tenant: Tenant, spec: TenantSpec) -> Outcome:
-        """Applies the objects that differ from the spec and plan. Raises ApiError, TenantError, InvalidSpecError."""
+        """Applies the objects that differ from the spec and plan. Raises OperatorError."""
         plan = self.store.plans.get(spec.plan_ref.name)
         is_deleted, live = tenant.deleted_at is not None, self._shop(tenant.name)
         holder = host_holder(tenant, spec.host, self.store.tenants, self.shops.platforms.values())
@@ -122,7 +126,7 @@ class TenantController:
         await self._set_finalizer(tenant, [TENANT_FINALIZER])
         for one in tenant_objects(tenant, spec, plan, plan_spec, self.admin_role):
             await self._apply_object(one)
-        await self._apply_shop(tenant, manifest)
+        await self._apply_shop(tenant, manifest, live)
         return Outcome(plan, applied=True, host_holder=holder)
 
     async def _apply_object(self, manifest: Manifest) -> None:
@@ -146,12 +150,24 @@ class TenantController:
                 f"to it with kubectl label namespace {tenant.name} {LABEL_TENANT}={tenant.name}",
             )
 
-    async def _apply_shop(self, tenant: Tenant, manifest: Manifest) -> None:
-        key, content, live = object_key(PLATFORM.kind, manifest), digest(manifest), self._shop(tenant.name)
+    async def _apply_shop(self, tenant: Tenant, manifest: Manifest, live: Platform | None) -> None:
+        """Applies the manifest, which was built from the stored shop `live`.
+
+        The manifest states the fields that admins may change as they were read, so it must not replace a later edit.
+        Raises StaleReadError if there is one, and ApiError.
+        """
+        key, content = object_key(PLATFORM.kind, manifest), digest(manifest)
         is_known = self._applied.get(key, ("", ""))[0] == content
         if is_known and live is not None and contains(live.spec, manifest["spec"]):
             return
-        answer = await self.client.apply(PLATFORM, tenant.name, manifest)
+        version = {"resourceVersion": str(live.version)} if live is not None else {}
+        guarded = {**manifest, "metadata": {**manifest["metadata"], **version}}
+        try:
+            answer = await self.client.apply(PLATFORM, tenant.name, guarded)
+        except ApiError as error:
+            if live is None or error.status != 409:
+                raise
+            raise StaleReadError(f"{live.key} was changed after it was read") from error
         self._applied[key] = content, ""
         applied = observe_platform(answer)
         if self.shops.store_platform(applied):

@@ -126,6 +126,10 @@ class FakeApiServer:
         self.writes.append(f"apply {kind.kind} {name} {subresource or manager}".removesuffix(f" {FIELD_MANAGER}"))
         if kind.kind in self.refuse:
             raise self.refuse[kind.kind]
+        manifest = copy.deepcopy(manifest)
+        expected = manifest["metadata"].pop("resourceVersion", None)
+        if expected and expected != self.objects[kind.kind, name]["metadata"]["resourceVersion"]:
+            raise ApiError(409, "Conflict", "the object has been modified")
         created = {**manifest, "metadata": {**manifest["metadata"], "uid": f"u{self.version}", "generation": 1}}
         stored = self.objects.setdefault((kind.kind, name), created)
         if manager == FINALIZER_MANAGER:
@@ -1808,6 +1812,30 @@ async def test_a_deployment_handed_over_to_its_autoscaler_keeps_its_pods(cluster
     await cluster.reconcile()
     deployments = [write for write in cluster.applied() if "Deployment" in write]
     assert deployments == [f"apply Deployment shop-order {HANDOVER_MANAGER}", "apply Deployment shop-order"]
+
+
+async def test_a_number_of_pods_that_is_changed_during_the_handover_is_not_undone(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await cluster.converge()
+    stored = cluster.server.objects[DEPLOYMENT]
+    stored["spec"]["replicas"] = 1
+    cluster.helm.replicas = None
+    cluster.spec({"version": "2"})
+    await cluster.reconcile()
+    cluster.come_up(ObjectId("Job", "shop-order-migrate-2"))
+    apply = cluster.server.apply
+
+    async def after_scaling(kind: Kind, namespace: str, manifest: Manifest, *rest: str, **named: str) -> Manifest:
+        if named.get("manager") == HANDOVER_MANAGER:
+            stored["spec"]["replicas"] = 5
+            cluster.server.touch(stored)
+        return await apply(kind, namespace, manifest, *rest, **named)
+
+    monkeypatch.setattr(cluster.server, "apply", after_scaling)
+    with pytest.raises(ApiError):
+        await cluster.reconcile()
+    assert "apply Deployment shop-order" not in cluster.applied()
 
 
 async def test_a_platform_that_is_being_deleted_is_not_changed(cluster: FakeCluster) -> None:

@@ -28,7 +28,7 @@ from platform_operator.cache.observed import observe_platform
 from platform_operator.cache.store import Cache
 from platform_operator.errors import ApiError
 from platform_operator.invariants.scrape_results import PlacedOrders, ScrapeResult, ServiceMetrics, parse_metrics
-from platform_operator.tenants.controller import TenantController
+from platform_operator.tenants.controller import STALE_INTERVAL, TenantController
 from platform_operator.tenants.decisions import time_left
 from platform_operator.tenants.objects import TENANT_OBJECT_KINDS, contains, merged
 from platform_operator.tenants.observed import observe_object
@@ -49,6 +49,7 @@ class FakeApiServer:
         self.writes: list[str] = []
         self.refused: ApiError | None = None
         self.before_status: Callable[[], Awaitable[object]] | None = None
+        self.before_shop: Callable[[], object] = lambda: None
         self.version = 0
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
@@ -65,7 +66,11 @@ class FakeApiServer:
         if self.refused and kind.kind == "ResourceQuota":
             raise self.refused
         key = kind.kind, namespace, name
-        is_new = key not in self.objects
+        if kind is PLATFORM:
+            self.before_shop()
+        expected, is_new = manifest["metadata"].get("resourceVersion"), key not in self.objects
+        if expected and (is_new or expected != self.objects[key]["metadata"]["resourceVersion"]):
+            raise ApiError(409, "Conflict", "the object has been modified")
         self.version += 1
         stored = self.objects.setdefault(key, {"metadata": {"uid": f"u{self.version}", "generation": 0}})
         if subresource:
@@ -395,6 +400,25 @@ async def test_what_admins_may_set_stays_and_everything_else_is_the_platform_tea
     await cluster.reconcile("acme")
     spec = cluster.shop("acme")["spec"]
     assert (spec["settings"], spec["profile"]) == ({"currencies": ["USD"]}, "small")
+
+
+async def test_an_edit_that_admins_make_during_a_pass_is_not_undone(cluster: FakeCluster) -> None:
+    cluster.tenant("acme", platform={"settings": {"currencies": ["EUR"]}})
+    await cluster.reconcile("acme")
+
+    def edit() -> None:
+        cluster.server.before_shop = lambda: None
+        cluster.shop("acme")["spec"]["settings"] = {"currencies": ["USD"]}
+        cluster.set_shop("acme")
+
+    cluster.server.before_shop = edit
+    cluster.tenant("acme", suspended=True, platform={"settings": {"currencies": ["EUR"]}})
+    assert await cluster.reconcile("acme") == Requeue.after(STALE_INTERVAL)
+    assert cluster.shop("acme")["spec"]["settings"] == {"currencies": ["USD"]}
+    assert cluster.condition("acme", "Ready") == ("False", "Progressing"), "it is no refusal"
+    await cluster.reconcile("acme")
+    spec = cluster.shop("acme")["spec"]
+    assert (spec["settings"], spec["hibernated"]) == ({"currencies": ["USD"]}, True)
 
 
 async def test_a_profile_that_admins_chose_is_lowered_with_the_plan(cluster: FakeCluster) -> None:
