@@ -20,6 +20,7 @@ from platform_operator.api.tenants import (
     TenantReason,
     TenantSpec,
 )
+from platform_operator.apply.applied_objects import AppliedObjects
 from platform_operator.cache.observed import Platform, observe_platform
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
@@ -67,11 +68,16 @@ class TenantController:
     scrape_results: Callable[[PlatformKey], Mapping[str, ScrapeResult]]
     started: float
     """When this process began to count orders, in seconds of the epoch."""
-    _applied: dict[ObjectKey, tuple[str, str]] = field(init=False, default_factory=dict)
-    """The digest of each object's content that this process has applied, and of the fields that it owned then."""
+    _applied: AppliedObjects = field(init=False)
+    """The objects of tenants but for their shops."""
+    _applied_shops: dict[str, str] = field(init=False, default_factory=dict)
+    """The digest of what this process has applied last of each tenant's shop."""
     _starting: set[str] = field(init=False, default_factory=set)
     """The tenants that take a changed plan in this pass: until the status says so, the concurrency counts them."""
     _orders: dict[str, OrderCounter] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._applied = AppliedObjects(self.client)
 
     async def reconcile(self, name: str) -> Requeue:
         """Makes one pass over one tenant. Raises ApiError if the pass has to be retried."""
@@ -130,15 +136,12 @@ class TenantController:
         return Outcome(plan, applied=True, host_holder=holder)
 
     async def _apply_object(self, manifest: Manifest) -> None:
-        """Applies an object if its content differs from what was applied last, or another client removed fields."""
+        """Applies an object if that would change it. Raises ApiError."""
         kind = _KINDS[manifest["kind"]]
         key = object_key(kind.kind, manifest)
-        content, known = digest(manifest), self._stored_object(key)
-        if known is not None and self._applied.get(key) == (content, known.owned_digest):
-            return
-        seen = observe_object(await self.client.apply(kind, key.namespace, manifest))
-        self._applied[key] = content, seen.owned_digest
-        self.store.store_object(key, seen)
+        answer = await self._applied.apply_if_changed(kind, manifest, self._stored_object(key))
+        if answer is not None:
+            self.store.store_object(key, observe_object(answer))
 
     async def _require_own_namespace(self, tenant: Tenant) -> None:
         """Raises TenantError if a namespace of the tenant's name exists that is not the tenant's."""
@@ -156,8 +159,8 @@ class TenantController:
         The manifest states the fields that admins may change as they were read, so it must not replace a later edit.
         Raises StaleReadError if there is one, and ApiError.
         """
-        key, content = object_key(PLATFORM.kind, manifest), digest(manifest)
-        is_known = self._applied.get(key, ("", ""))[0] == content
+        content = digest(manifest)
+        is_known = self._applied_shops.get(tenant.name) == content
         if is_known and live is not None and contains(live.spec, manifest["spec"]):
             return
         version = {"resourceVersion": str(live.version)} if live is not None else {}
@@ -168,7 +171,7 @@ class TenantController:
             if live is None or error.status != 409:
                 raise
             raise StaleReadError(f"{live.key} was changed after it was read") from error
-        self._applied[key] = content, ""
+        self._applied_shops[tenant.name] = content
         applied = observe_platform(answer)
         if self.shops.store_platform(applied):
             self.enqueue_shop(applied.key)  # the event of this write finds its version known, and enqueues nothing
@@ -233,9 +236,8 @@ class TenantController:
     def _forget(self, name: str) -> None:
         metrics.remove_tenant(name)
         self._orders.pop(name, None)
-        own = [key for key in self._applied if name in (key.namespace, key.id.name)]
-        for key in own:
-            del self._applied[key]
+        self._applied_shops.pop(name, None)
+        self._applied.forget(lambda key: name in (key.namespace, key.id.name))
 
 
 def _namespace_key(tenant: Tenant) -> ObjectKey:
