@@ -73,7 +73,7 @@ async def apply_object(
     """Applies one object and stores the answer in the cache. With `is_free`, its name is known to be free.
 
     An object that is not the operator's is left alone: None stands for a Secret, which is used as it is. Raises
-    ApiError if a retry may succeed.
+    ApiError if a retry may succeed, or if nothing can be created in the namespace.
     """
     kind = CHILD_KINDS[desired.id.kind]
     try:
@@ -90,7 +90,7 @@ async def apply_object(
         answer = await _apply(client, kind, key, manifest, exists=known is not None)
     except ApiError as error:
         is_broken_add_on = kind.optional and error.status >= 500
-        if error.transient and not is_broken_add_on:
+        if (error.transient and not is_broken_add_on) or error.namespace_terminating:
             raise
         return Refusal(desired.id, error)
     if adopts_release(cache.platforms.get(key)):

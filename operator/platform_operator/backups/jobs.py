@@ -65,6 +65,8 @@ class BackupJobs:
         except ApiError as error:
             if error.transient:
                 raise
+            if error.namespace_terminating:
+                return JobRefusal("The namespace is being deleted: nothing is created in it.")
             text = (
                 f"The API server refused the Job or a policy of it: {error}. Raise the quota or correct the admission "
             )

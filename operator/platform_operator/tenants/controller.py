@@ -120,7 +120,7 @@ class TenantController:
             raise TenantError(TenantReason.PLAN_MISSING, text)
         plan_spec = parse_stored(TenantPlanSpec, plan.spec)
         namespace = self._stored_object(_namespace_key(tenant))
-        if is_deleted and (namespace is None or namespace.deleting):
+        if (namespace is not None and namespace.deleting) or (is_deleted and namespace is None):
             return Outcome(plan, deleting_namespace=True)
         if waiting := waits_for(tenant, plan, plan_spec.concurrency, self.store.tenants.values(), self._starting):
             return Outcome(plan, waits_for=tuple(waiting))

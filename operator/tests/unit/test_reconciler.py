@@ -33,7 +33,14 @@ from platform_operator.apply.deletion import DELETION_DEADLINE, FINALIZER_MANAGE
 from platform_operator.apply.inventory_store import inventory_id
 from platform_operator.cache.observed import FINALIZER, observe, observe_platform
 from platform_operator.cache.store import Cache
-from platform_operator.errors import ApiError, LeadershipLostError, RenderError, RenderTimeoutError, UnexpectedError
+from platform_operator.errors import (
+    NAMESPACE_TERMINATING,
+    ApiError,
+    LeadershipLostError,
+    RenderError,
+    RenderTimeoutError,
+    UnexpectedError,
+)
 from platform_operator.informers import Informers
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
 from platform_operator.invariants.step_meter import StepMeter
@@ -1190,6 +1197,18 @@ async def test_a_refused_object_is_reported_and_does_not_block_the_others(cluste
     await cluster.reconcile()
     assert cluster.condition("Degraded") == ("True", "Refused")
     assert len([write for write in cluster.applied() if write.startswith("apply Secret")]) == 43
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "Secret"])
+async def test_nothing_more_is_created_in_a_namespace_that_is_being_deleted(cluster: FakeCluster, kind: str) -> None:
+    cluster.server.refuse[kind] = ApiError(403, NAMESPACE_TERMINATING, "because it is being terminated")
+    cluster.server.refuse["Event"] = cluster.server.refuse[kind]
+    with pytest.raises(ApiError) as raised:
+        await cluster.reconcile()
+    assert raised.value.namespace_terminating
+    assert STORE not in cluster.server.objects
+    assert cluster.condition("Degraded") == ("True", "Refused")
+    assert "The namespace is being deleted" in cluster.message("Degraded")
 
 
 async def test_a_broken_add_on_stops_nothing_but_its_own_objects(cluster: FakeCluster) -> None:

@@ -602,6 +602,27 @@ async def test_a_refused_request_is_reported_and_retried(cluster: FakeCluster) -
     assert cluster.condition("acme", "PlanApplied") == ("True", "Applied")
 
 
+async def test_nothing_is_created_in_a_namespace_that_is_being_deleted_and_all_when_it_is_gone(
+    cluster: FakeCluster,
+) -> None:
+    cluster.tenant("acme")
+    await cluster.reconcile("acme")
+    namespace = cluster.get("Namespace", "acme", "")
+    cluster.server.version += 1
+    namespace["metadata"] |= {
+        "deletionTimestamp": "2026-01-01T12:00:00Z",
+        "resourceVersion": str(cluster.server.version),
+    }
+    del cluster.server.objects["ResourceQuota", "acme", "tenant"]
+    await cluster.reconcile("acme")
+    assert cluster.server.writes == ["Tenant acme status"]
+    assert cluster.condition("acme", "Ready") == ("False", "DeletingNamespace")
+    del cluster.server.objects["Namespace", "", "acme"]
+    cluster.store.change(KINDS["Namespace"], "DELETED", namespace)
+    await cluster.reconcile("acme")
+    assert "Namespace acme" in cluster.server.writes
+
+
 async def test_usage_is_in_the_status_and_in_metrics(cluster: FakeCluster) -> None:
     cluster.tenant("acme")
     await cluster.reconcile("acme")
