@@ -46,6 +46,11 @@ UPGRADE_FAILED = Gauge(
     "1 for each platform that does not run a release because its upgrade has failed, by phase.",
     ["namespace", "platform", "phase"],
 )
+NOT_BACKED_UP = Gauge(
+    "ecommerce_platform_not_backed_up",
+    "1 for each platform whose condition BackedUp is False, by its reason.",
+    ["namespace", "platform", "reason"],
+)
 INVARIANT = Gauge(
     "ecommerce_platform_invariant_violations",
     "Rows that break each business invariant of each platform, as its services count them.",
@@ -90,17 +95,25 @@ class OwnedSeries:
 
 
 _CONDITIONS, _UPGRADES_FAILED, _INVARIANTS = OwnedSeries(CONDITION), OwnedSeries(UPGRADE_FAILED), OwnedSeries(INVARIANT)
+_NOT_BACKED_UP = OwnedSeries(NOT_BACKED_UP)
 _TENANT_SERIES = OwnedSeries(TENANT_PODS), OwnedSeries(TENANT_STORAGE), OwnedSeries(TENANT_ORDERS)
 
 
 def export_platform(key: PlatformKey, status: Mapping[str, Any]) -> None:
     """Exports a platform's conditions and invariants as its status has them."""
     owner, phase = (key.namespace, key.name), status.get("upgrade", {}).get("phase", UpgradePhase.ROLLING_OUT)
-    conditions = {(one["type"],): _CONDITION_VALUES.get(one["status"], -1) for one in status["conditions"]}
+    conditions: dict[tuple[str, ...], float] = {
+        (one["type"],): _CONDITION_VALUES.get(one["status"], -1) for one in status["conditions"]
+    }
     counted = (row for row in status["invariants"] if "violations" in row)
     _CONDITIONS.replace(owner, conditions)
     _INVARIANTS.replace(owner, {(row["service"], row["name"]): row["violations"] for row in counted})
+    _NOT_BACKED_UP.replace(owner, {(one["reason"],): 1 for one in status["conditions"] if _is_false(one, "BackedUp")})
     _UPGRADES_FAILED.replace(owner, {} if phase == UpgradePhase.ROLLING_OUT else {(phase,): 1})
+
+
+def _is_false(condition: Mapping[str, Any], type_: str) -> bool:
+    return bool(condition["type"] == type_ and condition["status"] == "False")
 
 
 def export_tenant(name: str, plan: str, usage: Mapping[str, Any], parse_quantity: Callable[[str], int]) -> None:
@@ -118,5 +131,5 @@ def remove_tenant(name: str) -> None:
 
 def remove_platform(key: PlatformKey) -> None:
     """Removes the metrics of a platform that is gone."""
-    for series in (_CONDITIONS, _INVARIANTS, _UPGRADES_FAILED):
+    for series in (_CONDITIONS, _INVARIANTS, _UPGRADES_FAILED, _NOT_BACKED_UP):
         series.replace((key.namespace, key.name), {})

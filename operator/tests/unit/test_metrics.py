@@ -89,6 +89,21 @@ def test_a_shop_has_the_metrics_of_its_newest_status_and_none_when_it_is_gone(sh
     assert value("ecommerce_platform_condition", condition="Ready", **shop | {"platform": other.name}) == 1
 
 
+def test_the_reason_of_a_shop_that_is_not_backed_up_is_a_label(shops: list[PlatformKey]) -> None:
+    key = shops[0]
+    shop = {"namespace": key.namespace, "platform": key.name}
+    for status, reason, expected in (
+        ("False", "BackupTooOld", {"BackupTooOld"}),
+        ("False", "BackupFailed", {"BackupFailed"}),
+        ("True", "BackedUp", set()),
+    ):
+        condition = {"type": "BackedUp", "status": status, "reason": reason}
+        metrics.export_platform(key, status_of() | {"conditions": [condition]})
+        reasons = ("BackupTooOld", "BackupFailed", "BackedUp")
+        shown = {one for one in reasons if value("ecommerce_platform_not_backed_up", reason=one, **shop)}
+        assert shown == expected
+
+
 def test_a_tenant_that_changes_its_plan_has_one_series(shops: list[PlatformKey]) -> None:
     name = shops[0].name
     metrics.export_tenant(name, "basic", USAGE, len)
