@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import yaml
 from prometheus_client import REGISTRY
 
 from platform_operator.api.admission import ADMISSION_POLICY, admission_policy, secret_policy
 from platform_operator.api.kinds import CHILD_LABELS, FIELD_MANAGER, PLATFORM, Kind, Manifest, PlatformKey
-from platform_operator.api.spec import Spec
+from platform_operator.api.schema import parse_stored
+from platform_operator.api.spec import Spec, parse
 from platform_operator.api.tenants import (
     ALLOWABLE_FIELDS,
     ANNOTATION_KEEP,
@@ -23,6 +27,7 @@ from platform_operator.api.tenants import (
     TENANT_FINALIZER,
     TENANT_PLAN,
     Subject,
+    TenantPlanSpec,
 )
 from platform_operator.cache.observed import observe_platform
 from platform_operator.cache.store import Cache
@@ -36,6 +41,7 @@ from platform_operator.tenants.store import TenantStore
 from platform_operator.tenants.usage import OrderCounter, parse_quantity, usage
 from platform_operator.workqueue import Requeue
 
+ROOT = Path(__file__).parents[3]
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 KINDS = {kind.kind: kind for kind in (*TENANT_OBJECT_KINDS, TENANT, TENANT_PLAN)}
 ObjectKey = tuple[str, str, str]
@@ -419,6 +425,31 @@ async def test_an_edit_that_admins_make_during_a_pass_is_not_undone(cluster: Fak
     await cluster.reconcile("acme")
     spec = cluster.shop("acme")["spec"]
     assert (spec["settings"], spec["hibernated"]) == ({"currencies": ["USD"]}, True)
+
+
+async def test_a_plan_has_the_backups_of_its_tenants_and_admins_cannot_change_them(cluster: FakeCluster) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/tenants.md").read_text(), re.DOTALL)
+    example = yaml.safe_load(text)["spec"]
+    policy = example["defaults"]["backup"]
+    parse_stored(TenantPlanSpec, example)
+    cluster.plan(**example)
+    cluster.tenant("acme", platform={"backup": {"retention": {"days": 90}}})
+    await cluster.reconcile("acme")
+    expected = merged(policy, {"retention": {"days": 90}})
+    assert cluster.shop("acme")["spec"]["backup"] == expected
+    assert parse(cluster.shop("acme")["spec"]).backup is not None, "the example is valid"
+
+    for edited in ({"schedule": "0 0 1 1 *"}, None):
+        cluster.shop("acme")["spec"]["backup"] = edited
+        cluster.set_shop("acme", "Ready")
+        await cluster.reconcile("acme")
+        assert cluster.shop("acme")["spec"]["backup"] == expected
+    assert "backup" not in ALLOWABLE_FIELDS
+
+    cluster.plan(defaults={"backup": policy | {"schedule": "30 3 * * *"}})
+    cluster.set_shop("acme", "Ready")
+    await cluster.reconcile("acme")
+    assert cluster.shop("acme")["spec"]["backup"]["schedule"] == "30 3 * * *"
 
 
 async def test_a_profile_that_admins_chose_is_lowered_with_the_plan(cluster: FakeCluster) -> None:
