@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -431,7 +430,7 @@ def test_the_store_passes_on_the_restores_of_a_shop_that_has_changed() -> None:
     metadata = {"name": "now", "namespace": "shop", "uid": "u", "generation": 1, "resourceVersion": "1"}
     store.change(PLATFORM_RESTORE, "ADDED", {"metadata": metadata, "spec": {"platform": "market"}})
     queued.clear()
-    store.enqueue_restores_of(replace(SHOP, name="another"))
+    store.enqueue_restores_of(SHOP._replace(name="another"))
     assert queued == []
     store.enqueue_restores_of(SHOP)
     assert queued == [restore_key("shop", "now")]
