@@ -352,11 +352,11 @@ async def test_a_request_that_stays_rotates_no_kind_that_a_newer_operator_knows(
         earlier_release.setattr(rotation, "parse_request", lambda *asked: _limited(parse(*asked), older))
         shop.ask("all:first")
         await shop.finish()
-    assert shop.states() == dict.fromkeys(ALL, (1, "Done")) | {"grpc": (0, "Done")}
+    assert shop.states() == {kind: (1, "Done") for kind in ALL if kind is not RotationKind.GRPC}
     shop.cluster.restart()
     shop.writes = 0
     await shop.finish()
-    assert (shop.states()["grpc"], shop.writes) == ((0, "Done"), 0)
+    assert ("grpc" in shop.states(), shop.writes) == (False, 0)
     shop.ask("all:second")
     await shop.finish()
     assert shop.states() == dict.fromkeys(ALL, (2, "Done")) | {"grpc": (1, "Done")}
