@@ -83,10 +83,10 @@ print(client.execute_command(*words).decode())
 @pytest.fixture
 def user(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The name of a user of the test server, which stands for `default` in a server of its own."""
-    name = f"rotated-{uuid4().hex[:8]}"
+    name, server = f"rotated-{uuid4().hex[:8]}", environment_variable("TEST_REDIS_URL")
     monkeypatch.setenv("ACL_USER", name)
     yield name
-    Redis.from_url(environment_variable("TEST_REDIS_URL")).acl_deluser(name)
+    Redis.from_url(server).acl_deluser(name)
 
 
 def test_a_running_redis_accepts_the_passwords_of_its_secret_and_no_other(

@@ -16,7 +16,7 @@ from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.rest import RESTResponse
 
 from platform_operator.api.kinds import FIELD_MANAGER, Kind, Manifest
-from platform_operator.errors import ApiError
+from platform_operator.errors import NAMESPACE_TERMINATING, ApiError
 
 WRITE_TIMEOUT = 4.0
 """Seconds. `leader_election` relies on it: a write that begins while the Lease is valid ends before the Lease does."""
@@ -237,7 +237,7 @@ class KubernetesClient:
         answer = _parse(text)
         message = answer.get("message") or text[:200].decode(errors="replace")
         retry_after = _seconds(response.getheader("Retry-After"))  # type: ignore[no-untyped-call]
-        return ApiError(response.status, answer.get("reason", ""), message, retry_after)
+        return ApiError(response.status, _reason(answer), message, retry_after)
 
 
 def _with_kind(kind: Kind, manifest: Manifest) -> Manifest:
@@ -252,6 +252,12 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
             yield line
+
+
+def _reason(answer: dict[str, Any]) -> str:
+    causes = (answer.get("details") or {}).get("causes") or ()
+    is_terminating = any(one.get("reason") == NAMESPACE_TERMINATING for one in causes)
+    return NAMESPACE_TERMINATING if is_terminating else str(answer.get("reason", ""))
 
 
 def _parse(text: bytes) -> dict[str, Any]:

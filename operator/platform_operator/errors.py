@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+NAMESPACE_TERMINATING = "NamespaceTerminating"
+"""The cause by which the API server says that a namespace is being deleted. Its reason is that of any refusal."""
+
 
 class OperatorError(Exception):
     """The root of the operator's own errors."""
@@ -26,6 +29,10 @@ class TenantError(OperatorError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class StaleReadError(OperatorError):
+    """An object was changed after it was read: what was decided by it is not written. A later pass reads it again."""
 
 
 class RenderError(OperatorError):
@@ -83,6 +90,11 @@ class ApiError(OperatorError):
     def transient(self) -> bool:
         """Tells whether the same request may succeed later without any change."""
         return self.status in (0, 408, 409, 429) or self.status >= 500
+
+    @property
+    def namespace_terminating(self) -> bool:
+        """Tells whether nothing can be created since the namespace is being deleted: no fault of anything."""
+        return self.reason == NAMESPACE_TERMINATING
 
     @property
     def invalid(self) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -46,6 +47,11 @@ UPGRADE_FAILED = Gauge(
     "1 for each platform that does not run a release because its upgrade has failed, by phase.",
     ["namespace", "platform", "phase"],
 )
+NOT_BACKED_UP = Gauge(
+    "ecommerce_platform_not_backed_up",
+    "1 for each platform whose condition BackedUp is False, by its reason.",
+    ["namespace", "platform", "reason"],
+)
 INVARIANT = Gauge(
     "ecommerce_platform_invariant_violations",
     "Rows that break each business invariant of each platform, as its services count them.",
@@ -68,44 +74,63 @@ SCRAPES = Counter(
 _CONDITION_VALUES = {"True": 1, "False": 0}
 
 
+@dataclass
+class OwnedSeries:
+    """The series of a gauge whose first labels are those of an owner.
+
+    Writing or removing the series of one owner does not look at those of the others: `Gauge.remove_by_labels` does.
+    """
+
+    gauge: Gauge
+    _labels: dict[tuple[str, ...], frozenset[tuple[str, ...]]] = field(init=False, default_factory=dict)
+    """The other labels of the series of each owner."""
+
+    def replace(self, owner: tuple[str, ...], values: Mapping[tuple[str, ...], float]) -> None:
+        """Sets the series of an owner, by their other labels, and removes the rest of them."""
+        for gone in self._labels.pop(owner, frozenset()).difference(values):
+            self.gauge.remove(*owner, *gone)
+        if values:
+            self._labels[owner] = frozenset(values)
+        for labels, value in values.items():
+            self.gauge.labels(*owner, *labels).set(value)
+
+
+_CONDITIONS, _UPGRADES_FAILED, _INVARIANTS = OwnedSeries(CONDITION), OwnedSeries(UPGRADE_FAILED), OwnedSeries(INVARIANT)
+_NOT_BACKED_UP = OwnedSeries(NOT_BACKED_UP)
+_TENANT_SERIES = OwnedSeries(TENANT_PODS), OwnedSeries(TENANT_STORAGE), OwnedSeries(TENANT_ORDERS)
+
+
 def export_platform(key: PlatformKey, status: Mapping[str, Any]) -> None:
     """Exports a platform's conditions and invariants as its status has them."""
-    for condition in status["conditions"]:
-        value = _CONDITION_VALUES.get(condition["status"], -1)
-        CONDITION.labels(key.namespace, key.name, condition["type"]).set(value)
-    _export_invariants(key, status["invariants"])
-    UPGRADE_FAILED.remove_by_labels(_labels(key))
-    phase = status.get("upgrade", {}).get("phase", UpgradePhase.ROLLING_OUT)
-    if phase != UpgradePhase.ROLLING_OUT:
-        UPGRADE_FAILED.labels(key.namespace, key.name, phase).set(1)
+    owner, phase = (key.namespace, key.name), status.get("upgrade", {}).get("phase", UpgradePhase.ROLLING_OUT)
+    conditions: dict[tuple[str, ...], float] = {
+        (one["type"],): _CONDITION_VALUES.get(one["status"], -1) for one in status["conditions"]
+    }
+    counted = (row for row in status["invariants"] if "violations" in row)
+    _CONDITIONS.replace(owner, conditions)
+    _INVARIANTS.replace(owner, {(row["service"], row["name"]): row["violations"] for row in counted})
+    _NOT_BACKED_UP.replace(owner, {(one["reason"],): 1 for one in status["conditions"] if _is_false(one, "BackedUp")})
+    _UPGRADES_FAILED.replace(owner, {} if phase == UpgradePhase.ROLLING_OUT else {(phase,): 1})
 
 
-def _export_invariants(key: PlatformKey, rows: Iterable[Mapping[str, Any]]) -> None:
-    INVARIANT.remove_by_labels(_labels(key))
-    for row in rows:
-        if "violations" in row:
-            INVARIANT.labels(key.namespace, key.name, row["service"], row["name"]).set(row["violations"])
+def _is_false(condition: Mapping[str, Any], type_: str) -> bool:
+    return bool(condition["type"] == type_ and condition["status"] == "False")
 
 
 def export_tenant(name: str, plan: str, usage: Mapping[str, Any], parse_quantity: Callable[[str], int]) -> None:
     """Exports the usage of a tenant as its status has it."""
-    remove_tenant(name)
-    TENANT_PODS.labels(name, plan).set(usage["pods"])
-    TENANT_STORAGE.labels(name, plan).set(parse_quantity(usage["storageRequested"]))
-    TENANT_ORDERS.labels(name, plan).set(usage["ordersTotal"])
+    values = usage["pods"], parse_quantity(usage["storageRequested"]), usage["ordersTotal"]
+    for series, value in zip(_TENANT_SERIES, values, strict=True):
+        series.replace((name,), {(plan,): value})
 
 
 def remove_tenant(name: str) -> None:
-    """Removes the metrics of a tenant that is gone, or had another plan."""
-    for gauge in (TENANT_PODS, TENANT_STORAGE, TENANT_ORDERS):
-        gauge.remove_by_labels({"tenant": name})
+    """Removes the metrics of a tenant that is gone."""
+    for series in _TENANT_SERIES:
+        series.replace((name,), {})
 
 
 def remove_platform(key: PlatformKey) -> None:
     """Removes the metrics of a platform that is gone."""
-    for gauge in (CONDITION, INVARIANT, UPGRADE_FAILED):
-        gauge.remove_by_labels(_labels(key))
-
-
-def _labels(key: PlatformKey) -> dict[str, str]:
-    return {"namespace": key.namespace, "platform": key.name}
+    for series in (_CONDITIONS, _INVARIANTS, _UPGRADES_FAILED, _NOT_BACKED_UP):
+        series.replace((key.namespace, key.name), {})

@@ -102,6 +102,10 @@ class WorkQueue(Generic[K]):
         self.add_after(key, delay)
         return delay
 
+    def has_failed(self, key: K) -> bool:
+        """Returns whether a key has failed since it last succeeded."""
+        return key in self._failures
+
     def forget(self, key: K) -> None:
         """Forgets the failures of a key that succeeded."""
         self._failures.pop(key, None)
@@ -170,6 +174,9 @@ async def _reconcile_one(key: K, queue: WorkQueue[K], reconcile: Callable[[K], A
     except LeadershipLostError:
         raise
     except Exception as error:
+        if isinstance(error, ApiError) and error.namespace_terminating:
+            _wait_for_namespace(key, queue)
+            return
         metrics.FAILURES.inc()
         retry = queue.add_rate_limited(key, error.retry_after if isinstance(error, ApiError) else 0.0)
         logger.exception("reconcile failed", exc_info=error, extra={"key": str(key), "retry": retry})
@@ -177,3 +184,15 @@ async def _reconcile_one(key: K, queue: WorkQueue[K], reconcile: Callable[[K], A
     queue.forget(key)
     if requeue.delay is not None:
         queue.add_after(key, requeue.delay)
+
+
+def _wait_for_namespace(key: K, queue: WorkQueue[K]) -> None:
+    """Retries a key whose namespace is being deleted, at long intervals and with one line in the log.
+
+    It is deleted with the namespace, or comes again when the namespace does.
+    """
+    is_known = queue.has_failed(key)
+    retry = queue.add_rate_limited(key, queue.longest_delay)
+    if not is_known:
+        text = "nothing is created, since the namespace is being deleted"
+        logger.warning(text, extra={"key": str(key), "retry": retry})

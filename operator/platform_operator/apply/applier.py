@@ -73,7 +73,7 @@ async def apply_object(
     """Applies one object and stores the answer in the cache. With `is_free`, its name is known to be free.
 
     An object that is not the operator's is left alone: None stands for a Secret, which is used as it is. Raises
-    ApiError if a retry may succeed.
+    ApiError if a retry may succeed, or if nothing can be created in the namespace.
     """
     kind = CHILD_KINDS[desired.id.kind]
     try:
@@ -85,12 +85,12 @@ async def apply_object(
             return conflict
         manifest = desired.manifest
         if known is not None and gives_up_replicas(known.state, manifest):
-            handover = _replicas_only(manifest, known.state)
+            handover = _replicas_only(manifest, known.state, known.version)
             await client.apply(kind, key.namespace, handover, manager=HANDOVER_MANAGER)
         answer = await _apply(client, kind, key, manifest, exists=known is not None)
     except ApiError as error:
         is_broken_add_on = kind.optional and error.status >= 500
-        if error.transient and not is_broken_add_on:
+        if (error.transient and not is_broken_add_on) or error.namespace_terminating:
             raise
         return Refusal(desired.id, error)
     if adopts_release(cache.platforms.get(key)):
@@ -161,12 +161,15 @@ def gives_up_replicas(state: ObservedState, manifest: Manifest) -> TypeGuard[Wor
     return isinstance(state, Workload) and state.owns_replicas and "replicas" not in manifest["spec"]
 
 
-def _replicas_only(manifest: Manifest, workload: Workload) -> Manifest:
-    """Returns the number of pods alone; one for a hibernated Deployment, since an autoscaler starts from none never."""
+def _replicas_only(manifest: Manifest, workload: Workload, version: int) -> Manifest:
+    """Returns the number of pods alone; one for a hibernated Deployment, since an autoscaler starts from none never.
+
+    The version that was read makes the write fail if another writer has changed the number since.
+    """
     return {
         "apiVersion": manifest["apiVersion"],
         "kind": manifest["kind"],
-        "metadata": {"name": manifest["metadata"]["name"]},
+        "metadata": {"name": manifest["metadata"]["name"], "resourceVersion": str(version)},
         "spec": {"replicas": max(1, workload.desired)},
     }
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from platform_operator.api.kinds import POD, Manifest, ObjectKey, PlatformKey, object_key
+from platform_operator.api.kinds import POD, Manifest, PlatformKey, object_key
+from platform_operator.apply.applied_objects import AppliedObjects
 from platform_operator.apply.ownership import holder
 from platform_operator.backups.objects import CHILD_KINDS, JOB, POLICY, is_own
 from platform_operator.backups.observed import Child, observe_child, read_run
 from platform_operator.backups.store import BackupStore
 from platform_operator.client import KubernetesClient
-from platform_operator.digests import digest
 from platform_operator.errors import ApiError, NameTakenError
 from platform_operator.render.helm import Helm
 from platform_operator.render.values import ChartValues
@@ -39,12 +39,14 @@ class BackupJobs:
     helm: Helm
     chart: Path
     """charts/backup."""
-    _applied: dict[ObjectKey, tuple[str, str]] = field(init=False, default_factory=dict)
-    """The digest of each object's content that this process has applied, and of the fields that it owned then."""
+    _applied: AppliedObjects = field(init=False)
     _runs: dict[str, BackupRun] = field(init=False, default_factory=dict)
     """The results of the Jobs that have ended, by the uid of the Job."""
     _helm_lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     """Held by the only Helm that runs at a time: it needs half as much memory as the operator."""
+
+    def __post_init__(self) -> None:
+        self._applied = AppliedObjects(self.client)
 
     async def start(self, objects: Sequence[Manifest], owner: str) -> JobRefusal | None:
         """Applies the policies, then creates the Job, unless its owner has one of that name. Returns why it could not.
@@ -63,6 +65,8 @@ class BackupJobs:
         except ApiError as error:
             if error.transient:
                 raise
+            if error.namespace_terminating:
+                return JobRefusal("The namespace is being deleted: nothing is created in it.")
             text = (
                 f"The API server refused the Job or a policy of it: {error}. Raise the quota or correct the admission "
             )
@@ -97,26 +101,23 @@ class BackupJobs:
         key = child.key
         await self.client.delete(_KINDS[key.id.kind], key.namespace, key.id.name, child.uid)
         self.store.children.pop(key, None)
-        self._applied.pop(key, None)
+        self._applied.forget(key.__eq__)
 
     async def apply_if_changed(self, manifest: Manifest) -> None:
-        """Applies an object if its content is another than what was applied, or fields of it were lost.
+        """Applies an object if that would change it. Raises ApiError, and NameTakenError if another has its name."""
+        kind = _KINDS[manifest["kind"]]
+        known = self.store.children.get(object_key(kind.kind, manifest))
+        owners = {one["uid"] for one in manifest["metadata"]["ownerReferences"]}
 
-        Raises ApiError, and NameTakenError if another object has its name.
-        """
-        kind, metadata = _KINDS[manifest["kind"]], manifest["metadata"]
-        key = object_key(kind.kind, manifest)
-        content, known = digest(manifest), self.store.children.get(key)
-        if known is not None and self._applied.get(key) == (content, known.owned_digest):
-            return
-        owners = {one["uid"] for one in metadata["ownerReferences"]}
-        if known is None or owners.isdisjoint(known.owners):
-            await self._require_own(manifest)
+        async def require_own() -> None:
+            if known is None or owners.isdisjoint(known.owners):
+                await self._require_own(manifest)
+
+        answer = await self._applied.apply_if_changed(kind, manifest, known, require_own)
+        if answer is not None:
+            self.store.store_child(observe_child(answer))
         if len(self._applied) > len(self.store.children):  # the garbage collector has deleted some
-            self._applied = {one: content for one, content in self._applied.items() if one in self.store.children}
-        seen = observe_child(await self.client.apply(kind, key.namespace, manifest))
-        self._applied[key] = content, seen.owned_digest
-        self.store.store_child(seen)
+            self._applied.forget(lambda key: key not in self.store.children)
 
     async def _require_own(self, manifest: Manifest) -> None:
         """Raises NameTakenError if another object has the name. The store may not have it."""

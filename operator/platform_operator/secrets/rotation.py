@@ -54,6 +54,8 @@ class Rotation:
     """The id of the master key that the generation in use derives from; empty for the base of the shop."""
     other_key: str = ""
     """The same of the generation that is valid beside it."""
+    asked: str = ""
+    """The newest value of the annotation that covered this kind when it was taken, whether it was followed or not."""
 
     @property
     def also_accepted(self) -> int | None:
@@ -295,10 +297,11 @@ def advance_rotations(
     whose rotations have to end before this one moves to the current master key.
     """
     key, request = platform.key, parse_request(platform.annotations.get(ANNOTATION_ROTATE, ""), spec)
-    advanced, problems = dict(rotations), [request.problem] if request.problem else []
+    taken = _take(request, rotations)
+    advanced, problems = dict(taken if goes_on else rotations), [request.problem] if request.problem else []
     behind = _kinds_behind(spec, rotations, keys)
     moves = behind if not before_it else frozenset()
-    for kind, rotation in rotations.items():
+    for kind, rotation in taken.items():
         is_due = kind in moves or _is_due(kind, rotation, request, spec, platform.created, now)
         if not (rotation.is_active or is_due):
             continue
@@ -373,12 +376,22 @@ def is_rotating(status: Mapping[str, Any]) -> bool:
 _WAITS_FOR_TOKENS = (RotationKind.SIGNING, RotationStep.USE)
 
 
+def _take(request: RotationRequest, rotations: Rotations) -> Rotations:
+    """Returns the rotations with the kinds that a request covers, which are those of the moment when it is taken.
+
+    So a request for all that stays on a platform rotates no kind that a later release of the operator adds.
+    """
+    if any(one.asked == request.name for one in rotations.values()):
+        return rotations
+    return {kind: replace(one, asked=request.name) if kind in request.kinds else one for kind, one in rotations.items()}
+
+
 def _is_due(
     kind: RotationKind, rotation: Rotation, request: RotationRequest, spec: Spec, created: datetime, now: datetime
 ) -> bool:
     if kind not in REQUESTED:
         return False
-    if kind in request.kinds and rotation.request != request.name:
+    if kind in request.kinds and rotation.asked == request.name != rotation.request:
         return True
     days = spec.rotation.every_days
     is_overdue = days is not None and now >= (rotation.finished or created) + timedelta(days=days)
@@ -387,7 +400,7 @@ def _is_due(
 
 def _followed(kind: RotationKind, rotation: Rotation, request: RotationRequest) -> str:
     """Returns the request that is followed by a rotation which begins now."""
-    return request.name if kind in request.kinds else rotation.request
+    return request.name if kind in request.kinds and rotation.asked == request.name else rotation.request
 
 
 def _advance(rotation: Rotation, request: str, hold: timedelta, now: datetime, next_key: str) -> Rotation:
@@ -490,10 +503,11 @@ def dump_rotations(rotations: Rotations) -> dict[str, str]:
 
 def _dump(rotation: Rotation) -> str:
     times = {"since": rotation.since, "rolledOut": rotation.rolled_out, "finished": rotation.finished}
+    texts = {"key": rotation.key, "otherKey": rotation.other_key, "asked": rotation.asked}
     return json.dumps(
         {"generation": rotation.generation, "step": rotation.step, "request": rotation.request}
         | {name: time.isoformat() for name, time in times.items() if time}
-        | {name: id_ for name, id_ in (("key", rotation.key), ("otherKey", rotation.other_key)) if id_}
+        | {name: text for name, text in texts.items() if text}
     )
 
 
@@ -510,6 +524,7 @@ def _load(text: str) -> Rotation:
             times[2],
             str(stored.get("key", "")),
             str(stored.get("otherKey", "")),
+            str(stored.get("asked", "")),
         )
     except (KeyError, TypeError, ValueError):
         return Rotation()

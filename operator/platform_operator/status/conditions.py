@@ -35,6 +35,9 @@ PROGRESS_DEADLINE = timedelta(minutes=5)
 """The time that an object may take to become ready before the platform counts as degraded."""
 
 
+NAMESPACE_TEXT = "The namespace is being deleted, and the shop with it: nothing is created in it."
+
+
 @dataclass(frozen=True)
 class PassResult:
     """The result of one pass over a platform.
@@ -271,6 +274,8 @@ def _failed_pass(error: OperatorError) -> Condition | None:
     if isinstance(error, ApiError):
         if error.transient:
             return None
+        if error.namespace_terminating:
+            return _degraded(ConditionReason.REFUSED, NAMESPACE_TEXT)
         return _degraded(
             ConditionReason.REFUSED,
             f"The API server refused a request: {error}. Grant the operator the right, or raise the quota, that the "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from platform_operator.api.conditions import TIME_FORMAT, Condition, ConditionReason, RotationKind
@@ -11,7 +12,11 @@ from platform_operator.secrets.rotation import Rotation, RotationReport
 
 def rotation_rows(report: RotationReport) -> list[dict[str, Any]]:
     """Returns the rows of `status.rotation`: the kinds that have ever been rotated."""
-    return [_row(kind, one) for kind, one in sorted(report.rotations.items()) if one != Rotation()]
+    return [_row(kind, one) for kind, one in sorted(report.rotations.items()) if _was_rotated(one)]
+
+
+def _was_rotated(rotation: Rotation) -> bool:
+    return replace(rotation, asked="") != Rotation()
 
 
 def _row(kind: RotationKind, rotation: Rotation) -> dict[str, Any]:

@@ -20,11 +20,12 @@ from platform_operator.api.tenants import (
     TenantReason,
     TenantSpec,
 )
+from platform_operator.apply.applied_objects import AppliedObjects
 from platform_operator.cache.observed import Platform, observe_platform
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
 from platform_operator.digests import digest
-from platform_operator.errors import ApiError, InvalidSpecError, TenantError
+from platform_operator.errors import ApiError, InvalidSpecError, StaleReadError, TenantError
 from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.tenants.decisions import deletion_time, host_holder, waits_for
 from platform_operator.tenants.objects import (
@@ -45,6 +46,8 @@ logger = logging.getLogger(__name__)
 
 INTERVAL = 30.0
 """Seconds between two passes over a tenant, for its usage and the end of its grace period. A pass reads caches."""
+STALE_INTERVAL = 1.0
+"""Seconds until the next pass over a tenant whose shop was changed during a pass, unless the event comes first."""
 FINALIZER_MANAGER = "ecommerce-operator-tenant-finalizer"
 _KINDS = {kind.kind: kind for kind in TENANT_OBJECT_KINDS}
 
@@ -65,11 +68,16 @@ class TenantController:
     scrape_results: Callable[[PlatformKey], Mapping[str, ScrapeResult]]
     started: float
     """When this process began to count orders, in seconds of the epoch."""
-    _applied: dict[ObjectKey, tuple[str, str]] = field(init=False, default_factory=dict)
-    """The digest of each object's content that this process has applied, and of the fields that it owned then."""
+    _applied: AppliedObjects = field(init=False)
+    """The objects of tenants but for their shops."""
+    _applied_shops: dict[str, str] = field(init=False, default_factory=dict)
+    """The digest of what this process has applied last of each tenant's shop."""
     _starting: set[str] = field(init=False, default_factory=set)
     """The tenants that take a changed plan in this pass: until the status says so, the concurrency counts them."""
     _orders: dict[str, OrderCounter] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._applied = AppliedObjects(self.client)
 
     async def reconcile(self, name: str) -> Requeue:
         """Makes one pass over one tenant. Raises ApiError if the pass has to be retried."""
@@ -93,13 +101,15 @@ class TenantController:
             outcome = Outcome(error=TenantError(TenantReason.PLAN_VIOLATED, str(error)))
         except (ApiError, TenantError) as error:
             outcome = Outcome(error=error, plan=None)
+        except StaleReadError:
+            return Requeue.after(STALE_INTERVAL)
         await self._report(tenant, spec, replace(outcome, shop=self._shop(tenant.name)))
         if isinstance(outcome.error, ApiError):
             raise outcome.error
         return Requeue.after(INTERVAL)
 
     async def _converge(self, tenant: Tenant, spec: TenantSpec) -> Outcome:
-        """Applies the objects that differ from the spec and plan. Raises ApiError, TenantError, InvalidSpecError."""
+        """Applies the objects that differ from the spec and plan. Raises OperatorError."""
         plan = self.store.plans.get(spec.plan_ref.name)
         is_deleted, live = tenant.deleted_at is not None, self._shop(tenant.name)
         holder = host_holder(tenant, spec.host, self.store.tenants, self.shops.platforms.values())
@@ -110,7 +120,7 @@ class TenantController:
             raise TenantError(TenantReason.PLAN_MISSING, text)
         plan_spec = parse_stored(TenantPlanSpec, plan.spec)
         namespace = self._stored_object(_namespace_key(tenant))
-        if is_deleted and (namespace is None or namespace.deleting):
+        if (namespace is not None and namespace.deleting) or (is_deleted and namespace is None):
             return Outcome(plan, deleting_namespace=True)
         if waiting := waits_for(tenant, plan, plan_spec.concurrency, self.store.tenants.values(), self._starting):
             return Outcome(plan, waits_for=tuple(waiting))
@@ -122,19 +132,16 @@ class TenantController:
         await self._set_finalizer(tenant, [TENANT_FINALIZER])
         for one in tenant_objects(tenant, spec, plan, plan_spec, self.admin_role):
             await self._apply_object(one)
-        await self._apply_shop(tenant, manifest)
+        await self._apply_shop(tenant, manifest, live)
         return Outcome(plan, applied=True, host_holder=holder)
 
     async def _apply_object(self, manifest: Manifest) -> None:
-        """Applies an object if its content differs from what was applied last, or another client removed fields."""
+        """Applies an object if that would change it. Raises ApiError."""
         kind = _KINDS[manifest["kind"]]
         key = object_key(kind.kind, manifest)
-        content, known = digest(manifest), self._stored_object(key)
-        if known is not None and self._applied.get(key) == (content, known.owned_digest):
-            return
-        seen = observe_object(await self.client.apply(kind, key.namespace, manifest))
-        self._applied[key] = content, seen.owned_digest
-        self.store.store_object(key, seen)
+        answer = await self._applied.apply_if_changed(kind, manifest, self._stored_object(key))
+        if answer is not None:
+            self.store.store_object(key, observe_object(answer))
 
     async def _require_own_namespace(self, tenant: Tenant) -> None:
         """Raises TenantError if a namespace of the tenant's name exists that is not the tenant's."""
@@ -146,13 +153,25 @@ class TenantController:
                 f"to it with kubectl label namespace {tenant.name} {LABEL_TENANT}={tenant.name}",
             )
 
-    async def _apply_shop(self, tenant: Tenant, manifest: Manifest) -> None:
-        key, content, live = object_key(PLATFORM.kind, manifest), digest(manifest), self._shop(tenant.name)
-        is_known = self._applied.get(key, ("", ""))[0] == content
+    async def _apply_shop(self, tenant: Tenant, manifest: Manifest, live: Platform | None) -> None:
+        """Applies the manifest, which was built from the stored shop `live`.
+
+        The manifest states the fields that admins may change as they were read, so it must not replace a later edit.
+        Raises StaleReadError if there is one, and ApiError.
+        """
+        content = digest(manifest)
+        is_known = self._applied_shops.get(tenant.name) == content
         if is_known and live is not None and contains(live.spec, manifest["spec"]):
             return
-        answer = await self.client.apply(PLATFORM, tenant.name, manifest)
-        self._applied[key] = content, ""
+        version = {"resourceVersion": str(live.version)} if live is not None else {}
+        guarded = {**manifest, "metadata": {**manifest["metadata"], **version}}
+        try:
+            answer = await self.client.apply(PLATFORM, tenant.name, guarded)
+        except ApiError as error:
+            if live is None or error.status != 409:
+                raise
+            raise StaleReadError(f"{live.key} was changed after it was read") from error
+        self._applied_shops[tenant.name] = content
         applied = observe_platform(answer)
         if self.shops.store_platform(applied):
             self.enqueue_shop(applied.key)  # the event of this write finds its version known, and enqueues nothing
@@ -217,9 +236,8 @@ class TenantController:
     def _forget(self, name: str) -> None:
         metrics.remove_tenant(name)
         self._orders.pop(name, None)
-        own = [key for key in self._applied if name in (key.namespace, key.id.name)]
-        for key in own:
-            del self._applied[key]
+        self._applied_shops.pop(name, None)
+        self._applied.forget(lambda key: name in (key.namespace, key.id.name))
 
 
 def _namespace_key(tenant: Tenant) -> ObjectKey:

@@ -70,7 +70,10 @@ def _has_plan(tenant: Tenant, plan: StoredTenantPlan) -> bool:
 
 
 def is_settled(shop: Platform | None) -> bool:
-    """Returns whether a shop is ready or hibernated, as its newest spec says."""
+    """Returns whether a shop has reached what its newest spec asks for: it is ready, or hibernated.
+
+    `status.settled` of its Tenant has that. A changed plan goes on to the next tenant when this one's shop is settled.
+    """
     if shop is None or shop.status.get("observedGeneration") != shop.generation:
         return False
     return is_met(shop.status, "Ready") or is_met(shop.status, "Hibernated")

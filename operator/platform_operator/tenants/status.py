@@ -11,7 +11,7 @@ from platform_operator.api.conditions import TIME_FORMAT, Condition, dated, is_m
 from platform_operator.api.kinds import Manifest
 from platform_operator.api.tenants import ANNOTATION_KEEP, TENANT, TenantReason, TenantSpec
 from platform_operator.cache.observed import Platform
-from platform_operator.errors import OperatorError, TenantError
+from platform_operator.errors import ApiError, OperatorError, TenantError
 from platform_operator.tenants.decisions import deletion_time, is_settled, time_left
 from platform_operator.tenants.observed import StoredTenantPlan, Tenant
 
@@ -66,16 +66,33 @@ def describe(
 
 
 def _ready(tenant: Tenant, spec: TenantSpec | None, outcome: Outcome) -> Condition:
+    return _unapplied(tenant, outcome) or _shop_state(tenant, spec, outcome)
+
+
+def _unapplied(tenant: Tenant, outcome: Outcome) -> Condition | None:
+    """Returns why nothing could be applied; None if that is not so."""
+    error = outcome.error
+    if outcome.host_holder and not outcome.applied:
+        return Condition(
+            "Ready", False, TenantReason.HOST_TAKEN, f"Nothing is applied: {outcome.host_holder} has the host."
+        )
+    if isinstance(error, TenantError):
+        return Condition("Ready", False, TenantReason(error.reason), str(error))
+    is_terminating = isinstance(error, ApiError) and error.namespace_terminating
+    if (is_terminating or outcome.deleting_namespace) and tenant.deleted_at is None:
+        text = "The namespace is being deleted: nothing is created in it. The operator creates it again afterwards."
+        return Condition("Ready", False, TenantReason.DELETING_NAMESPACE, text)
+    if error is not None:
+        text = f"The API server refused a request: {error}. The operator retries."
+        return Condition("Ready", False, TenantReason.REFUSED, text)
+    return None
+
+
+def _shop_state(tenant: Tenant, spec: TenantSpec | None, outcome: Outcome) -> Condition:
     def ready(reason: TenantReason, message: str, *, status: bool = False) -> Condition:
         return Condition("Ready", status, reason, message)
 
-    error, shop = outcome.error, outcome.shop
-    if outcome.host_holder and not outcome.applied:
-        return ready(TenantReason.HOST_TAKEN, f"Nothing is applied: {outcome.host_holder} has the host.")
-    if isinstance(error, TenantError):
-        return ready(TenantReason(error.reason), str(error))
-    if error is not None:
-        return ready(TenantReason.REFUSED, f"The API server refused a request: {error}. The operator retries.")
+    shop = outcome.shop
     if shop is None:
         return ready(TenantReason.PROGRESSING, "The shop is being created.")
     degraded = stored_condition(shop.status, "Degraded")

@@ -64,9 +64,9 @@ class TenantStore(KeyedStore):
 
     def _versions(self, kind: Kind) -> Mapping[ObjectKey, int]:
         if kind is TENANT:
-            return {_cluster_key(kind, name): one.version for name, one in self.tenants.items()}
+            return {_cluster_scoped_key(kind, name): one.version for name, one in self.tenants.items()}
         if kind is TENANT_PLAN:
-            return {_cluster_key(kind, name): one.version for name, one in self.plans.items()}
+            return {_cluster_scoped_key(kind, name): one.version for name, one in self.plans.items()}
         return {key: one.version for key, one in self.objects.items() if key.id.kind == kind.kind}
 
     def _store_plan(self, plan: StoredTenantPlan) -> None:
@@ -109,5 +109,5 @@ class TenantStore(KeyedStore):
                 self.enqueue(one.name)
 
 
-def _cluster_key(kind: Kind, name: str) -> ObjectKey:
+def _cluster_scoped_key(kind: Kind, name: str) -> ObjectKey:
     return ObjectKey("", ObjectId(kind.kind, name))

@@ -29,7 +29,7 @@ from platform_operator.backups.status import size_text
 from platform_operator.backups.store import BackupStore, backup_key, schedule_key
 from platform_operator.cache.observed import observe_platform
 from platform_operator.cache.store import Cache
-from platform_operator.errors import ApiError, RenderTimeoutError
+from platform_operator.errors import NAMESPACE_TERMINATING, ApiError, RenderTimeoutError
 from platform_operator.render.helm import Helm
 from platform_operator.render.values import ChartValues, Installation
 from platform_operator.status.backups import BackupReport
@@ -391,6 +391,14 @@ async def test_a_refused_job_is_tried_again(cluster: FakeCluster) -> None:
     assert "Raise the quota or correct the admission policy" in cluster.complete()[2]
 
 
+async def test_a_backup_in_a_namespace_that_is_being_deleted_says_so(cluster: FakeCluster) -> None:
+    cluster.shop(backup=POLICY)
+    cluster.backup()
+    cluster.server.refused[JOB.kind] = ApiError(403, NAMESPACE_TERMINATING, "because it is being terminated")
+    await cluster.reconcile()
+    assert cluster.complete() == ("Unknown", "Refused", "The namespace is being deleted: nothing is created in it.")
+
+
 async def test_the_backup_of_a_shop_of_another_operator_is_left_to_it(cluster: FakeCluster) -> None:
     cluster.shop(operatorClassName="staging", backup=POLICY)
     cluster.backup()
@@ -617,7 +625,7 @@ async def test_the_policies_of_a_backup_are_deleted_once_it_has_ended(cluster: F
     await cluster.reconcile()
     assert [one for one in cluster.server.objects if one[0] == "NetworkPolicy"] == []
     assert cluster.job(), "people read the logs of its pods"
-    assert cluster.controller.jobs._applied == {}, "else each backup would leave memory in use"
+    assert len(cluster.controller.jobs._applied) == 0, "else each backup would leave memory in use"
 
 
 async def test_policies_that_a_killed_operator_left_are_deleted(cluster: FakeCluster) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +98,13 @@ async def test_the_api_server_is_reached_by_the_proxy_of_the_environment(
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
     async with await connect() as connection:
         assert connection.rest_client.proxy == proxy
+
+
+async def test_the_cause_of_a_refusal_says_that_the_namespace_is_being_deleted() -> None:
+    cause = {"reason": "NamespaceTerminating", "message": "namespace shop is being terminated", "field": ""}
+    for details, expected in (({"causes": [cause]}, True), ({"causes": None}, False), (None, False)):
+        text = json.dumps({"reason": "Forbidden", "message": "forbidden", "details": details}).encode()
+        connection: Any = FakeConnection(403, text)
+        with pytest.raises(ApiError) as raised:
+            await KubernetesClient(connection, lambda: None).create(PLATFORM, "shop", {"metadata": {"name": "a"}})
+        assert raised.value.namespace_terminating is expected

@@ -33,7 +33,14 @@ from platform_operator.apply.deletion import DELETION_DEADLINE, FINALIZER_MANAGE
 from platform_operator.apply.inventory_store import inventory_id
 from platform_operator.cache.observed import FINALIZER, observe, observe_platform
 from platform_operator.cache.store import Cache
-from platform_operator.errors import ApiError, LeadershipLostError, RenderError, RenderTimeoutError, UnexpectedError
+from platform_operator.errors import (
+    NAMESPACE_TERMINATING,
+    ApiError,
+    LeadershipLostError,
+    RenderError,
+    RenderTimeoutError,
+    UnexpectedError,
+)
 from platform_operator.informers import Informers
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
 from platform_operator.invariants.step_meter import StepMeter
@@ -126,6 +133,10 @@ class FakeApiServer:
         self.writes.append(f"apply {kind.kind} {name} {subresource or manager}".removesuffix(f" {FIELD_MANAGER}"))
         if kind.kind in self.refuse:
             raise self.refuse[kind.kind]
+        manifest = copy.deepcopy(manifest)
+        expected = manifest["metadata"].pop("resourceVersion", None)
+        if expected and expected != self.objects[kind.kind, name]["metadata"]["resourceVersion"]:
+            raise ApiError(409, "Conflict", "the object has been modified")
         created = {**manifest, "metadata": {**manifest["metadata"], "uid": f"u{self.version}", "generation": 1}}
         stored = self.objects.setdefault((kind.kind, name), created)
         if manager == FINALIZER_MANAGER:
@@ -1188,6 +1199,18 @@ async def test_a_refused_object_is_reported_and_does_not_block_the_others(cluste
     assert len([write for write in cluster.applied() if write.startswith("apply Secret")]) == 43
 
 
+@pytest.mark.parametrize("kind", ["ConfigMap", "Secret"])
+async def test_nothing_more_is_created_in_a_namespace_that_is_being_deleted(cluster: FakeCluster, kind: str) -> None:
+    cluster.server.refuse[kind] = ApiError(403, NAMESPACE_TERMINATING, "because it is being terminated")
+    cluster.server.refuse["Event"] = cluster.server.refuse[kind]
+    with pytest.raises(ApiError) as raised:
+        await cluster.reconcile()
+    assert raised.value.namespace_terminating
+    assert STORE not in cluster.server.objects
+    assert cluster.condition("Degraded") == ("True", "Refused")
+    assert "The namespace is being deleted" in cluster.message("Degraded")
+
+
 async def test_a_broken_add_on_stops_nothing_but_its_own_objects(cluster: FakeCluster) -> None:
     monitor = rendered("monitoring.coreos.com/v1", "ServiceMonitor", "shop-order", 5, {})
     cluster.helm.more = [monitor]
@@ -1808,6 +1831,30 @@ async def test_a_deployment_handed_over_to_its_autoscaler_keeps_its_pods(cluster
     await cluster.reconcile()
     deployments = [write for write in cluster.applied() if "Deployment" in write]
     assert deployments == [f"apply Deployment shop-order {HANDOVER_MANAGER}", "apply Deployment shop-order"]
+
+
+async def test_a_number_of_pods_that_is_changed_during_the_handover_is_not_undone(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await cluster.converge()
+    stored = cluster.server.objects[DEPLOYMENT]
+    stored["spec"]["replicas"] = 1
+    cluster.helm.replicas = None
+    cluster.spec({"version": "2"})
+    await cluster.reconcile()
+    cluster.come_up(ObjectId("Job", "shop-order-migrate-2"))
+    apply = cluster.server.apply
+
+    async def after_scaling(kind: Kind, namespace: str, manifest: Manifest, *rest: str, **named: str) -> Manifest:
+        if named.get("manager") == HANDOVER_MANAGER:
+            stored["spec"]["replicas"] = 5
+            cluster.server.touch(stored)
+        return await apply(kind, namespace, manifest, *rest, **named)
+
+    monkeypatch.setattr(cluster.server, "apply", after_scaling)
+    with pytest.raises(ApiError):
+        await cluster.reconcile()
+    assert "apply Deployment shop-order" not in cluster.applied()
 
 
 async def test_a_platform_that_is_being_deleted_is_not_changed(cluster: FakeCluster) -> None:

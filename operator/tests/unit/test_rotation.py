@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,11 @@ from platform_operator.api.conditions import RotationKind, RotationStep
 from platform_operator.api.kinds import ANNOTATION_KEY_ID, PLATFORM, Kind, ObjectId
 from platform_operator.api.spec import parse
 from platform_operator.cache.observed import FINALIZER, ObservedObject, StoredData
+from platform_operator.secrets import rotation
 from platform_operator.secrets.rotation import (
     REQUESTED,
     Rotation,
+    RotationRequest,
     dump_rotations,
     longest_token_lifetime,
     parse_request,
@@ -338,6 +342,40 @@ async def test_the_record_goes_with_a_platform_that_deletes_its_credentials(shop
     await shop.reconcile()
     left = [name for kind, name in shop.cluster.server.objects if kind == "Secret" or name == RECORD[1]]
     assert left == []
+
+
+async def test_a_request_that_stays_rotates_no_kind_that_a_newer_operator_knows(
+    shop: RotatingShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parse, older = rotation.parse_request, frozenset(RotationKind) - {RotationKind.GRPC}
+    with monkeypatch.context() as earlier_release:
+        earlier_release.setattr(rotation, "parse_request", lambda *asked: _limited(parse(*asked), older))
+        shop.ask("all:first")
+        await shop.finish()
+    assert shop.states() == {kind: (1, "Done") for kind in ALL if kind is not RotationKind.GRPC}
+    shop.cluster.restart()
+    shop.writes = 0
+    await shop.finish()
+    assert ("grpc" in shop.states(), shop.writes) == (False, 0)
+    shop.ask("all:second")
+    await shop.finish()
+    assert shop.states() == dict.fromkeys(ALL, (2, "Done")) | {"grpc": (1, "Done")}
+
+
+def _limited(request: RotationRequest, kinds: frozenset[RotationKind]) -> RotationRequest:
+    return replace(request, kinds=request.kinds & kinds)
+
+
+async def test_a_request_that_an_earlier_release_has_followed_is_not_followed_again(shop: RotatingShop) -> None:
+    shop.ask("all:first")
+    await shop.finish()
+    record = shop.cluster.server.objects[RECORD]["data"]
+    for kind, text in record.items():
+        record[kind] = json.dumps({name: value for name, value in json.loads(text).items() if name != "asked"})
+    shop.cluster.restart()
+    await shop.finish()
+    assert shop.states() == dict.fromkeys(ALL, (1, "Done"))
+    assert all("asked" in json.loads(text) for text in shop.cluster.server.objects[RECORD]["data"].values())
 
 
 def test_a_record_that_was_changed_by_hand_counts_as_lost() -> None:

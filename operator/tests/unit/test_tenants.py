@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import yaml
 from prometheus_client import REGISTRY
 
 from platform_operator.api.admission import ADMISSION_POLICY, admission_policy, secret_policy
 from platform_operator.api.kinds import CHILD_LABELS, FIELD_MANAGER, PLATFORM, Kind, Manifest, PlatformKey
-from platform_operator.api.spec import Spec
+from platform_operator.api.schema import parse_stored
+from platform_operator.api.spec import Spec, parse
 from platform_operator.api.tenants import (
     ALLOWABLE_FIELDS,
     ANNOTATION_KEEP,
@@ -23,12 +27,13 @@ from platform_operator.api.tenants import (
     TENANT_FINALIZER,
     TENANT_PLAN,
     Subject,
+    TenantPlanSpec,
 )
 from platform_operator.cache.observed import observe_platform
 from platform_operator.cache.store import Cache
 from platform_operator.errors import ApiError
 from platform_operator.invariants.scrape_results import PlacedOrders, ScrapeResult, ServiceMetrics, parse_metrics
-from platform_operator.tenants.controller import TenantController
+from platform_operator.tenants.controller import STALE_INTERVAL, TenantController
 from platform_operator.tenants.decisions import time_left
 from platform_operator.tenants.objects import TENANT_OBJECT_KINDS, contains, merged
 from platform_operator.tenants.observed import observe_object
@@ -36,6 +41,7 @@ from platform_operator.tenants.store import TenantStore
 from platform_operator.tenants.usage import OrderCounter, parse_quantity, usage
 from platform_operator.workqueue import Requeue
 
+ROOT = Path(__file__).parents[3]
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 KINDS = {kind.kind: kind for kind in (*TENANT_OBJECT_KINDS, TENANT, TENANT_PLAN)}
 ObjectKey = tuple[str, str, str]
@@ -49,6 +55,7 @@ class FakeApiServer:
         self.writes: list[str] = []
         self.refused: ApiError | None = None
         self.before_status: Callable[[], Awaitable[object]] | None = None
+        self.before_shop: Callable[[], object] = lambda: None
         self.version = 0
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
@@ -65,7 +72,11 @@ class FakeApiServer:
         if self.refused and kind.kind == "ResourceQuota":
             raise self.refused
         key = kind.kind, namespace, name
-        is_new = key not in self.objects
+        if kind is PLATFORM:
+            self.before_shop()
+        expected, is_new = manifest["metadata"].get("resourceVersion"), key not in self.objects
+        if expected and (is_new or expected != self.objects[key]["metadata"]["resourceVersion"]):
+            raise ApiError(409, "Conflict", "the object has been modified")
         self.version += 1
         stored = self.objects.setdefault(key, {"metadata": {"uid": f"u{self.version}", "generation": 0}})
         if subresource:
@@ -397,6 +408,50 @@ async def test_what_admins_may_set_stays_and_everything_else_is_the_platform_tea
     assert (spec["settings"], spec["profile"]) == ({"currencies": ["USD"]}, "small")
 
 
+async def test_an_edit_that_admins_make_during_a_pass_is_not_undone(cluster: FakeCluster) -> None:
+    cluster.tenant("acme", platform={"settings": {"currencies": ["EUR"]}})
+    await cluster.reconcile("acme")
+
+    def edit() -> None:
+        cluster.server.before_shop = lambda: None
+        cluster.shop("acme")["spec"]["settings"] = {"currencies": ["USD"]}
+        cluster.set_shop("acme")
+
+    cluster.server.before_shop = edit
+    cluster.tenant("acme", suspended=True, platform={"settings": {"currencies": ["EUR"]}})
+    assert await cluster.reconcile("acme") == Requeue.after(STALE_INTERVAL)
+    assert cluster.shop("acme")["spec"]["settings"] == {"currencies": ["USD"]}
+    assert cluster.condition("acme", "Ready") == ("False", "Progressing"), "it is no refusal"
+    await cluster.reconcile("acme")
+    spec = cluster.shop("acme")["spec"]
+    assert (spec["settings"], spec["hibernated"]) == ({"currencies": ["USD"]}, True)
+
+
+async def test_a_plan_has_the_backups_of_its_tenants_and_admins_cannot_change_them(cluster: FakeCluster) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/tenants.md").read_text(), re.DOTALL)
+    example = yaml.safe_load(text)["spec"]
+    policy = example["defaults"]["backup"]
+    parse_stored(TenantPlanSpec, example)
+    cluster.plan(**example)
+    cluster.tenant("acme", platform={"backup": {"retention": {"days": 90}}})
+    await cluster.reconcile("acme")
+    expected = merged(policy, {"retention": {"days": 90}})
+    assert cluster.shop("acme")["spec"]["backup"] == expected
+    assert parse(cluster.shop("acme")["spec"]).backup is not None, "the example is valid"
+
+    for edited in ({"schedule": "0 0 1 1 *"}, None):
+        cluster.shop("acme")["spec"]["backup"] = edited
+        cluster.set_shop("acme", "Ready")
+        await cluster.reconcile("acme")
+        assert cluster.shop("acme")["spec"]["backup"] == expected
+    assert "backup" not in ALLOWABLE_FIELDS
+
+    cluster.plan(defaults={"backup": policy | {"schedule": "30 3 * * *"}})
+    cluster.set_shop("acme", "Ready")
+    await cluster.reconcile("acme")
+    assert cluster.shop("acme")["spec"]["backup"]["schedule"] == "30 3 * * *"
+
+
 async def test_a_profile_that_admins_chose_is_lowered_with_the_plan(cluster: FakeCluster) -> None:
     cluster.plan(allowedFields=["profile"], maxProfile="large", defaults={"profile": "large"})
     cluster.tenant("acme")
@@ -576,6 +631,27 @@ async def test_a_refused_request_is_reported_and_retried(cluster: FakeCluster) -
     cluster.server.refused = None
     await cluster.reconcile("acme")
     assert cluster.condition("acme", "PlanApplied") == ("True", "Applied")
+
+
+async def test_nothing_is_created_in_a_namespace_that_is_being_deleted_and_all_when_it_is_gone(
+    cluster: FakeCluster,
+) -> None:
+    cluster.tenant("acme")
+    await cluster.reconcile("acme")
+    namespace = cluster.get("Namespace", "acme", "")
+    cluster.server.version += 1
+    namespace["metadata"] |= {
+        "deletionTimestamp": "2026-01-01T12:00:00Z",
+        "resourceVersion": str(cluster.server.version),
+    }
+    del cluster.server.objects["ResourceQuota", "acme", "tenant"]
+    await cluster.reconcile("acme")
+    assert cluster.server.writes == ["Tenant acme status"]
+    assert cluster.condition("acme", "Ready") == ("False", "DeletingNamespace")
+    del cluster.server.objects["Namespace", "", "acme"]
+    cluster.store.change(KINDS["Namespace"], "DELETED", namespace)
+    await cluster.reconcile("acme")
+    assert "Namespace acme" in cluster.server.writes
 
 
 async def test_usage_is_in_the_status_and_in_metrics(cluster: FakeCluster) -> None:

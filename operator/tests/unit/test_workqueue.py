@@ -1,8 +1,9 @@
 import asyncio
 
 import pytest
+from prometheus_client import REGISTRY
 
-from platform_operator.errors import LeadershipLostError
+from platform_operator.errors import NAMESPACE_TERMINATING, ApiError, LeadershipLostError
 from platform_operator.workqueue import Requeue, WorkQueue, run_worker
 
 
@@ -124,3 +125,31 @@ async def test_a_worker_stops_when_leadership_is_lost() -> None:
     waiting.add("a")
     with pytest.raises(LeadershipLostError):
         await asyncio.wait_for(run_worker(waiting, reconcile), 1)
+
+
+async def test_a_namespace_that_is_being_deleted_is_one_line_and_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    waiting, failures = queue(clock), REGISTRY.get_sample_value(FAILURES)
+    passes = asyncio.Queue[str]()
+
+    async def reconcile(key: str) -> Requeue:
+        passes.put_nowait(key)
+        raise ApiError(403, NAMESPACE_TERMINATING, "because it is being terminated")
+
+    waiting.add("a")
+    worker = asyncio.create_task(run_worker(waiting, reconcile))
+    await passes.get()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(passes.get(), 0.05)  # no pass comes before its time
+    clock.now = 61.0
+    waiting.add("b")
+    assert {await passes.get(), await passes.get()} == {"a", "b"}
+    worker.cancel()
+    await asyncio.gather(worker, return_exceptions=True)
+    lines = [one.message for one in caplog.records if one.__dict__.get("key") == "a"]
+    assert lines == ["nothing is created, since the namespace is being deleted"]
+    assert not any(one.exc_info for one in caplog.records)
+    assert REGISTRY.get_sample_value(FAILURES) == failures
+
+
+FAILURES = "ecommerce_operator_reconcile_failures_total"

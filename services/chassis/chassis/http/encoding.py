@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from fastapi import Response
 from pydantic_core import to_json
 
-MAY_CHANGE_SOON: Mapping[str, str] = {"Cache-Control": "max-age=0"}
-"""The headers of a public answer that may change although no data does: it lacks a part, or has what a process keeps.
+UNCONFIRMED: Mapping[str, str] = {"Cache-Control": "max-age=0"}
+"""The headers of an unconfirmed answer: one that may change although no data does, since it lacks a part, or has what a
+process keeps.
 
 The gateway does not confirm such an answer (docs/adr/0068); caches beyond it ask again each time.
 """

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from chassis.http.authentication import Authenticator, Principal, Role
-from chassis.http.encoding import MAY_CHANGE_SOON, JsonResponse
+from chassis.http.encoding import UNCONFIRMED, JsonResponse
 from chassis.http.schemas import Data, PathId
 from chassis.types.ids import ProductId
 from fastapi import APIRouter, Depends
@@ -29,7 +29,7 @@ def routes(products: ProductService, details: ProductDetailsService, auth: Authe
     )
     async def get_details(product_id: PathId) -> JsonResponse:
         found = await details.get_details(ProductId(product_id))
-        return JsonResponse({"data": product_details_json(found)}, headers=MAY_CHANGE_SOON if found.degraded else None)
+        return JsonResponse({"data": product_details_json(found)}, headers=UNCONFIRMED if found.degraded else None)
 
     @router.post("", status_code=201, summary="Add a product, sold by the caller")
     async def add_product(

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from chassis.http.authentication import Authenticator, Principal
-from chassis.http.encoding import MAY_CHANGE_SOON
+from chassis.http.encoding import UNCONFIRMED
 from chassis.http.schemas import Data, PathId
 from chassis.types.ids import ProductId
 from fastapi import APIRouter, Depends, Response
@@ -41,7 +41,7 @@ def routes(reviews: ReviewService, queries: ReviewQueries, auth: Authenticator) 
         min_rating: MinRatingQuery = 1,
     ) -> ReviewPage:
         ensure_sorted(paging, sort)
-        response.headers.update(MAY_CHANGE_SOON)  # the names of authors are kept for a minute
+        response.headers.update(UNCONFIRMED)  # the names of authors are kept for a minute
         query = ReviewQuery(ReviewStatus.APPROVED, ProductId(product_id), sort, min_rating)
         return ReviewPage.of(await queries.list_reviews(query, paging), paging, sort)
 
@@ -49,7 +49,7 @@ def routes(reviews: ReviewService, queries: ReviewQueries, auth: Authenticator) 
     async def get_rating(response: Response, product_id: PathId) -> Data[RatingResponse]:
         distribution, exists = await queries.rating_distribution(ProductId(product_id))
         if not exists:
-            response.headers.update(MAY_CHANGE_SOON)
+            response.headers.update(UNCONFIRMED)
         return Data(data=RatingResponse.of(product_id, distribution))
 
     @router.post(
