@@ -211,6 +211,10 @@ class Stack:
         process = self._processes.get(service)
         return process is not None and process.returncode is None
 
+    def process_id_of(self, service: str) -> int:
+        """Returns the id of the process of a service that was started."""
+        return self._processes[service].pid
+
     async def kill(self, service: str) -> None:
         """Sends SIGKILL, whatever the service is doing."""
         process = self._processes.pop(service)

@@ -3,6 +3,7 @@
 import os
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -34,6 +35,23 @@ def processor_seconds(processes: Iterable[int]) -> float:
         if fields:
             ticks += sum(map(int, fields[_USER_TIME : _CHILDREN_SYSTEM_TIME + 1]))
     return ticks / _TICKS
+
+
+def running_seconds(process: int) -> float:
+    """Returns the processor time of the threads of a process, to the nanosecond; 0 if it has ended."""
+    nanoseconds = 0
+    for thread in (_PROC / str(process) / "task").glob("*/schedstat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            nanoseconds += int(thread.read_text().split()[0])
+    return nanoseconds / 1e9
+
+
+def title(process: int) -> str:
+    """Returns the command of a process, which PostgreSQL sets to what the process is for; empty if it has ended."""
+    try:
+        return (_PROC / str(process) / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def resident_bytes(processes: Iterable[int]) -> int:

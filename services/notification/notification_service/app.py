@@ -76,7 +76,12 @@ async def build(settings: Settings, now: Callable[[], datetime] = utc_now) -> Se
             "measuring": repeat_every(_MEASURE_SECONDS, history.update_metrics),
             "pruning": repeat_every(_PRUNE_SECONDS, history.prune),
         },
-        closers=(channel.close, *([senders.sms.close] if senders.sms else []), backend.close),
+        closers=(
+            channel.close,
+            *([senders.mail.close] if senders.mail else []),
+            *([senders.sms.close] if senders.sms else []),
+            backend.close,
+        ),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import platform
 import random
 from collections.abc import Mapping, Sequence
@@ -39,7 +40,8 @@ class ThisShop:
     works: Sequence[str] = WORKS
     stores: Sequence[str] = STORES
 
-    def __init__(self, servers: StoreServers, logs: Path, mail_port: int) -> None:
+    def __init__(self, servers: StoreServers, logs: Path, mail_port: int, release: Path | None = None) -> None:
+        """`release` is another checkout of this repository, whose services run instead of those of this one."""
         mail = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(mail_port), "SMTP_STARTTLS": "false"}
         self._settings: Mapping[str, Mapping[str, str]] = {
             "gateway": {"RATE_LIMITS": _UNREACHED},
@@ -51,7 +53,7 @@ class ThisShop:
             logs=logs,
             ports=free_ports(),
             redis_database=random.randrange(2, 16),
-            settings=self._settings,
+            settings={service: {**_path_of(release), **self._settings.get(service, {})} for service in SERVICES},
         )
         self._stack = Stack(plan, servers.addresses)
         self._originals: list[int] = []
@@ -64,6 +66,15 @@ class ThisShop:
     @property
     def port(self) -> int:
         return self._stack.plan.ports["gateway"].http
+
+    @property
+    def process_ids(self) -> Mapping[str, int]:
+        """The processes of the services, by name, while it runs."""
+        return {service: self._stack.process_id_of(service) for service in SERVICES}
+
+    @property
+    def databases(self) -> Sequence[str]:
+        return self._stack.databases()
 
     async def prepare(self, catalogue: Catalogue) -> None:
         self._words = catalogue.words
@@ -185,6 +196,14 @@ class ThisShop:
     async def pay(self, connection: Sender, buyer: Buyer) -> None:
         body = {"order_id": buyer.order, "payment_method": "pm_card_visa", "confirm": True}
         _data(await connection.send(http_request("POST", f"{_API}/payments", body, buyer.token)))
+
+
+def _path_of(release: Path | None) -> Mapping[str, str]:
+    """Returns the variable that makes Python import the services of another checkout."""
+    if release is None:
+        return {}
+    packages = [release / "proto", *(release / "services" / name for name in ("chassis", *SERVICES))]
+    return {"PYTHONPATH": os.pathsep.join(map(str, packages))}
 
 
 async def _create_product(seller: Person, body: ProductRequest, stock: int, turns: asyncio.Semaphore) -> int:

@@ -10,6 +10,8 @@ from a second notification.
 import asyncio
 import socket
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.errors import MessageError
 from email.headerregistry import Address
@@ -20,6 +22,7 @@ import aiosmtplib
 from chassis.observability import logs
 
 from notification_service.clients.mime import Mail, MailWriter
+from notification_service.clients.smtp_connections import IdleConnections, SmtpConnection
 from notification_service.domain.delivery import ACCEPTED, Outcome, SendResult, provider_unavailable
 
 _TIMEOUT_SECONDS = 15.0
@@ -32,6 +35,9 @@ class MailSender(Protocol):
 
     async def send(self, mail: Mail) -> SendResult:
         """Sends a mail. Never raises for a failure of the server or the network: that is a result."""
+
+    async def close(self) -> None:
+        """Closes connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,7 @@ class SmtpServer:
 
 
 class SmtpMailSender:
-    """Sends mails over SMTP, each on its own connection: none is kept alive, and no mail waits for another."""
+    """Sends mails over SMTP. A connection sends one mail at a time, and is used again if the mail was accepted."""
 
     def __init__(self, server: SmtpServer, sender: str, shop: str, timeout: float = _TIMEOUT_SECONDS) -> None:
         """`timeout` is in seconds, for one reply of the server; a whole session has four times that."""
@@ -56,6 +62,7 @@ class SmtpMailSender:
         name, self._address = parseaddr(sender)
         self._writer = MailWriter(Address(name or shop, addr_spec=self._address))
         self._timeout = timeout
+        self._connections = IdleConnections()
 
     async def send(self, mail: Mail) -> SendResult:
         try:
@@ -70,7 +77,37 @@ class SmtpMailSender:
             return _failure_result(error, session.is_outcome_known)
         return ACCEPTED
 
+    async def close(self) -> None:
+        """Closes the connections that no mail uses."""
+        await self._connections.close()
+
     async def _transmit(self, recipient: str, message: bytes, session: "_Session") -> None:
+        connection = await self._begin_on_idle(recipient) or await self._begin_on_new(recipient)
+        with _closing_on_error(connection.client):
+            session.is_outcome_known = False
+            await connection.client.data(message)
+            session.is_outcome_known = True
+        self._connections.keep(connection)
+
+    async def _begin_on_idle(self, recipient: str) -> SmtpConnection | None:
+        """Begins a mail on a connection that has sent one. Returns None if there is none that the server still serves.
+
+        The server may close a connection at any time. Nothing of the mail was sent then, so it is begun on a new one.
+        """
+        connection = self._connections.take()
+        if connection is None:
+            return None
+        try:
+            with _closing_on_error(connection.client):
+                await self._begin(connection.client, recipient)
+        except aiosmtplib.SMTPRecipientRefused:
+            raise  # the server accepted the sender just now, so it serves this connection
+        except (aiosmtplib.SMTPException, OSError, EOFError):
+            self._connections.discard_idle()
+            return None
+        return connection
+
+    async def _begin_on_new(self, recipient: str) -> SmtpConnection:
         client = aiosmtplib.SMTP(
             hostname=self._server.host,
             port=self._server.port,
@@ -81,19 +118,18 @@ class SmtpMailSender:
             timeout=self._timeout,
             local_hostname=_local_hostname(),
         )
-        try:
+        with _closing_on_error(client):
             await client.connect()
-            needs_utf8 = not recipient.isascii()
-            if needs_utf8 and not client.supports_extension("smtputf8"):
-                raise aiosmtplib.SMTPRecipientRefused(553, "the server does not know SMTPUTF8", "")
-            await client.mail(self._address, options=["SMTPUTF8"] if needs_utf8 else [])
-            await client.rcpt(recipient, encoding="utf-8" if needs_utf8 else "ascii")
-            session.is_outcome_known = False
-            await client.data(message)
-            session.is_outcome_known = True
-            await _quit(client)
-        finally:
-            client.close()
+            await self._begin(client, recipient)
+        return self._connections.opened(client)
+
+    async def _begin(self, client: aiosmtplib.SMTP, recipient: str) -> None:
+        """Names the sender and the recipient. Raises SMTPException, OSError, EOFError."""
+        needs_utf8 = not recipient.isascii()
+        if needs_utf8 and not client.supports_extension("smtputf8"):
+            raise aiosmtplib.SMTPRecipientRefused(553, "the server does not know SMTPUTF8", "")
+        await client.mail(self._address, options=["SMTPUTF8"] if needs_utf8 else [])
+        await client.rcpt(recipient, encoding="utf-8" if needs_utf8 else "ascii")
 
 
 @dataclass(slots=True)
@@ -104,12 +140,14 @@ class _Session:
     """False from the first byte of the message until the server's reply after the last one."""
 
 
-async def _quit(client: aiosmtplib.SMTP) -> None:
-    """Sends QUIT. The mail is accepted by then, so errors are ignored."""
+@contextmanager
+def _closing_on_error(client: aiosmtplib.SMTP) -> Iterator[None]:
+    """Closes the connection if the block fails or is cancelled: it may be in the middle of a mail."""
     try:
-        await client.quit(timeout=1)
-    except (aiosmtplib.SMTPException, OSError, TimeoutError):
-        return
+        yield
+    except BaseException:
+        client.close()
+        raise
 
 
 def _failure_result(error: Exception, is_outcome_known: bool) -> SendResult:

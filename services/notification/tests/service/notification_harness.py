@@ -135,8 +135,28 @@ class Mailbox:
     mails: list[tuple[str, EmailMessage]] = field(default_factory=list)
     rcpt_replies: dict[str, deque[str]] = field(default_factory=lambda: defaultdict(deque))
     data_handlers: dict[str, deque[DataHandler]] = field(default_factory=lambda: defaultdict(deque))
+    mail_replies: deque[str] = field(default_factory=deque)
     was_encrypted: bool = False
+    served: list[SMTP] = field(default_factory=list)
+    """Every connection of a client."""
+    has_quit: asyncio.Event = field(default_factory=asyncio.Event)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def serve(self, **options: Any) -> SMTP:
+        self.served.append(SMTP(self, hostname="mail.test", loop=asyncio.get_running_loop(), **options))
+        return self.served[-1]
+
+    async def handle_MAIL(  # noqa: N802 - aiosmtpd's name
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if self.mail_replies:
+            return self.mail_replies.popleft()
+        envelope.mail_from = address
+        return "250 OK"
+
+    async def handle_QUIT(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
+        self.has_quit.set()
+        return "221 Bye"
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -188,8 +208,7 @@ async def mail_server(folder: Path, starttls: bool = True) -> AsyncIterator[Mail
     options: dict[str, Any] = {}
     if starttls:
         options = {"tls_context": context, "require_starttls": True, "auth_required": True, "authenticator": _login}
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: SMTP(mailbox, hostname="mail.test", loop=loop, **options), "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(lambda: mailbox.serve(**options), "127.0.0.1", 0)
     mailbox.port = server.sockets[0].getsockname()[1]
     try:
         yield mailbox

@@ -31,6 +31,7 @@ from notification_harness import (
     user_registered,
     verification_requested,
 )
+from notification_service.clients import smtp_connections
 from notification_service.handlers import consumers
 from notification_service.service.delivery import DeliveryService
 from notification_service.settings import Settings
@@ -134,6 +135,92 @@ async def test_a_mail_is_sent_once_more_if_the_connection_breaks_before_the_repl
     (row,) = await env.wait_for_status(user, "sent")
     assert [id_of(mail) for mail in env.mailbox.to(user)] == [row["id"]] * 2
     assert await env.attempts(user) == [("unknown", "connection_lost"), ("accepted", None)]
+
+
+async def send_to(env: Environment, user: int) -> None:
+    await env.publish(order_placed(user))
+    await env.wait_for_status(user, "sent")
+
+
+async def test_mails_that_follow_each_other_share_a_connection(
+    isolated_env: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smtp_connections, "_IDLE_SECONDS", 60)
+    async with running_service(isolated_env):
+        for user in (1, 2, 3):
+            await send_to(isolated_env, user)
+
+    assert [len(isolated_env.mailbox.to(user)) for user in (1, 2, 3)] == [1, 1, 1]
+    assert len(isolated_env.mailbox.served) == 1
+
+
+async def test_a_connection_is_used_again_for_a_bounded_time(
+    isolated_env: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smtp_connections, "_LIFETIME_SECONDS", 0)
+    async with running_service(isolated_env):
+        await send_to(isolated_env, 1)
+        await isolated_env.mailbox.has_quit.wait()
+        await send_to(isolated_env, 2)
+
+    assert len(isolated_env.mailbox.served) == 2
+
+
+async def test_a_connection_without_further_mails_ends(
+    isolated_env: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smtp_connections, "_IDLE_SECONDS", 0)
+    async with running_service(isolated_env):
+        await send_to(isolated_env, 1)
+        async with asyncio.timeout(60):
+            await isolated_env.mailbox.has_quit.wait()
+
+
+async def test_a_stopping_service_ends_its_connections(
+    isolated_env: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smtp_connections, "_IDLE_SECONDS", 60)
+    async with running_service(isolated_env):
+        await send_to(isolated_env, 1)
+        assert not isolated_env.mailbox.has_quit.is_set()
+
+    assert isolated_env.mailbox.has_quit.is_set()
+
+
+@pytest.mark.parametrize("ending", ["closed", "421 closing"])
+async def test_a_connection_that_the_server_has_ended_costs_no_attempt(
+    isolated_env: Environment, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    monkeypatch.setattr(smtp_connections, "_IDLE_SECONDS", 60)
+    mailbox = isolated_env.mailbox
+    async with running_service(isolated_env):
+        await send_to(isolated_env, 1)
+        if ending == "closed":
+            transport = mailbox.served[0].transport
+            assert isinstance(transport, asyncio.WriteTransport)
+            transport.abort()
+        else:
+            mailbox.mail_replies.append(ending)
+        await send_to(isolated_env, 2)
+
+    assert await isolated_env.attempts(2) == [("accepted", None)]
+    assert len(mailbox.to(2)) == 1
+    assert len(mailbox.served) == 2
+
+
+async def test_a_recipient_who_is_refused_on_a_shared_connection_is_not_tried_on_another(
+    isolated_env: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smtp_connections, "_IDLE_SECONDS", 60)
+    isolated_env.mailbox.rcpt_replies[address_of(2)].extend(["550 no such user"] * 2)
+    async with running_service(isolated_env):
+        await send_to(isolated_env, 1)
+        await isolated_env.publish(order_placed(2))
+        await isolated_env.wait_for_status(2, "failed")
+        await send_to(isolated_env, 3)
+
+    assert await isolated_env.attempts(2) == [("permanent", "smtp_550")]
+    assert len(isolated_env.mailbox.rcpt_replies[address_of(2)]) == 1
 
 
 async def test_a_mail_is_sent_at_most_twice(service: RunningService, user: int) -> None:
