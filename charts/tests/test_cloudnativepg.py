@@ -65,6 +65,10 @@ def test_it_has_the_shops_certificate_for_its_primary_and_refuses_plain_connecti
     assert "does match" in shown.stdout
 
 
+def test_a_stop_does_not_wait_for_the_connections_that_services_keep(render: Render, secrets: str) -> None:
+    assert cluster_of(render, secrets, {})["spec"]["smartShutdownTimeout"] == 0
+
+
 def test_a_plain_one_has_the_certificate_of_cloudnativepg(render: Render, secrets: str) -> None:
     spec = cluster_of(render, secrets, {"global.tls.plainStores[0]": "order-db"})["spec"]
     assert "certificates" not in spec

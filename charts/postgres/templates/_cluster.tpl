@@ -46,6 +46,8 @@ imagePullSecrets:
 {{- end }}
 postgresUID: 999
 postgresGID: 999
+{{- /* Services keep their connections: a smart shutdown would refuse new ones for 3 minutes, and end those then. */}}
+smartShutdownTimeout: 0
 {{- /* A budget for one server would never let its node be drained. */}}
 enablePDB: {{ gt $instances 1 }}
 {{- if gt $instances 1 }}

@@ -1,6 +1,8 @@
 """Additional shops beside the sample shop, small enough for a machine of two cores."""
 
 import tempfile
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -48,6 +50,32 @@ def platform(name: str, **spec: object) -> Object:
         "metadata": {"name": name},
         "spec": {"profile": "small", **tiny, **spec},
     }
+
+
+def single_pods() -> Object:
+    """Returns the `services` of a spec, of any profile, with one pod each that requests almost no processor time."""
+    one = {"replicas": 1, "resources": {"requests": {"cpu": "10m"}, "limits": {"memory": "384Mi"}}}
+    return dict.fromkeys(SERVICES, one) | {"gateway": one | {"env": _OPEN["env"]}}
+
+
+def wait_consistent(namespace: Namespace, platform_name: str) -> None:
+    """Waits until no service has an event left to publish, and each has checked its invariants since the call and found
+    none violated.
+    """
+    began, names = time.time(), [name.removesuffix("-db") for name in DATABASES]
+    selector = f"app.kubernetes.io/instance={platform_name},app.kubernetes.io/component in ({','.join(names)})"
+
+    def are_all() -> bool:
+        pods = list(namespace.metrics(selector).values())
+        return len(pods) >= len(names) and all(_is_consistent(series, began) for series in pods)
+
+    eventually(are_all, 120, "all events are published and the invariants hold")
+
+
+def _is_consistent(series: Mapping[str, float], since: float) -> bool:
+    violations = sum(value for name, value in series.items() if name.startswith("business_invariant_violations{"))
+    checked = series.get("business_invariants_checked_timestamp_seconds", 0.0)
+    return checked > since and violations == 0 and series.get("outbox_backlog") == 0
 
 
 def node_port(platform_name: str, port: int) -> Object:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -41,6 +43,9 @@ class OrderLoad:
     seed: int = field(default_factory=lambda: random.randrange(2**32))
     accepted: set[UUID] = field(default_factory=set)
     failures: list[Failure] = field(default_factory=list)
+    longest_pause: float = 0.0
+    """The longest time without an accepted order, in seconds, since this was set to 0."""
+    _accepted_at: float = math.inf
     _people: list[Person] = field(default_factory=list)
 
     @asynccontextmanager
@@ -83,12 +88,18 @@ class OrderLoad:
     async def _stored_orders(self) -> list[OrderResponse]:
         return [order for person in self._people for order in await person.orders()]
 
+    def _accept(self, order: UUID) -> None:
+        now = time.monotonic()
+        self.longest_pause = max(self.longest_pause, now - self._accepted_at)
+        self._accepted_at = now
+        self.accepted.add(order)
+
     async def _buy(self, person: Person, stop: asyncio.Event) -> None:
         chance, unpaid = random.Random(f"{self.seed}/{person.id}"), 0
         while not stop.is_set():
             try:
                 order = await person.order((self.product, 1))
-                self.accepted.add(order.id)
+                self._accept(order.id)
                 unpaid += 1
                 if unpaid > _UNPAID_ORDERS or chance.random() < 0.3:
                     await person.cancel(order.id)

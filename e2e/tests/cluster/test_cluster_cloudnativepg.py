@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 _INSTALL = Path(__file__).parents[3] / "hack/cluster/install-cnpg"
 _NODE_PORT = 30082
-_PRIMARY = "shop-order-db-1"
+_DATABASE = "shop-order-db"
 
 
 @pytest.fixture
@@ -25,12 +25,16 @@ def namespace() -> Iterator[Namespace]:
     delete_namespace("e2e-cnpg", wait=False)
 
 
-async def test_a_killed_primary_loses_no_order_and_delete_takes_its_volumes(namespace: Namespace) -> None:
-    databases = {"provider": "cnpg", "resources": {"requests": {"cpu": "10m"}}}
-    namespace.apply(
-        shops.platform("shop", databases=databases, deletionPolicy="Delete"), shops.node_port("shop", _NODE_PORT)
-    )
+@pytest.mark.parametrize(("profile", "instances"), [("small", 1), ("medium", 2)])
+async def test_a_killed_primary_loses_no_order_and_delete_takes_its_volumes(
+    namespace: Namespace, profile: str, instances: int
+) -> None:
+    databases = {"provider": "cnpg", "storage": {"size": "1Gi"}, "resources": {"requests": {"cpu": "10m"}}}
+    services = shops.single_pods()
+    platform = shops.platform("shop", profile=profile, databases=databases, services=services, deletionPolicy="Delete")
+    namespace.apply(platform, shops.node_port("shop", _NODE_PORT))
     namespace.wait_ready("shop", 900)
+    assert len(namespace.list("pods", f"cnpg.io/cluster={_DATABASE}")) == instances
     async with Shop(shops.gateway_url(_NODE_PORT)) as shop:
         await shop.wait_until_healthy()
         secret = namespace.secret("shop-admin")
@@ -39,13 +43,35 @@ async def test_a_killed_primary_loses_no_order_and_delete_takes_its_volumes(name
         load = OrderLoad(shop, product)
         async with load.running():
             await load.recovered()
-            before, began = len(load.failures), time.monotonic()
-            await asyncio.to_thread(namespace.kubectl, "delete", "pod", _PRIMARY, "--grace-period=0", "--force")
-            await load.recovered()
-            refused = load.failures[before:]
-            print(f"{len(refused)} orders were refused, and orders flow after {time.monotonic() - began:.0f} s")
-        assert {failure.status for failure in refused} <= {503}
+            promoted = await _kill(namespace, load)
+            assert promoted == (instances > 1), "a standby is promoted if there is one"
+        assert {failure.status for failure in load.failures} <= {503}
         await load.assert_consistent()
+        await asyncio.to_thread(shops.wait_consistent, namespace, "shop")
 
-    namespace.kubectl("delete", "ecp", "shop", "--wait")
+    namespace.kubectl("delete", "ecp", "shop", "--wait", timeout=180)
     eventually(lambda: not namespace.list("clusters.postgresql.cnpg.io,persistentvolumeclaims"), 120, "no data is left")
+
+
+async def _kill(namespace: Namespace, load: OrderLoad) -> bool:
+    """Kills the primary, and returns when orders are accepted again and all instances are ready: True if another one is
+    the primary then.
+    """
+    ((before, name),) = _primaries(namespace).items()
+    refused, accepted, load.longest_pause, began = len(load.failures), len(load.accepted), 0.0, time.monotonic()
+    await asyncio.to_thread(namespace.kubectl, "delete", "pod", name, "--grace-period=0", "--force")
+    await asyncio.to_thread(eventually, lambda: _primaries(namespace).keys() - {before}, 120, "another pod is primary")
+    await load.recovered()
+    await asyncio.to_thread(namespace.wait_ready, "shop")
+    (primary,) = _primaries(namespace).values()
+    print(
+        f"{name}: {len(load.failures) - refused} orders refused, {len(load.accepted) - accepted} accepted, the longest "
+        f"pause between two {load.longest_pause:.1f} s; all is ready after {time.monotonic() - began:.1f} s"
+    )
+    return primary != name
+
+
+def _primaries(namespace: Namespace) -> dict[str, str]:
+    """Returns the name of the primary's pod by its uid; empty while no pod is the primary."""
+    pods = namespace.list("pods", f"cnpg.io/cluster={_DATABASE},cnpg.io/instanceRole=primary")
+    return {pod["metadata"]["uid"]: pod["metadata"]["name"] for pod in pods}

@@ -59,7 +59,7 @@ def _providers(key: PlatformKey, spec: Spec) -> Mapping[str, str]:
 def _left_behind(key: PlatformKey, left: ObjectId, store: str, provider: str) -> StoreLeftBehindError:
     return StoreLeftBehindError(
         f"{left} has data of an earlier shop, and {store} with provider {provider} would begin empty beside it: "
-        "nothing is applied. The provider of a shop cannot change: to keep the data, set deletionPolicy to Retain, delete "
-        f"EcommercePlatform {key.name}, and create it with the provider that it had. Else back the data up and delete "
-        f"{left} in namespace {key.namespace}"
+        "nothing is applied. The provider of a shop cannot change. To keep the data, set deletionPolicy to Retain, "
+        f"delete EcommercePlatform {key.name}, and create it with the provider that it had. Else back the data up and "
+        f"delete {left} in namespace {key.namespace}"
     )

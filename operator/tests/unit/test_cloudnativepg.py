@@ -199,6 +199,7 @@ async def test_a_builtin_database_is_not_made_beside_a_cluster_of_an_earlier_sho
     await start(cluster)
     await recreate(cluster, {}, FakeHelm())
     assert "Cluster shop-order-db has data of an earlier shop" in cluster.message("Degraded")
+    assert "set deletionPolicy to Retain, delete EcommercePlatform shop, and create it" in cluster.message("Degraded")
     assert ("StatefulSet", CLUSTER.name) not in cluster.server.objects
     del cluster.server.objects[CLUSTER]
     cluster.restart()
