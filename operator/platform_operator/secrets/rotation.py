@@ -466,14 +466,37 @@ def rotation_id(key: PlatformKey) -> ObjectId:
 def read_rotations(key: PlatformKey, observed: Children) -> Rotations:
     """Returns the rotations of a platform from their record, or as far as that is lost from its Secrets."""
     recorded = recorded_rotations(key, observed)
-    return {kind: max(recorded[kind], _marked(kind, key, observed), key=_position) for kind in RotationKind}
+    marked = {kind: _marked(kind, key, observed) for kind in RotationKind}
+    if not _annotated_ids(key, observed):
+        recorded = {kind: _with_keys_of(marked[kind], one) for kind, one in recorded.items()}
+    return {kind: max(recorded[kind], marked[kind], key=_position) for kind in RotationKind}
+
+
+def _with_keys_of(marked: Rotation, recorded: Rotation) -> Rotation:
+    """Returns a recorded rotation with the ids of the Secrets that were written for it, as far as there are any."""
+    if _position(marked) != _position(recorded):
+        return recorded
+    return replace(recorded, key=marked.key, other_key=marked.other_key)
 
 
 def recorded_rotations(key: PlatformKey, observed: Children) -> Rotations:
-    """Returns the rotations that the record has. What is missing or malformed there was never rotated."""
+    """Returns the rotations that the record has. What is missing or malformed there was never rotated.
+
+    An id that the annotation of the record does not have is not used: who has lost a key removes the annotations.
+    """
     state = state_of(rotation_id(key), observed)
     data = state.data if isinstance(state, StoredData) else {}
-    return {kind: _load(data[kind]) if kind in data else Rotation() for kind in RotationKind}
+    ids = _annotated_ids(key, observed)
+    return {kind: _with_ids_of(ids, _load(data[kind])) if kind in data else Rotation() for kind in RotationKind}
+
+
+def _annotated_ids(key: PlatformKey, observed: Children) -> tuple[str, ...]:
+    return key_ids(observed[rotation_id(key)]) if rotation_id(key) in observed else ()
+
+
+def _with_ids_of(ids: Collection[str], rotation: Rotation) -> Rotation:
+    used, other = (one if one in ids else "" for one in (rotation.key, rotation.other_key))
+    return replace(rotation, key=used, other_key=other)
 
 
 def is_recorded(key: PlatformKey, observed: Children, rotations: Rotations, ids: str) -> bool:

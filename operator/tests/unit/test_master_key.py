@@ -7,7 +7,7 @@ import copy
 import json
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -242,6 +242,69 @@ async def test_lost_secrets_come_back_with_the_key_of_their_generation(shop: Rot
             del shop.cluster.server.objects[identity]
         await shop.settle()
         assert shop.objects() == before
+
+
+# A key that is lost for good.
+
+
+def remove_annotations(shop: RotatingShop, *kinds: str) -> None:
+    """Removes the ids of master keys, as the condition MasterKeyChanged advises for Secrets and ConfigMaps."""
+    for (kind, _), one in shop.cluster.server.objects.items():
+        if kind in kinds and one["metadata"]["annotations"].pop(ANNOTATION_KEY_ID, None):
+            shop.cluster.server.touch(one)
+
+
+async def as_rotated(shop: RotatingShop) -> None:
+    shop.ask("all:first")
+    await shop.finish()
+
+
+async def in_use(shop: RotatingShop) -> None:
+    shop.ask("all:first")
+    await shop.reach("Use")
+    await shop.settle()
+
+
+async def in_use_of_the_next_key(shop: RotatingShop) -> None:
+    store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
+    await shop.reach("Use")
+    await shop.settle()
+
+
+@pytest.mark.parametrize("comes_so_far", [as_rotated, move, in_use, in_use_of_the_next_key])
+async def test_credentials_of_a_lost_key_are_kept_when_the_annotations_are_removed_from_a_rotated_shop(
+    shop: RotatingShop, comes_so_far: Callable[[RotatingShop], Awaitable[None]]
+) -> None:
+    await comes_so_far(shop)
+    before = values(shop)
+    store(shop, stored_key(THIRD_KEY))
+    shop.cluster.restart()
+    await shop.reconcile()
+    assert shop.cluster.condition("Degraded") == ("True", "MasterKeyChanged")
+
+    remove_annotations(shop, "Secret", "ConfigMap")
+    for _ in range(3):
+        await shop.settle()
+        shop.cluster.now += timedelta(days=1)
+
+    assert values(shop) == before
+    assert shop.cluster.condition("Degraded")[0] == "False"
+    assert shop.cluster.condition("Ready") == ("True", "AllReady")
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_annotations_that_are_removed_from_the_records_alone_are_read_from_the_secrets(
+    shop: RotatingShop, step: str
+) -> None:
+    store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
+    await shop.reach(step)
+    await shop.settle()
+    before = values(shop)
+    remove_annotations(shop, "ConfigMap")
+    await shop.reconcile()
+    assert values(shop) == before
+    await shop.finish()
+    assert set(key_ids(shop).values()) == {NEXT}
 
 
 # What moves, and when.
