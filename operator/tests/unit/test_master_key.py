@@ -15,13 +15,13 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 from rotation_harness import RotatingShop
-from test_reconciler import KEY, MASTER_KEY, SALT, Manifest, stored_key
+from test_reconciler import KEY, MASTER_KEY, SALT, VOLUME, Manifest, stored_key
 
 from platform_operator.api.conditions import RotationKind
 from platform_operator.api.kinds import ANNOTATION_GENERATION, ANNOTATION_KEY_ID, PLATFORM
 from platform_operator.cache.observed import observe
 from platform_operator.plan.fleet import UpgradePolicy
-from platform_operator.secrets.master_key import KeyRing, MasterKey
+from platform_operator.secrets.master_key import SALTED, KeyRing, MasterKey
 from platform_operator.secrets.master_key_store import MASTER_KEY_NAME, READ_INTERVAL, decode_keys
 from platform_operator.secrets.rotation import REQUESTED, is_rotating
 
@@ -242,6 +242,70 @@ async def test_lost_secrets_come_back_with_the_key_of_their_generation(shop: Rot
             del shop.cluster.server.objects[identity]
         await shop.settle()
         assert shop.objects() == before
+
+
+def lose_all_but_the_volumes(shop: RotatingShop) -> None:
+    """Deletes the labelled Secrets and ConfigMaps. What is left is the platform with its status, pods and volumes."""
+    objects = shop.cluster.server.objects
+    for identity in [one for one in objects if one[0] in ("Secret", "ConfigMap")]:
+        del objects[identity]
+    shop.cluster.server.volumes = [VOLUME]
+
+
+def lose_the_id_in_the_status(shop: RotatingShop) -> Manifest:
+    stored = shop.cluster.server.objects[PLATFORM.kind, "shop"]
+    del stored["status"]["masterKeyId"]
+    shop.cluster.server.touch(stored)
+    return stored
+
+
+async def test_a_shop_that_has_lost_all_but_its_status_comes_back_with_the_key_that_its_databases_know(
+    shop: RotatingShop,
+) -> None:
+    before = values(shop)
+    shop.cluster.spec({"paused": True})
+    store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
+    await shop.reconcile()
+    lose_all_but_the_volumes(shop)
+    shop.cluster.spec({})
+    shop.cluster.restart()
+    await shop.reconcile()
+    assert values(shop) == before
+    assert key_ids(shop)["shop-salt"] == FORMER
+    await shop.finish()
+    assert set(key_ids(shop).values()) == {NEXT}
+    assert shop.cluster.server.objects[PLATFORM.kind, "shop"]["status"]["masterKeyId"] == NEXT
+
+
+@pytest.mark.parametrize("has_salt", [True, False])
+async def test_nothing_is_derived_while_nothing_says_from_which_of_two_keys(shop: RotatingShop, has_salt: bool) -> None:
+    before = values(shop)
+    stored = lose_the_id_in_the_status(shop)
+    if not has_salt:
+        del stored["status"]["salt"]
+    lose_all_but_the_volumes(shop)
+    store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
+    shop.cluster.restart()
+    for _ in range(2):
+        await shop.reconcile()
+        assert (values(shop), key_ids(shop)) == (set(), {})
+        assert shop.cluster.condition("Degraded") == ("True", "MasterKeyChanged")
+    assert FORMER.removesuffix(SALTED) in shop.cluster.message("Degraded")
+
+    if has_salt:  # a shop without one is older than salts
+        stored["status"]["masterKeyId"] = FORMER
+        shop.cluster.server.touch(stored)
+        await shop.reconcile()
+        assert values(shop) == before
+
+
+async def test_a_shop_that_has_lost_all_but_its_status_has_the_only_key(shop: RotatingShop) -> None:
+    before = values(shop)
+    lose_the_id_in_the_status(shop)
+    lose_all_but_the_volumes(shop)
+    shop.cluster.restart()
+    await shop.reconcile()
+    assert values(shop) == before
 
 
 # A key that is lost for good.
