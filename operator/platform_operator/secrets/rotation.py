@@ -119,7 +119,10 @@ class RotationReport:
 
     def seconds_until_next_step(self, now: datetime) -> float | None:
         """Returns when the platform has to be looked at again, even if nothing changes."""
-        if self.moves_base or any(self.rotations[kind].step is not before.step for kind, before in self.before.items()):
+        after = self.rotations
+        if self.moves_base or any(
+            (after[kind].step, after[kind].key) != (one.step, one.key) for kind, one in self.before.items()
+        ):
             return 0.0
         return min(((time - now).total_seconds() for time in self.next_steps.values() if time > now), default=None)
 
@@ -316,12 +319,13 @@ def advance_rotations(
         if one.rolled_out is not None
     }
     left = _left_behind(observed, keys)
-    moves_base = goes_on and not (behind or left or keys.is_current(keys.base.id) or _any_active(advanced))
-    if moves_base:  # kinds of external stores have no Secrets left
+    has_moved = goes_on and not (behind or left or _any_active(advanced))
+    moves_base = has_moved and not keys.is_current(keys.base.id)
+    if has_moved:  # kinds of external stores have no Secrets left
         advanced = {kind: one if keys.is_current(one.key) else replace(one, key="") for kind, one in advanced.items()}
     is_record_due = goes_on and not is_recorded(key, observed, advanced, shop_key_ids(advanced, keys))
     waits = ""
-    if (behind or left) and not moves_base:
+    if behind or left:
         waits = _needs_former_key(keys, left if not behind else (), before_it if behind else ())
     awaits_turn = bool(behind and before_it)
     return RotationReport(rotations, advanced, times, tuple(problems), is_record_due, waits, awaits_turn, moves_base)

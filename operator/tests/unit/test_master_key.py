@@ -512,6 +512,47 @@ async def test_a_secret_that_nothing_rotates_keeps_the_former_key_needed_and_is_
     assert set(key_ids(shop).values()) == {NEXT}
 
 
+EXTERNAL_CACHE = {"cache": {"provider": "external", "secretRef": {"name": "own"}}}
+
+
+async def delete_cache_secrets(shop: RotatingShop) -> None:
+    """Deletes the retained Secrets of a cache that became external, after all else of the shop has moved."""
+    for _ in range(5):
+        await shop.settle()
+        shop.cluster.now += timedelta(days=4)
+    for name in ("shop-redis", "shop-redis-tls"):
+        del shop.cluster.server.objects["Secret", name]
+
+
+async def test_an_operator_that_dies_after_it_has_written_the_base_leaves_no_kind_that_needs_the_former_key(
+    shop: RotatingShop,
+) -> None:
+    shop.ask("all:first")
+    await shop.finish()
+    shop.ask("all:first", **EXTERNAL_CACHE)
+    store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
+    await delete_cache_secrets(shop)
+    shop.dies_after = lambda _, write: not shop.deaths and "ConfigMap shop-salt" in write
+    await shop.settle()
+    assert shop.deaths == 1
+    assert set(key_ids(shop).values()) == {NEXT}
+
+
+async def test_a_kind_that_moved_before_its_store_became_external_does_not_need_the_key_after_a_swap(
+    shop: RotatingShop,
+) -> None:
+    store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
+    while (delay := await shop.settle()) and shop.states()["cache"] != (1, "Done"):
+        shop.cluster.now += timedelta(seconds=delay)
+    assert key_ids(shop)["shop-salt"] == FORMER, "the signing secret has not moved yet"
+    shop.cluster.spec(EXTERNAL_CACHE)
+    await shop.settle()
+    store(shop, stored_keys(MASTER_KEY, NEXT_KEY))
+    await delete_cache_secrets(shop)
+    await shop.settle()
+    assert set(key_ids(shop).values()) == {FORMER}
+
+
 async def test_a_paused_shop_stays_with_its_key(shop: RotatingShop) -> None:
     shop.cluster.spec({"paused": True})
     store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
