@@ -603,7 +603,7 @@ class Reconciler:
 
     def _rotated_before(self, key: PlatformKey) -> frozenset[PlatformKey]:
         """Returns the shops that are rotated now, if they are too many for this one to move to another master key."""
-        rotating = {one.key for one in self.cache.fleet() if is_rotating(one.status)} | self._beginning
+        rotating = {one.key for one in self.cache.fleet() if is_rotating(one)} | self._beginning
         return frozenset() if key in rotating or len(rotating) < self.policy.concurrency else frozenset(rotating)
 
     async def _named_secrets(self, platform: Platform, spec: Spec, key: MasterKey) -> tuple[SecretState, ...]:

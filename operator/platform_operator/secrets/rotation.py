@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from platform_operator.api.conditions import RotationKind, RotationStep
+from platform_operator.api.conditions import ConditionReason, RotationKind, RotationStep, is_met, stored_condition
 from platform_operator.api.kinds import ANNOTATION_GENERATION, GROUP, ROTATION_COMPONENT, ObjectId, PlatformKey
 from platform_operator.api.spec import SERVICES, WITH_BROKER, WITH_CACHE, WITH_DATABASE, Service, Spec
 from platform_operator.cache.observed import Children, Platform, StoredData, state_of
+from platform_operator.plan.hibernation import is_closed, was_hibernated
 from platform_operator.secrets.key_ids import join_ids, key_ids
 from platform_operator.secrets.master_key import KeyRing
 from platform_operator.secrets.store_tls import AUTHORITY, own_stores
@@ -99,6 +100,8 @@ class RotationReport:
     """The times before which the next step does not come, for steps that all pods have."""
     problems: tuple[str, ...] = ()
     """Sentences that say why a rotation that is asked for does not begin or go on."""
+    refused_kinds: frozenset[RotationKind] = frozenset()
+    """The kinds that these sentences are about: none of their steps comes."""
     is_record_due: bool = False
     """True if the record lacks these rotations, and they may go on."""
     waits: str = ""
@@ -113,9 +116,16 @@ class RotationReport:
         """Returns whether a rotation begins."""
         return any(self.rotations[kind].is_active and not before.is_active for kind, before in self.before.items())
 
+    @property
+    def is_held_up(self) -> bool:
+        """Returns whether rotations are active, and none that other platforms wait for can go on."""
+        active = {kind for kind, one in self.rotations.items() if one.is_active and (kind, one.step) != _WAITS_FOR_TOKENS}
+        return bool(active) and active <= self.refused_kinds
+
     def refused(self, problem: str) -> RotationReport:
         """Returns the report of rotations that stay as they were, since their next step could not be recorded."""
-        return RotationReport(self.before, self.before, problems=(*self.problems, problem))
+        problems, kinds = (*self.problems, problem), frozenset(RotationKind)
+        return RotationReport(self.before, self.before, problems=problems, refused_kinds=kinds)
 
     def seconds_until_next_step(self, now: datetime) -> float | None:
         """Returns when the platform has to be looked at again, even if nothing changes."""
@@ -298,7 +308,7 @@ def advance_rotations(
     whose rotations have to end before this one moves to the current master key.
     """
     key, request = platform.key, parse_request(platform.annotations.get(ANNOTATION_ROTATE, ""), spec)
-    advanced, problems = dict(rotations), [request.problem] if request.problem else []
+    advanced, problems, refused = dict(rotations), [request.problem] if request.problem else [], set[RotationKind]()
     behind = _kinds_behind(spec, rotations, keys)
     moves = behind if not before_it else frozenset()
     for kind, rotation in rotations.items():
@@ -307,8 +317,10 @@ def advance_rotations(
             continue
         if foreign := foreign_secrets(kind, key, spec, observed):
             problems.append(_foreign(kind, foreign))
+            refused.add(kind)
         elif older_than and kind in _UNDERSTOOD_BY_SERVICES:
             problems.append(_not_understood(kind, older_than))
+            refused.add(kind)
         elif goes_on:
             hold = _hold(kind, rotation.step, spec)
             followed = _followed(kind, rotation, request)
@@ -328,7 +340,9 @@ def advance_rotations(
     if behind or left:
         waits = _needs_former_key(keys, left if not behind else (), before_it if behind else ())
     awaits_turn = bool(behind and before_it)
-    return RotationReport(rotations, advanced, times, tuple(problems), is_record_due, waits, awaits_turn, moves_base)
+    return RotationReport(
+        rotations, advanced, times, tuple(problems), frozenset(refused), is_record_due, waits, awaits_turn, moves_base
+    )
 
 
 def _any_active(rotations: Rotations) -> bool:
@@ -365,13 +379,29 @@ def _needs_former_key(keys: KeyRing, left: Sequence[str], before_it: Collection[
     return f"{text} until all of its credentials derive from {keys.current.id}."
 
 
-def is_rotating(status: Mapping[str, Any]) -> bool:
-    """Returns whether credentials of a platform are being rotated, by its status.
+def is_rotating(platform: Platform) -> bool:
+    """Returns whether credentials of a platform are being rotated, and can go on, so that others wait for that.
 
-    A former signing secret is accepted for days: other platforms do not wait for that.
+    A former signing secret is accepted for days: other platforms do not wait for that either.
     """
-    rows = status.get("rotation", ())
-    return any((row["name"], row["step"]) != _WAITS_FOR_TOKENS and row["step"] != RotationStep.DONE for row in rows)
+    rows = platform.status.get("rotation", ())
+    is_active = any(row["step"] != RotationStep.DONE and (row["name"], row["step"]) != _WAITS_FOR_TOKENS for row in rows)
+    return is_active and not _is_held_up(platform)
+
+
+def _is_held_up(platform: Platform) -> bool:
+    """Returns whether no step of a rotation comes until a person, a restore or a repair has changed something."""
+    spec, status = platform.spec, platform.status
+    rotating = stored_condition(status, "Rotating")
+    return (
+        platform.deleting
+        or is_closed(platform)
+        or bool(spec.get("paused") or spec.get("hibernated"))
+        or "Observe" in (spec.get("mode"), status.get("mode"))
+        or was_hibernated(status)
+        or is_met(status, "Degraded")
+        or (rotating is not None and rotating["reason"] == ConditionReason.ROTATION_REFUSED)
+    )
 
 
 _WAITS_FOR_TOKENS = (RotationKind.SIGNING, RotationStep.USE)

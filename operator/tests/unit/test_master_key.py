@@ -17,9 +17,10 @@ from prometheus_client import REGISTRY
 from rotation_harness import RotatingShop
 from test_reconciler import KEY, MASTER_KEY, SALT, VOLUME, Manifest, stored_key
 
+from platform_operator.api.backups import ANNOTATION_RESTORE
 from platform_operator.api.conditions import RotationKind
 from platform_operator.api.kinds import ANNOTATION_GENERATION, ANNOTATION_KEY_ID, PLATFORM
-from platform_operator.cache.observed import observe
+from platform_operator.cache.observed import Platform, observe, observe_platform
 from platform_operator.plan.fleet import UpgradePolicy
 from platform_operator.secrets.master_key import SALTED, KeyRing, MasterKey
 from platform_operator.secrets.master_key_store import MASTER_KEY_NAME, READ_INTERVAL, decode_keys
@@ -460,8 +461,60 @@ async def test_a_shop_waits_for_its_turn_and_says_for_which(shop: RotatingShop) 
     ],
 )
 def test_a_shop_whose_former_tokens_are_still_accepted_lets_others_move(row: dict[str, str], counts: bool) -> None:
-    assert is_rotating({"rotation": [{"name": "cache", "step": "Done"}, row]}) is counts
-    assert not is_rotating({})
+    assert is_rotating(platform_with({"rotation": [{"name": "cache", "step": "Done"}, row]})) is counts
+    assert not is_rotating(platform_with({}))
+
+
+def platform_with(status: Manifest, spec: Manifest | None = None, **metadata: object) -> Platform:
+    named = {"name": "other", "namespace": "other", "uid": "other", "generation": 1, "resourceVersion": "1"}
+    return observe_platform({"metadata": named | metadata, "spec": spec or {}, "status": status})
+
+
+def with_condition(type_: str, status: str, reason: str) -> Manifest:
+    return {"status": {"conditions": [{"type": type_, "status": status, "reason": reason, "message": ""}]}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"deletionTimestamp": "2026-01-01T00:00:00Z"},
+        {"spec": {"mode": "Observe"}},
+        {"spec": {"paused": True}},
+        {"spec": {"hibernated": True}},
+        {"status": {"mode": "Observe"}},
+        with_condition("Hibernated", "True", "Hibernated"),
+        {"annotations": {ANNOTATION_RESTORE: "night/Restoring"}},
+        with_condition("Degraded", "True", "ProgressDeadlineExceeded"),
+        with_condition("Rotating", "True", "RotationRefused"),
+    ],
+    ids=["deleting", "observed", "paused", "hibernated", "observed before", "waking", "closed", "degraded", "refused"],
+)
+async def test_a_shop_whose_rotation_cannot_go_on_lets_others_move(shop: RotatingShop, change: Manifest) -> None:
+    shop.cluster.reconciler.policy = UpgradePolicy(concurrency=1)
+    other = shop.cluster.add_shop("other")
+    other["status"] = {"rotation": [{"name": "grpc", "generation": 0, "step": "Publish"}]}
+    store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
+    await shop.settle()
+    assert shop.cluster.condition("Rotating") == ("False", "RotationWaits")
+
+    other["status"] |= change.pop("status", {})
+    other["spec"] |= change.pop("spec", {})
+    other["metadata"] |= change
+    shop.cluster.server.touch(other)
+    await shop.finish()
+    assert shop.states() == ALL_MOVED
+
+
+async def test_a_rotation_that_is_refused_in_the_middle_says_so(shop: RotatingShop) -> None:
+    shop.ask("grpc:first")
+    await shop.reach("Use")
+    await shop.settle()
+    secret = shop.cluster.server.objects["Secret", "shop-order-grpc"]
+    del secret["metadata"]["annotations"][ANNOTATION_KEY_ID]
+    shop.cluster.server.touch(secret)
+    await shop.reconcile()
+    assert shop.cluster.condition("Rotating") == ("True", "RotationRefused")
+    assert "shop-order-grpc" in shop.cluster.message("Rotating")
 
 
 async def test_a_swap_of_the_keys_moves_a_shop_back(shop: RotatingShop) -> None:
