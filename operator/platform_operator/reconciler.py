@@ -198,9 +198,8 @@ class Reconciler:
             return Requeue.never()  # the garbage collector follows the owner references
         spec, result = await self._converge(platform)
         await _yield_to_others()
-        try:
-            await self._report(platform, spec, result)
-        finally:
+        await self._report(platform, spec, result)
+        if result.rotation is not None:  # the status shows it
             self._beginning.discard(key)
         if isinstance(result.error, ApiError | UnexpectedError):
             raise result.error
@@ -256,6 +255,7 @@ class Reconciler:
         The queue guarantees that no other pass over it is running, which would bring it back.
         """
         metrics.remove_platform(key)
+        self._beginning.discard(key)
         self.fights.forget(key)
         self._job_retries.forget(key)
         self.step_meter.forget(key)
@@ -596,14 +596,20 @@ class Reconciler:
         if report.begins:
             self._beginning.add(key)
         if conflict := await find_conflict(self.client, self.cache, key, rotation_id(key)):
+            self._beginning.discard(key)
             return report.refused(f"{conflict} has the name of the record of rotations: rename it.")
         ids = shop_key_ids(report.rotations, generated.keys)
-        await write_rotations(self.client, self.cache, key, report.rotations, ids)
+        try:
+            await write_rotations(self.client, self.cache, key, report.rotations, ids)
+        except ApiError as error:
+            if not error.transient:  # else it may have been recorded
+                self._beginning.discard(key)
+            raise
         return report
 
     def _rotated_before(self, key: PlatformKey) -> frozenset[PlatformKey]:
         """Returns the shops that are rotated now, if they are too many for this one to move to another master key."""
-        rotating = {one.key for one in self.cache.fleet() if is_rotating(one)} | self._beginning
+        rotating = {one.key for one in self.cache.fleet() if is_rotating(one, begins=one.key in self._beginning)}
         return frozenset() if key in rotating or len(rotating) < self.policy.concurrency else frozenset(rotating)
 
     async def _named_secrets(self, platform: Platform, spec: Spec, key: MasterKey) -> tuple[SecretState, ...]:

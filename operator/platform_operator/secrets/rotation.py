@@ -379,14 +379,16 @@ def _needs_former_key(keys: KeyRing, left: Sequence[str], before_it: Collection[
     return f"{text} until all of its credentials derive from {keys.current.id}."
 
 
-def is_rotating(platform: Platform) -> bool:
+def is_rotating(platform: Platform, *, begins: bool = False) -> bool:
     """Returns whether credentials of a platform are being rotated, and can go on, so that others wait for that.
+
+    `begins` says that a rotation has begun which its status does not show yet.
 
     A former signing secret is accepted for days: other platforms do not wait for that either.
     """
     rows = platform.status.get("rotation", ())
     is_active = any(row["step"] != RotationStep.DONE and (row["name"], row["step"]) != _WAITS_FOR_TOKENS for row in rows)
-    return is_active and not _is_held_up(platform)
+    return (is_active or begins) and not _is_held_up(platform)
 
 
 def _is_held_up(platform: Platform) -> bool:

@@ -19,8 +19,9 @@ from test_reconciler import KEY, MASTER_KEY, SALT, VOLUME, Manifest, stored_key
 
 from platform_operator.api.backups import ANNOTATION_RESTORE
 from platform_operator.api.conditions import RotationKind
-from platform_operator.api.kinds import ANNOTATION_GENERATION, ANNOTATION_KEY_ID, PLATFORM
+from platform_operator.api.kinds import ANNOTATION_GENERATION, ANNOTATION_KEY_ID, PLATFORM, PlatformKey
 from platform_operator.cache.observed import Platform, observe, observe_platform
+from platform_operator.errors import ApiError
 from platform_operator.plan.fleet import UpgradePolicy
 from platform_operator.secrets.master_key import SALTED, KeyRing, MasterKey
 from platform_operator.secrets.master_key_store import MASTER_KEY_NAME, READ_INTERVAL, decode_keys
@@ -503,6 +504,32 @@ async def test_a_shop_whose_rotation_cannot_go_on_lets_others_move(shop: Rotatin
     shop.cluster.server.touch(other)
     await shop.finish()
     assert shop.states() == ALL_MOVED
+
+
+@pytest.mark.parametrize(
+    ("refused", "counts"),
+    [
+        ({"ConfigMap": ApiError(422, "Invalid", "no")}, False),
+        ({"ConfigMap": ApiError(500, "InternalError", "no")}, True),
+        ({PLATFORM.kind: ApiError(500, "InternalError", "no")}, True),
+    ],
+    ids=["not recorded", "perhaps recorded", "recorded and not in the status"],
+)
+async def test_a_shop_counts_from_the_record_of_its_rotation_until_its_status_shows_it(
+    shop: RotatingShop, refused: dict[str, ApiError], counts: bool
+) -> None:
+    reconciler, others = shop.cluster.reconciler, PlatformKey("other", "other")
+    reconciler.policy = UpgradePolicy(concurrency=1)
+    store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
+    shop.cluster.server.refuse = refused
+    for _ in range(2):
+        with pytest.raises(ApiError):
+            await shop.reconcile()
+        assert bool(reconciler._rotated_before(others)) is counts
+
+    shop.cluster.server.refuse = {}
+    await shop.finish()
+    assert not reconciler._rotated_before(others)
 
 
 async def test_a_rotation_that_is_refused_in_the_middle_says_so(shop: RotatingShop) -> None:
