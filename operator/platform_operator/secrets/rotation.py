@@ -370,7 +370,8 @@ def _left_behind(observed: Children, keys: KeyRing) -> tuple[str, ...]:
 
 
 def _needs_former_key(keys: KeyRing, left: Sequence[str], before_it: Collection[PlatformKey]) -> str:
-    text = f"The shop needs the former master key {keys.base.id}"
+    former = keys.previous or keys.base  # after an exchange of the keys, the base may be the current one
+    text = f"The shop needs the former master key {former.id}"
     if left:
         return f"{text} for {', '.join(left)}: docs/operations.md says what to do (Rotate the master key)."
     if before_it:

@@ -548,6 +548,8 @@ async def test_a_swap_of_the_keys_moves_a_shop_back(shop: RotatingShop) -> None:
     store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
     await shop.reach("Use")
     store(shop, stored_keys(MASTER_KEY, NEXT_KEY))
+    await shop.settle()
+    assert f"needs the former master key {NEXT} until" in shop.cluster.message("Rotating")
     await shop.finish()
     assert set(key_ids(shop).values()) == {FORMER}
 
