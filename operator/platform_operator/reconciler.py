@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from platform_operator import metrics
-from platform_operator.api.conditions import UpgradePhase
+from platform_operator.api.conditions import ConditionReason, UpgradePhase, stored_condition
 from platform_operator.api.kinds import (
     CLUSTER_KINDS,
     EVENT,
@@ -585,10 +585,15 @@ class Reconciler:
         observed = self.cache.children(key)
         own = self.installation.version
         older_than = "" if result.target is None or result.target.version == own else own
+        before_it = self._rotated_before(key)
         report = advance_rotations(
             platform, spec, observed, rotations, self.now(), generated.keys,
-            goes_on=goes_on, older_than=older_than, before_it=self._rotated_before(key),
+            goes_on=goes_on, older_than=older_than, before_it=before_it,
         )  # fmt: skip
+        waits = stored_condition(platform.status, "Rotating")
+        if report.awaits_turn and (waits is None or waits["reason"] != ConditionReason.ROTATION_WAITS):
+            others = ", ".join(sorted(map(str, before_it)))
+            logger.info("the rotations of %s end first", others, extra={"platform": str(key)})
         if report.moves_base:
             await write_base(self.client, self.cache, key, generated.keys)
         if not report.is_record_due:

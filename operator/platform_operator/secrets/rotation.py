@@ -375,8 +375,8 @@ def _needs_former_key(keys: KeyRing, left: Sequence[str], before_it: Collection[
     if left:
         return f"{text} for {', '.join(left)}: docs/operations.md says what to do (Rotate the master key)."
     if before_it:
-        others = ", ".join(sorted(map(str, before_it)))
-        return f"{text} until it is its turn to move to {keys.current.id}: the rotations of {others} end first."
+        others = f"{len(before_it)} other shops are" if len(before_it) > 1 else "another shop is"
+        return f"{text} until it is its turn to move to {keys.current.id}: {others} being rotated."
     return f"{text} until all of its credentials derive from {keys.current.id}."
 
 

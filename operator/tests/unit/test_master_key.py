@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import logging
 import re
 import textwrap
 from collections.abc import Awaitable, Callable
@@ -433,7 +434,10 @@ async def test_a_rotation_that_is_asked_for_waits_for_no_turn_and_moves_the_whol
     assert shop.states() == ALL_MOVED
 
 
-async def test_a_shop_waits_for_its_turn_and_says_for_which(shop: RotatingShop) -> None:
+async def test_a_shop_waits_for_its_turn_and_the_log_says_for_which(
+    shop: RotatingShop, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     shop.cluster.reconciler.policy = UpgradePolicy(concurrency=1)
     other = shop.cluster.add_shop("other")
     other["status"] = {"rotation": [{"name": "signing", "generation": 0, "step": "Publish"}]}
@@ -443,7 +447,9 @@ async def test_a_shop_waits_for_its_turn_and_says_for_which(shop: RotatingShop) 
         shop.cluster.now += timedelta(minutes=10)
     assert (shop.states(), set(key_ids(shop).values())) == ({}, {FORMER})
     assert shop.cluster.condition("Rotating") == ("False", "RotationWaits")
-    assert "the rotations of other/other end first" in shop.cluster.message("Rotating")
+    assert "another shop is being rotated" in shop.cluster.message("Rotating")
+    assert "other/other" not in shop.cluster.message("Rotating"), "it may be of another tenant"
+    assert caplog.text.count("the rotations of other/other end first") == 1
     assert former_key_shops() == 1
 
     other["status"]["rotation"][0]["step"] = "Use"
