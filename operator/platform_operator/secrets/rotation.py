@@ -11,7 +11,6 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from platform_operator.api.conditions import ConditionReason, RotationKind, RotationStep, is_met, stored_condition
 from platform_operator.api.kinds import ANNOTATION_GENERATION, GROUP, ROTATION_COMPONENT, ObjectId, PlatformKey
@@ -119,7 +118,7 @@ class RotationReport:
     @property
     def is_held_up(self) -> bool:
         """Returns whether rotations are active, and none that other platforms wait for can go on."""
-        active = {kind for kind, one in self.rotations.items() if one.is_active and (kind, one.step) != _WAITS_FOR_TOKENS}
+        active = {kind for kind, one in self.rotations.items() if _is_waited_for(kind, one.step)}
         return bool(active) and active <= self.refused_kinds
 
     def refused(self, problem: str) -> RotationReport:
@@ -388,7 +387,7 @@ def is_rotating(platform: Platform, *, begins: bool = False) -> bool:
     A former signing secret is accepted for days: other platforms do not wait for that either.
     """
     rows = platform.status.get("rotation", ())
-    is_active = any(row["step"] != RotationStep.DONE and (row["name"], row["step"]) != _WAITS_FOR_TOKENS for row in rows)
+    is_active = any(_is_waited_for(row["name"], row["step"]) for row in rows)
     return (is_active or begins) and not _is_held_up(platform)
 
 
@@ -407,7 +406,9 @@ def _is_held_up(platform: Platform) -> bool:
     )
 
 
-_WAITS_FOR_TOKENS = (RotationKind.SIGNING, RotationStep.USE)
+def _is_waited_for(kind: str, step: str) -> bool:
+    """Returns whether a kind is being rotated in a step for which other platforms wait."""
+    return step != RotationStep.DONE and (kind, step) != (RotationKind.SIGNING, RotationStep.USE)
 
 
 def _is_due(
