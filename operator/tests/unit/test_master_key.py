@@ -508,6 +508,8 @@ async def test_a_shop_whose_rotation_cannot_go_on_lets_others_move(shop: Rotatin
     other["spec"] |= change.pop("spec", {})
     other["metadata"] |= change
     shop.cluster.server.touch(other)
+    await shop.settle()
+    assert shop.states(), "its turn has come"
     await shop.finish()
     assert shop.states() == ALL_MOVED
 
