@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from platform_operator.api.conditions import ConditionReason, RotationKind, RotationStep, is_met, stored_condition
+from platform_operator.api.conditions import ConditionReason, RotationKind, RotationStep, stored_condition
 from platform_operator.api.kinds import ANNOTATION_GENERATION, GROUP, ROTATION_COMPONENT, ObjectId, PlatformKey
 from platform_operator.api.spec import SERVICES, WITH_BROKER, WITH_CACHE, WITH_DATABASE, Service, Spec
 from platform_operator.cache.observed import Children, Platform, StoredData, state_of
@@ -392,7 +392,11 @@ def is_rotating(platform: Platform, *, begins: bool = False) -> bool:
 
 
 def _is_held_up(platform: Platform) -> bool:
-    """Returns whether no step of a rotation comes until a person, a restore or a repair has changed something."""
+    """Returns whether no step of a rotation comes until a person or a restore has changed something.
+
+    A degraded platform is none of these: the rotation may be what has degraded it, and then it must not go on through
+    all others.
+    """
     spec, status = platform.spec, platform.status
     rotating = stored_condition(status, "Rotating")
     return (
@@ -401,7 +405,6 @@ def _is_held_up(platform: Platform) -> bool:
         or bool(spec.get("paused") or spec.get("hibernated"))
         or "Observe" in (spec.get("mode"), status.get("mode"))
         or was_hibernated(status)
-        or is_met(status, "Degraded")
         or (rotating is not None and rotating["reason"] == ConditionReason.ROTATION_REFUSED)
     )
 

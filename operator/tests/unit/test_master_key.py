@@ -491,10 +491,9 @@ def with_condition(type_: str, status: str, reason: str) -> Manifest:
         {"status": {"mode": "Observe"}},
         with_condition("Hibernated", "True", "Hibernated"),
         {"annotations": {ANNOTATION_RESTORE: "night/Restoring"}},
-        with_condition("Degraded", "True", "ProgressDeadlineExceeded"),
         with_condition("Rotating", "True", "RotationRefused"),
     ],
-    ids=["deleting", "observed", "paused", "hibernated", "observed before", "waking", "closed", "degraded", "refused"],
+    ids=["deleting", "observed", "paused", "hibernated", "observed before", "waking", "closed", "refused"],
 )
 async def test_a_shop_whose_rotation_cannot_go_on_lets_others_move(shop: RotatingShop, change: Manifest) -> None:
     shop.cluster.reconciler.policy = UpgradePolicy(concurrency=1)
@@ -512,6 +511,11 @@ async def test_a_shop_whose_rotation_cannot_go_on_lets_others_move(shop: Rotatin
     assert shop.states(), "its turn has come"
     await shop.finish()
     assert shop.states() == ALL_MOVED
+
+
+def test_a_degraded_shop_is_waited_for_since_its_rotation_may_be_the_cause() -> None:
+    degraded = with_condition("Degraded", "True", "ProgressDeadlineExceeded")["status"]
+    assert is_rotating(platform_with(degraded | {"rotation": [{"name": "grpc", "step": "Publish"}]}))
 
 
 @pytest.mark.parametrize(
