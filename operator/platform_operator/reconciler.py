@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from platform_operator import metrics
-from platform_operator.api.conditions import UpgradePhase
+from platform_operator.api.conditions import ConditionReason, UpgradePhase, stored_condition
 from platform_operator.api.kinds import (
     CLUSTER_KINDS,
     EVENT,
@@ -199,9 +199,8 @@ class Reconciler:
             return Requeue.never()  # the garbage collector follows the owner references
         spec, result = await self._converge(platform)
         await _yield_to_others()
-        try:
-            await self._report(platform, spec, result)
-        finally:
+        await self._report(platform, spec, result)
+        if result.rotation is not None:  # the status shows it
             self._beginning.discard(key)
         if isinstance(result.error, ApiError | UnexpectedError):
             raise result.error
@@ -257,6 +256,7 @@ class Reconciler:
         The queue guarantees that no other pass over it is running, which would bring it back.
         """
         metrics.remove_platform(key)
+        self._beginning.discard(key)
         self.fights.forget(key)
         self._job_retries.forget(key)
         self.step_meter.forget(key)
@@ -586,10 +586,15 @@ class Reconciler:
         observed = self.cache.children(key)
         own = self.installation.version
         older_than = "" if result.target is None or result.target.version == own else own
+        before_it = self._rotated_before(key)
         report = advance_rotations(
             platform, spec, observed, rotations, self.now(), generated.keys,
-            goes_on=goes_on, older_than=older_than, before_it=self._rotated_before(key),
+            goes_on=goes_on, older_than=older_than, before_it=before_it,
         )  # fmt: skip
+        waits = stored_condition(platform.status, "Rotating")
+        if report.awaits_turn and (waits is None or waits["reason"] != ConditionReason.ROTATION_WAITS):
+            others = ", ".join(sorted(map(str, before_it)))
+            logger.info("the rotations of %s end first", others, extra={"platform": str(key)})
         if report.moves_base:
             await write_base(self.client, self.cache, key, generated.keys)
         if not report.is_record_due:
@@ -597,14 +602,20 @@ class Reconciler:
         if report.begins:
             self._beginning.add(key)
         if conflict := await find_conflict(self.client, self.cache, key, rotation_id(key)):
+            self._beginning.discard(key)
             return report.refused(f"{conflict} has the name of the record of rotations: rename it.")
         ids = shop_key_ids(report.rotations, generated.keys)
-        await write_rotations(self.client, self.cache, key, report.rotations, ids)
+        try:
+            await write_rotations(self.client, self.cache, key, report.rotations, ids)
+        except ApiError as error:
+            if not error.transient:  # else it may have been recorded
+                self._beginning.discard(key)
+            raise
         return report
 
     def _rotated_before(self, key: PlatformKey) -> frozenset[PlatformKey]:
         """Returns the shops that are rotated now, if they are too many for this one to move to another master key."""
-        rotating = {one.key for one in self.cache.fleet() if is_rotating(one.status)} | self._beginning
+        rotating = {one.key for one in self.cache.fleet() if is_rotating(one, begins=one.key in self._beginning)}
         return frozenset() if key in rotating or len(rotating) < self.policy.concurrency else frozenset(rotating)
 
     async def _named_secrets(self, platform: Platform, spec: Spec, key: MasterKey) -> tuple[SecretState, ...]:

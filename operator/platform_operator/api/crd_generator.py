@@ -301,6 +301,8 @@ _STATUS: Manifest = {
         "charts": _TEXT | {"description": "Digest of the charts that the running release was rendered from."},
         "salt": _TEXT
         | {"description": "Makes the credentials differ from those of an earlier platform of this name. No secret."},
+        "masterKeyId": _TEXT
+        | {"description": "Id of the master key that credentials derive from which no rotation has moved. No secret."},
         "targetCharts": _TEXT | {"description": "Digest of the charts of the release that the shop is to run."},
         "upgrade": {
             "type": "object",

@@ -20,16 +20,18 @@ from platform_operator.api.kinds import (
 from platform_operator.apply.credential_records import keeps_labels, record_labels, record_manifest
 from platform_operator.apply.ownership import holder, is_ours
 from platform_operator.apply.volumes import list_volumes
-from platform_operator.cache.observed import ObservedObject, Platform, observe, platform_of
+from platform_operator.cache.observed import Children, ObservedObject, Platform, observe, platform_of
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
+from platform_operator.errors import MasterKeyChangedError
 from platform_operator.plan.readiness import NameConflict
-from platform_operator.secrets.master_key import KeyRing
+from platform_operator.secrets.master_key import KeyRing, MasterKey
 from platform_operator.secrets.salt import (
     SaltRecord,
     choose_salt,
     is_current_record,
     read_record,
+    reported_key_id,
     reported_salt,
     salt_id,
     salts_of_secrets,
@@ -41,7 +43,9 @@ logger = logging.getLogger(__name__)
 async def recorded_or_new_salt(
     client: KubernetesClient, cache: Cache, platform: Platform, new_salt: Callable[[], str], keys: KeyRing
 ) -> str | NameConflict:
-    """Returns the salt of a platform, and records it at first sight of the platform. Raises ApiError.
+    """Returns the salt of a platform, and records it at first sight of the platform.
+
+    Raises ApiError, or MasterKeyChangedError if nothing says which of two master keys it was used with.
 
     Returns the object of another that has the name of the record, if there is one. A platform whose record is not its
     own is looked at in the API server: the cache may still have what was deleted with an earlier one of its name.
@@ -62,7 +66,7 @@ async def recorded_or_new_salt(
     salt = choose_salt(record, salts, platform.uid, reported=reported_salt(platform), has_volumes=has_volumes, new=new)
     known = {*salts, reported_salt(platform), *([record.salt] if record else [])}
     left = {**observed, **{one.id: one for one in (*secrets, *([observe(stored)] if stored is not None else []))}}
-    base = keys.for_shop(key, left).base if salt in known else keys.current
+    base = _base(platform, keys, left, has_record=record is not None) if salt in known else keys.current
     manifest = record_manifest(key, SALT_COMPONENT, SaltRecord(salt, platform.uid).dump(), base.with_salt(salt).id)
     if stored is not None:
         manifest["metadata"]["resourceVersion"] = stored["metadata"]["resourceVersion"]
@@ -81,6 +85,26 @@ async def write_base(client: KubernetesClient, cache: Cache, key: PlatformKey, k
     manifest["metadata"]["resourceVersion"] = str(observed[salt_id(key)].version)
     cache.store(key, observe(await client.apply(CHILD_KINDS["ConfigMap"], key.namespace, manifest)))
     logger.info("all credentials derive from the master key %s", keys.current.id, extra={"platform": str(key)})
+
+
+def _base(platform: Platform, keys: KeyRing, left: Children, *, has_record: bool) -> MasterKey:
+    """Returns the master key that a platform derives from, given the objects that are `left` of it.
+
+    The status is asked when all of them are lost, as it is for the salt. A record without an id is one whose key was
+    lost for good. Raises MasterKeyChangedError.
+    """
+    found, reported = keys.for_shop(platform.key, left), reported_key_id(platform)
+    if found.base_id or has_record:
+        return found.base
+    if keys.previous is not None and not reported:
+        namespace, name = platform.key.namespace, platform.key.name
+        raise MasterKeyChangedError(
+            f"The Secrets and records of this shop are lost, and its status does not say which master key they derive "
+            f"from, {keys.current.id} or {keys.previous.id}. Nothing of this shop is changed. Restore them from their "
+            f"backup, or write the id of the key: kubectl -n {namespace} patch ecp {name} --subresource=status "
+            '--type=merge -p \'{"status":{"masterKeyId":"<id>"}}\''
+        )
+    return keys.find(reported)
 
 
 def _is_labelled(stored: Manifest, key: PlatformKey) -> bool:

@@ -101,8 +101,8 @@ class KeyRing:
             if key is not None and id_ in key.ids:
                 return key
         raise MasterKeyChangedError(
-            f"The record of rotations names the master key {id_}, which the operator does not have. Nothing of this "
-            "shop is changed. Add that key to the Secret of the master key, or restore the record from its backup"
+            f"Credentials of this shop derive from the master key {id_}, which the operator does not have. Nothing of "
+            "this shop is changed. Restore the Secret of the master key from its backup, with that key as `previous`"
         )
 
     def is_current(self, id_: str) -> bool:

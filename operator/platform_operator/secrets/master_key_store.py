@@ -110,7 +110,7 @@ class MasterKeyStore:
         needed = len(self.cache.shops_with(lambda seen: not ids.isdisjoint(key_ids(seen)))) if previous else 0
         metrics.FORMER_KEY_SHOPS.set(needed)
         if previous and (previous, needed) != self._reported:
-            text = f"{needed} shops need it" if needed else "no shop needs it, so it may be removed"
+            text = f"{needed} shops of this operator need it" if needed else "no shop of this operator needs it"
             logger.info("the former master key is %s; %s", previous.id, text)
         self._reported = (previous, needed)
 

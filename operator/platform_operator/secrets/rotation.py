@@ -11,12 +11,12 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
 
-from platform_operator.api.conditions import RotationKind, RotationStep
+from platform_operator.api.conditions import ConditionReason, RotationKind, RotationStep, stored_condition
 from platform_operator.api.kinds import ANNOTATION_GENERATION, GROUP, ROTATION_COMPONENT, ObjectId, PlatformKey
 from platform_operator.api.spec import SERVICES, WITH_BROKER, WITH_CACHE, WITH_DATABASE, Service, Spec
 from platform_operator.cache.observed import Children, Platform, StoredData, state_of
+from platform_operator.plan.hibernation import is_closed, was_hibernated
 from platform_operator.secrets.key_ids import join_ids, key_ids
 from platform_operator.secrets.master_key import KeyRing
 from platform_operator.secrets.store_tls import AUTHORITY, own_stores
@@ -101,6 +101,8 @@ class RotationReport:
     """The times before which the next step does not come, for steps that all pods have."""
     problems: tuple[str, ...] = ()
     """Sentences that say why a rotation that is asked for does not begin or go on."""
+    refused_kinds: frozenset[RotationKind] = frozenset()
+    """The kinds that these sentences are about: none of their steps comes."""
     is_record_due: bool = False
     """True if the record lacks these rotations, and they may go on."""
     waits: str = ""
@@ -115,13 +117,23 @@ class RotationReport:
         """Returns whether a rotation begins."""
         return any(self.rotations[kind].is_active and not before.is_active for kind, before in self.before.items())
 
+    @property
+    def is_held_up(self) -> bool:
+        """Returns whether rotations are active, and none that other platforms wait for can go on."""
+        active = {kind for kind, one in self.rotations.items() if _is_waited_for(kind, one.step)}
+        return bool(active) and active <= self.refused_kinds
+
     def refused(self, problem: str) -> RotationReport:
         """Returns the report of rotations that stay as they were, since their next step could not be recorded."""
-        return RotationReport(self.before, self.before, problems=(*self.problems, problem))
+        problems, kinds = (*self.problems, problem), frozenset(RotationKind)
+        return RotationReport(self.before, self.before, problems=problems, refused_kinds=kinds)
 
     def seconds_until_next_step(self, now: datetime) -> float | None:
         """Returns when the platform has to be looked at again, even if nothing changes."""
-        if self.moves_base or any(self.rotations[kind].step is not before.step for kind, before in self.before.items()):
+        after = self.rotations
+        if self.moves_base or any(
+            (after[kind].step, after[kind].key) != (one.step, one.key) for kind, one in self.before.items()
+        ):
             return 0.0
         return min(((time - now).total_seconds() for time in self.next_steps.values() if time > now), default=None)
 
@@ -299,6 +311,7 @@ def advance_rotations(
     key, request = platform.key, parse_request(platform.annotations.get(ANNOTATION_ROTATE, ""), spec)
     taken = _take(request, rotations)
     advanced, problems = dict(taken if goes_on else rotations), [request.problem] if request.problem else []
+    refused = set[RotationKind]()
     behind = _kinds_behind(spec, rotations, keys)
     moves = behind if not before_it else frozenset()
     for kind, rotation in taken.items():
@@ -307,8 +320,10 @@ def advance_rotations(
             continue
         if foreign := foreign_secrets(kind, key, spec, observed):
             problems.append(_foreign(kind, foreign))
+            refused.add(kind)
         elif older_than and kind in _UNDERSTOOD_BY_SERVICES:
             problems.append(_not_understood(kind, older_than))
+            refused.add(kind)
         elif goes_on:
             hold = _hold(kind, rotation.step, spec)
             followed = _followed(kind, rotation, request)
@@ -319,15 +334,18 @@ def advance_rotations(
         if one.rolled_out is not None
     }
     left = _left_behind(observed, keys)
-    moves_base = goes_on and not (behind or left or keys.is_current(keys.base.id) or _any_active(advanced))
-    if moves_base:  # kinds of external stores have no Secrets left
+    has_moved = goes_on and not (behind or left or _any_active(advanced))
+    moves_base = has_moved and not keys.is_current(keys.base.id)
+    if has_moved:  # kinds of external stores have no Secrets left
         advanced = {kind: one if keys.is_current(one.key) else replace(one, key="") for kind, one in advanced.items()}
     is_record_due = goes_on and not is_recorded(key, observed, advanced, shop_key_ids(advanced, keys))
     waits = ""
-    if (behind or left) and not moves_base:
+    if behind or left:
         waits = _needs_former_key(keys, left if not behind else (), before_it if behind else ())
     awaits_turn = bool(behind and before_it)
-    return RotationReport(rotations, advanced, times, tuple(problems), is_record_due, waits, awaits_turn, moves_base)
+    return RotationReport(
+        rotations, advanced, times, tuple(problems), frozenset(refused), is_record_due, waits, awaits_turn, moves_base
+    )
 
 
 def _any_active(rotations: Rotations) -> bool:
@@ -355,25 +373,49 @@ def _left_behind(observed: Children, keys: KeyRing) -> tuple[str, ...]:
 
 
 def _needs_former_key(keys: KeyRing, left: Sequence[str], before_it: Collection[PlatformKey]) -> str:
-    text = f"The shop needs the former master key {keys.base.id}"
+    former = keys.previous or keys.base  # after an exchange of the keys, the base may be the current one
+    text = f"The shop needs the former master key {former.id}"
     if left:
         return f"{text} for {', '.join(left)}: docs/operations.md says what to do (Rotate the master key)."
     if before_it:
-        others = ", ".join(sorted(map(str, before_it)))
-        return f"{text} until it is its turn to move to {keys.current.id}: the rotations of {others} end first."
+        others = f"{len(before_it)} other shops are" if len(before_it) > 1 else "another shop is"
+        return f"{text} until it is its turn to move to {keys.current.id}: {others} being rotated."
     return f"{text} until all of its credentials derive from {keys.current.id}."
 
 
-def is_rotating(status: Mapping[str, Any]) -> bool:
-    """Returns whether credentials of a platform are being rotated, by its status.
+def is_rotating(platform: Platform, *, begins: bool = False) -> bool:
+    """Returns whether credentials of a platform are being rotated, and can go on, so that others wait for that.
 
-    A former signing secret is accepted for days: other platforms do not wait for that.
+    `begins` says that a rotation has begun which its status does not show yet.
+
+    A former signing secret is accepted for days: other platforms do not wait for that either.
     """
-    rows = status.get("rotation", ())
-    return any((row["name"], row["step"]) != _WAITS_FOR_TOKENS and row["step"] != RotationStep.DONE for row in rows)
+    rows = platform.status.get("rotation", ())
+    is_active = any(_is_waited_for(row["name"], row["step"]) for row in rows)
+    return (is_active or begins) and not _is_held_up(platform)
 
 
-_WAITS_FOR_TOKENS = (RotationKind.SIGNING, RotationStep.USE)
+def _is_held_up(platform: Platform) -> bool:
+    """Returns whether no step of a rotation comes until a person or a restore has changed something.
+
+    A degraded platform is none of these: the rotation may be what has degraded it, and then it must not go on through
+    all others.
+    """
+    spec, status = platform.spec, platform.status
+    rotating = stored_condition(status, "Rotating")
+    return (
+        platform.deleting
+        or is_closed(platform)
+        or bool(spec.get("paused") or spec.get("hibernated"))
+        or "Observe" in (spec.get("mode"), status.get("mode"))
+        or was_hibernated(status)
+        or (rotating is not None and rotating["reason"] == ConditionReason.ROTATION_REFUSED)
+    )
+
+
+def _is_waited_for(kind: str, step: str) -> bool:
+    """Returns whether a kind is being rotated in a step for which other platforms wait."""
+    return step != RotationStep.DONE and (kind, step) != (RotationKind.SIGNING, RotationStep.USE)
 
 
 def _take(request: RotationRequest, rotations: Rotations) -> Rotations:
@@ -479,14 +521,37 @@ def rotation_id(key: PlatformKey) -> ObjectId:
 def read_rotations(key: PlatformKey, observed: Children) -> Rotations:
     """Returns the rotations of a platform from their record, or as far as that is lost from its Secrets."""
     recorded = recorded_rotations(key, observed)
-    return {kind: max(recorded[kind], _marked(kind, key, observed), key=_position) for kind in RotationKind}
+    marked = {kind: _marked(kind, key, observed) for kind in RotationKind}
+    if not _annotated_ids(key, observed):
+        recorded = {kind: _with_keys_of(marked[kind], one) for kind, one in recorded.items()}
+    return {kind: max(recorded[kind], marked[kind], key=_position) for kind in RotationKind}
+
+
+def _with_keys_of(marked: Rotation, recorded: Rotation) -> Rotation:
+    """Returns a recorded rotation with the ids of the Secrets that were written for it, as far as there are any."""
+    if _position(marked) != _position(recorded):
+        return recorded
+    return replace(recorded, key=marked.key, other_key=marked.other_key)
 
 
 def recorded_rotations(key: PlatformKey, observed: Children) -> Rotations:
-    """Returns the rotations that the record has. What is missing or malformed there was never rotated."""
+    """Returns the rotations that the record has. What is missing or malformed there was never rotated.
+
+    An id that the annotation of the record does not have is not used: who has lost a key removes the annotations.
+    """
     state = state_of(rotation_id(key), observed)
     data = state.data if isinstance(state, StoredData) else {}
-    return {kind: _load(data[kind]) if kind in data else Rotation() for kind in RotationKind}
+    ids = _annotated_ids(key, observed)
+    return {kind: _with_ids_of(ids, _load(data[kind])) if kind in data else Rotation() for kind in RotationKind}
+
+
+def _annotated_ids(key: PlatformKey, observed: Children) -> tuple[str, ...]:
+    return key_ids(observed[rotation_id(key)]) if rotation_id(key) in observed else ()
+
+
+def _with_ids_of(ids: Collection[str], rotation: Rotation) -> Rotation:
+    used, other = (one if one in ids else "" for one in (rotation.key, rotation.other_key))
+    return replace(rotation, key=used, other_key=other)
 
 
 def is_recorded(key: PlatformKey, observed: Children, rotations: Rotations, ids: str) -> bool:

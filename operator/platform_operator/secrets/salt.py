@@ -65,6 +65,18 @@ def reported_salt(platform: Platform) -> str:
     return salt if isinstance(salt, str) and _SALT.fullmatch(salt) else ""
 
 
+def reported_key_id(platform: Platform) -> str:
+    """Returns the id of the master key that the status of a platform names; empty if it names none."""
+    id_ = platform.status.get("masterKeyId")
+    return id_ if isinstance(id_, str) else ""
+
+
+def recorded_key_id(key: PlatformKey, observed: Children) -> str:
+    """Returns the id of the master key on the record; empty if it names none."""
+    ids = key_ids(observed[salt_id(key)]) if salt_id(key) in observed else ()
+    return ids[0] if ids else ""
+
+
 def read_salt(platform: Platform, observed: Children) -> str:
     """Returns the salt of what was derived, as far as it is known; empty if nothing was derived."""
     record, salts = read_record(platform.key, observed), salts_of_secrets(observed.values())

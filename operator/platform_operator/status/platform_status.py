@@ -26,7 +26,7 @@ from platform_operator.render.store_images import StoreImages, kept_images
 from platform_operator.render.values import platform_url
 from platform_operator.secrets.named_secrets import secret_rows
 from platform_operator.secrets.rotation import RotationReport
-from platform_operator.secrets.salt import read_record, reported_salt
+from platform_operator.secrets.salt import read_record, recorded_key_id, reported_key_id, reported_salt
 from platform_operator.status.backups import BackupReport
 from platform_operator.status.blocked import Row as BlockedRow
 from platform_operator.status.blocked import blocked_rows
@@ -152,10 +152,16 @@ def _restoring(platform: Platform) -> Condition | None:
 
 
 def _salt(snapshot: Snapshot) -> Status:
-    """Returns the salt of the credentials, which is read from here if its record and all Secrets are lost."""
-    record = read_record(snapshot.platform.key, snapshot.children)
-    salt = record.salt if record else reported_salt(snapshot.platform)
-    return {"salt": salt} if salt else {}
+    """Returns the salt of the credentials and the id of the master key that they derive from.
+
+    Both are read from here if their record and all Secrets are lost.
+    """
+    platform, children = snapshot.platform, snapshot.children
+    record = read_record(platform.key, children)
+    salt, id_ = reported_salt(platform), reported_key_id(platform)
+    if record is not None:
+        salt, id_ = record.salt, recorded_key_id(platform.key, children)
+    return {**({"salt": salt} if salt else {}), **({"masterKeyId": id_} if id_ else {})}
 
 
 def _stored_backup(snapshot: Snapshot) -> BackupReport:

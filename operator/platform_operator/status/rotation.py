@@ -36,7 +36,8 @@ def rotation_condition(report: RotationReport, *, reported_before: bool) -> Cond
     waits = [report.waits] if report.waits else []
     if active:
         steps = [_waits_for(report, kind, one) for kind, one in active]
-        return Condition("Rotating", True, ConditionReason.ROTATING, " ".join([*steps, *report.problems, *waits]))
+        reason = ConditionReason.ROTATION_REFUSED if report.is_held_up else ConditionReason.ROTATING
+        return Condition("Rotating", True, reason, " ".join([*steps, *report.problems, *waits]))
     if report.problems:
         return Condition(
             "Rotating",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import logging
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,13 +16,15 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 from rotation_harness import RotatingShop
-from test_reconciler import KEY, MASTER_KEY, SALT, Manifest, stored_key
+from test_reconciler import KEY, MASTER_KEY, SALT, VOLUME, Manifest, stored_key
 
+from platform_operator.api.backups import ANNOTATION_RESTORE
 from platform_operator.api.conditions import RotationKind
-from platform_operator.api.kinds import ANNOTATION_GENERATION, ANNOTATION_KEY_ID, PLATFORM
-from platform_operator.cache.observed import observe
+from platform_operator.api.kinds import ANNOTATION_GENERATION, ANNOTATION_KEY_ID, PLATFORM, PlatformKey
+from platform_operator.cache.observed import Platform, observe, observe_platform
+from platform_operator.errors import ApiError
 from platform_operator.plan.fleet import UpgradePolicy
-from platform_operator.secrets.master_key import KeyRing, MasterKey
+from platform_operator.secrets.master_key import SALTED, KeyRing, MasterKey
 from platform_operator.secrets.master_key_store import MASTER_KEY_NAME, READ_INTERVAL, decode_keys
 from platform_operator.secrets.rotation import REQUESTED, is_rotating
 
@@ -244,6 +247,133 @@ async def test_lost_secrets_come_back_with_the_key_of_their_generation(shop: Rot
         assert shop.objects() == before
 
 
+def lose_all_but_the_volumes(shop: RotatingShop) -> None:
+    """Deletes the labelled Secrets and ConfigMaps. What is left is the platform with its status, pods and volumes."""
+    objects = shop.cluster.server.objects
+    for identity in [one for one in objects if one[0] in ("Secret", "ConfigMap")]:
+        del objects[identity]
+    shop.cluster.server.volumes = [VOLUME]
+
+
+def lose_the_id_in_the_status(shop: RotatingShop) -> Manifest:
+    stored = shop.cluster.server.objects[PLATFORM.kind, "shop"]
+    del stored["status"]["masterKeyId"]
+    shop.cluster.server.touch(stored)
+    return stored
+
+
+async def test_a_shop_that_has_lost_all_but_its_status_comes_back_with_the_key_that_its_databases_know(
+    shop: RotatingShop,
+) -> None:
+    before = values(shop)
+    shop.cluster.spec({"paused": True})
+    store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
+    await shop.reconcile()
+    lose_all_but_the_volumes(shop)
+    shop.cluster.spec({})
+    shop.cluster.restart()
+    await shop.reconcile()
+    assert values(shop) == before
+    assert key_ids(shop)["shop-salt"] == FORMER
+    await shop.finish()
+    assert set(key_ids(shop).values()) == {NEXT}
+    assert shop.cluster.server.objects[PLATFORM.kind, "shop"]["status"]["masterKeyId"] == NEXT
+
+
+@pytest.mark.parametrize("has_salt", [True, False])
+async def test_nothing_is_derived_while_nothing_says_from_which_of_two_keys(shop: RotatingShop, has_salt: bool) -> None:
+    before = values(shop)
+    stored = lose_the_id_in_the_status(shop)
+    if not has_salt:
+        del stored["status"]["salt"]
+    lose_all_but_the_volumes(shop)
+    store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
+    shop.cluster.restart()
+    for _ in range(2):
+        await shop.reconcile()
+        assert (values(shop), key_ids(shop)) == (set(), {})
+        assert shop.cluster.condition("Degraded") == ("True", "MasterKeyChanged")
+    assert FORMER.removesuffix(SALTED) in shop.cluster.message("Degraded")
+
+    if has_salt:  # a shop without one is older than salts
+        stored["status"]["masterKeyId"] = FORMER
+        shop.cluster.server.touch(stored)
+        await shop.reconcile()
+        assert values(shop) == before
+
+
+async def test_a_shop_that_has_lost_all_but_its_status_has_the_only_key(shop: RotatingShop) -> None:
+    before = values(shop)
+    lose_the_id_in_the_status(shop)
+    lose_all_but_the_volumes(shop)
+    shop.cluster.restart()
+    await shop.reconcile()
+    assert values(shop) == before
+
+
+# A key that is lost for good.
+
+
+def remove_annotations(shop: RotatingShop, *kinds: str) -> None:
+    """Removes the ids of master keys, as the condition MasterKeyChanged advises for Secrets and ConfigMaps."""
+    for (kind, _), one in shop.cluster.server.objects.items():
+        if kind in kinds and one["metadata"]["annotations"].pop(ANNOTATION_KEY_ID, None):
+            shop.cluster.server.touch(one)
+
+
+async def as_rotated(shop: RotatingShop) -> None:
+    shop.ask("all:first")
+    await shop.finish()
+
+
+async def in_use(shop: RotatingShop) -> None:
+    shop.ask("all:first")
+    await shop.reach("Use")
+    await shop.settle()
+
+
+async def in_use_of_the_next_key(shop: RotatingShop) -> None:
+    store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
+    await shop.reach("Use")
+    await shop.settle()
+
+
+@pytest.mark.parametrize("comes_so_far", [as_rotated, move, in_use, in_use_of_the_next_key])
+async def test_credentials_of_a_lost_key_are_kept_when_the_annotations_are_removed_from_a_rotated_shop(
+    shop: RotatingShop, comes_so_far: Callable[[RotatingShop], Awaitable[None]]
+) -> None:
+    await comes_so_far(shop)
+    before = values(shop)
+    store(shop, stored_key(THIRD_KEY))
+    shop.cluster.restart()
+    await shop.reconcile()
+    assert shop.cluster.condition("Degraded") == ("True", "MasterKeyChanged")
+
+    remove_annotations(shop, "Secret", "ConfigMap")
+    for _ in range(3):
+        await shop.settle()
+        shop.cluster.now += timedelta(days=1)
+
+    assert values(shop) == before
+    assert shop.cluster.condition("Degraded")[0] == "False"
+    assert shop.cluster.condition("Ready") == ("True", "AllReady")
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_annotations_that_are_removed_from_the_records_alone_are_read_from_the_secrets(
+    shop: RotatingShop, step: str
+) -> None:
+    store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
+    await shop.reach(step)
+    await shop.settle()
+    before = values(shop)
+    remove_annotations(shop, "ConfigMap")
+    await shop.reconcile()
+    assert values(shop) == before
+    await shop.finish()
+    assert set(key_ids(shop).values()) == {NEXT}
+
+
 # What moves, and when.
 
 
@@ -304,7 +434,10 @@ async def test_a_rotation_that_is_asked_for_waits_for_no_turn_and_moves_the_whol
     assert shop.states() == ALL_MOVED
 
 
-async def test_a_shop_waits_for_its_turn_and_says_for_which(shop: RotatingShop) -> None:
+async def test_a_shop_waits_for_its_turn_and_the_log_says_for_which(
+    shop: RotatingShop, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     shop.cluster.reconciler.policy = UpgradePolicy(concurrency=1)
     other = shop.cluster.add_shop("other")
     other["status"] = {"rotation": [{"name": "signing", "generation": 0, "step": "Publish"}]}
@@ -314,7 +447,9 @@ async def test_a_shop_waits_for_its_turn_and_says_for_which(shop: RotatingShop) 
         shop.cluster.now += timedelta(minutes=10)
     assert (shop.states(), set(key_ids(shop).values())) == ({}, {FORMER})
     assert shop.cluster.condition("Rotating") == ("False", "RotationWaits")
-    assert "the rotations of other/other end first" in shop.cluster.message("Rotating")
+    assert "another shop is being rotated" in shop.cluster.message("Rotating")
+    assert "other/other" not in shop.cluster.message("Rotating"), "it may be of another tenant"
+    assert caplog.text.count("the rotations of other/other end first") == 1
     assert former_key_shops() == 1
 
     other["status"]["rotation"][0]["step"] = "Use"
@@ -333,14 +468,100 @@ async def test_a_shop_waits_for_its_turn_and_says_for_which(shop: RotatingShop) 
     ],
 )
 def test_a_shop_whose_former_tokens_are_still_accepted_lets_others_move(row: dict[str, str], counts: bool) -> None:
-    assert is_rotating({"rotation": [{"name": "cache", "step": "Done"}, row]}) is counts
-    assert not is_rotating({})
+    assert is_rotating(platform_with({"rotation": [{"name": "cache", "step": "Done"}, row]})) is counts
+    assert not is_rotating(platform_with({}))
+
+
+def platform_with(status: Manifest, spec: Manifest | None = None, **metadata: object) -> Platform:
+    named = {"name": "other", "namespace": "other", "uid": "other", "generation": 1, "resourceVersion": "1"}
+    return observe_platform({"metadata": named | metadata, "spec": spec or {}, "status": status})
+
+
+def with_condition(type_: str, status: str, reason: str) -> Manifest:
+    return {"status": {"conditions": [{"type": type_, "status": status, "reason": reason, "message": ""}]}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"deletionTimestamp": "2026-01-01T00:00:00Z"},
+        {"spec": {"mode": "Observe"}},
+        {"spec": {"paused": True}},
+        {"spec": {"hibernated": True}},
+        {"status": {"mode": "Observe"}},
+        with_condition("Hibernated", "True", "Hibernated"),
+        {"annotations": {ANNOTATION_RESTORE: "night/Restoring"}},
+        with_condition("Rotating", "True", "RotationRefused"),
+    ],
+    ids=["deleting", "observed", "paused", "hibernated", "observed before", "waking", "closed", "refused"],
+)
+async def test_a_shop_whose_rotation_cannot_go_on_lets_others_move(shop: RotatingShop, change: Manifest) -> None:
+    shop.cluster.reconciler.policy = UpgradePolicy(concurrency=1)
+    other = shop.cluster.add_shop("other")
+    other["status"] = {"rotation": [{"name": "grpc", "generation": 0, "step": "Publish"}]}
+    store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
+    await shop.settle()
+    assert shop.cluster.condition("Rotating") == ("False", "RotationWaits")
+
+    other["status"] |= change.pop("status", {})
+    other["spec"] |= change.pop("spec", {})
+    other["metadata"] |= change
+    shop.cluster.server.touch(other)
+    await shop.settle()
+    assert shop.states(), "its turn has come"
+    await shop.finish()
+    assert shop.states() == ALL_MOVED
+
+
+def test_a_degraded_shop_is_waited_for_since_its_rotation_may_be_the_cause() -> None:
+    degraded = with_condition("Degraded", "True", "ProgressDeadlineExceeded")["status"]
+    assert is_rotating(platform_with(degraded | {"rotation": [{"name": "grpc", "step": "Publish"}]}))
+
+
+@pytest.mark.parametrize(
+    ("refused", "counts"),
+    [
+        ({"ConfigMap": ApiError(422, "Invalid", "no")}, False),
+        ({"ConfigMap": ApiError(500, "InternalError", "no")}, True),
+        ({PLATFORM.kind: ApiError(500, "InternalError", "no")}, True),
+    ],
+    ids=["not recorded", "perhaps recorded", "recorded and not in the status"],
+)
+async def test_a_shop_counts_from_the_record_of_its_rotation_until_its_status_shows_it(
+    shop: RotatingShop, refused: dict[str, ApiError], counts: bool
+) -> None:
+    reconciler, others = shop.cluster.reconciler, PlatformKey("other", "other")
+    reconciler.policy = UpgradePolicy(concurrency=1)
+    store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
+    shop.cluster.server.refuse = refused
+    for _ in range(2):
+        with pytest.raises(ApiError):
+            await shop.reconcile()
+        assert bool(reconciler._rotated_before(others)) is counts
+
+    shop.cluster.server.refuse = {}
+    await shop.finish()
+    assert not reconciler._rotated_before(others)
+
+
+async def test_a_rotation_that_is_refused_in_the_middle_says_so(shop: RotatingShop) -> None:
+    shop.ask("grpc:first")
+    await shop.reach("Use")
+    await shop.settle()
+    secret = shop.cluster.server.objects["Secret", "shop-order-grpc"]
+    del secret["metadata"]["annotations"][ANNOTATION_KEY_ID]
+    shop.cluster.server.touch(secret)
+    await shop.reconcile()
+    assert shop.cluster.condition("Rotating") == ("True", "RotationRefused")
+    assert "shop-order-grpc" in shop.cluster.message("Rotating")
 
 
 async def test_a_swap_of_the_keys_moves_a_shop_back(shop: RotatingShop) -> None:
     store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
     await shop.reach("Use")
     store(shop, stored_keys(MASTER_KEY, NEXT_KEY))
+    await shop.settle()
+    assert f"needs the former master key {NEXT} until" in shop.cluster.message("Rotating")
     await shop.finish()
     assert set(key_ids(shop).values()) == {FORMER}
 
@@ -383,6 +604,47 @@ async def test_a_secret_that_nothing_rotates_keeps_the_former_key_needed_and_is_
         shop.cluster.server.objects.pop(("Secret", name), None)
     await shop.settle()
     assert set(key_ids(shop).values()) == {NEXT}
+
+
+EXTERNAL_CACHE = {"cache": {"provider": "external", "secretRef": {"name": "own"}}}
+
+
+async def delete_cache_secrets(shop: RotatingShop) -> None:
+    """Deletes the retained Secrets of a cache that became external, after all else of the shop has moved."""
+    for _ in range(5):
+        await shop.settle()
+        shop.cluster.now += timedelta(days=4)
+    for name in ("shop-redis", "shop-redis-tls"):
+        del shop.cluster.server.objects["Secret", name]
+
+
+async def test_an_operator_that_dies_after_it_has_written_the_base_leaves_no_kind_that_needs_the_former_key(
+    shop: RotatingShop,
+) -> None:
+    shop.ask("all:first")
+    await shop.finish()
+    shop.ask("all:first", **EXTERNAL_CACHE)
+    store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
+    await delete_cache_secrets(shop)
+    shop.dies_after = lambda _, write: not shop.deaths and "ConfigMap shop-salt" in write
+    await shop.settle()
+    assert shop.deaths == 1
+    assert set(key_ids(shop).values()) == {NEXT}
+
+
+async def test_a_kind_that_moved_before_its_store_became_external_does_not_need_the_key_after_a_swap(
+    shop: RotatingShop,
+) -> None:
+    store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
+    while (delay := await shop.settle()) and shop.states()["cache"] != (1, "Done"):
+        shop.cluster.now += timedelta(seconds=delay)
+    assert key_ids(shop)["shop-salt"] == FORMER, "the signing secret has not moved yet"
+    shop.cluster.spec(EXTERNAL_CACHE)
+    await shop.settle()
+    store(shop, stored_keys(MASTER_KEY, NEXT_KEY))
+    await delete_cache_secrets(shop)
+    await shop.settle()
+    assert set(key_ids(shop).values()) == {FORMER}
 
 
 async def test_a_paused_shop_stays_with_its_key(shop: RotatingShop) -> None:
