@@ -49,10 +49,18 @@ def text_of(mail: EmailMessage) -> str:
 @asynccontextmanager
 async def mailbox() -> AsyncIterator[Mailbox]:
     """Runs the mail server on a free port of this machine until the block ends."""
-    box = Mailbox()
-    server = await asyncio.get_running_loop().create_server(lambda: SMTP(box), "127.0.0.1", 0)
+    box, clients = Mailbox(), list[SMTP]()
+
+    def serve() -> SMTP:
+        clients.append(SMTP(box))
+        return clients[-1]
+
+    server = await asyncio.get_running_loop().create_server(serve, "127.0.0.1", 0)
     box.port = server.sockets[0].getsockname()[1]
     try:
         yield box
     finally:
         server.close()
+        for client in clients:
+            if client.transport is not None:  # a service keeps a connection for the next mail
+                client.transport.close()

@@ -62,10 +62,15 @@ class FaultProxy:
         self._forwards_answers.set()
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         try:
             target_reader, target_writer = await asyncio.open_connection(*self._target)
         except OSError:
             writer.transport.abort()
+            self._writers.discard(writer)
+            return
+        if writer not in self._writers:  # it was ended while the other one was opened
+            target_writer.transport.abort()
             return
         writers = {writer, target_writer}
         self._writers |= writers

@@ -22,6 +22,7 @@ from aio_pika.abc import (
     AbstractQueue,
     FieldValue,
 )
+from aio_pika.connection import make_url
 from aio_pika.exceptions import DeliveryError
 from aiormq import spec
 from prometheus_client import Gauge
@@ -174,7 +175,13 @@ class Broker:
             self._channel = None
 
     async def _connect(self) -> AbstractConnection:
-        return await aio_pika.connect(self._url, timeout=_CONNECT_TIMEOUT_SECONDS, ssl_context=self._tls)
+        connection = aio_pika.Connection(make_url(self._url), ssl_context=self._tls)
+        try:
+            await connection.connect(timeout=_CONNECT_TIMEOUT_SECONDS)
+        except BaseException:
+            await connection.close()  # else it closes itself when it is collected, perhaps where no event loop runs
+            raise
+        return connection
 
     async def _open_channel(self) -> AbstractChannel:
         if self._channel is not None:

@@ -1,6 +1,7 @@
 """Events from their transaction to their effect in another service: none is lost, and none is applied twice."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -34,6 +35,7 @@ from chassis_testing.broker import (
 )
 from chassis_testing.databases import empty_database
 from chassis_testing.fault_proxy import FaultProxy, fault_proxy
+from chassis_testing.ports import free_port
 from chassis_testing.waiting import eventually
 from prometheus_client import REGISTRY
 from shopapi.events.v1.events_pb2 import OrderCancelled, OrderConfirmed, OrderPlaced, OrderShipped
@@ -170,6 +172,14 @@ async def test_no_event_is_lost_while_the_broker_is_unavailable(backend: Backend
     await backend.wait_for_rows("effects", 151)
     assert await backend.count("outbox") == 0
     await cancel_all(relay, consumer.task)
+
+
+async def test_a_connection_that_was_refused_is_closed() -> None:
+    url = f"amqp://test:test@127.0.0.1:{free_port()}/"
+    with pytest.raises(BrokerUnavailable) as refused:  # its traceback keeps the connection
+        await Broker(url, "order").publish("order.placed", uuid7(), b"{}")
+    ours = [one for one in gc.get_objects() if isinstance(one, aio_pika.Connection) and str(one.url) == url]
+    assert [one.is_closed for one in ours] == [True], refused.value
 
 
 async def test_an_event_that_is_delivered_twice_is_applied_once(backend: Backend) -> None:
