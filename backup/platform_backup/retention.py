@@ -34,7 +34,7 @@ class StoredBackup:
 
     @property
     def is_good(self) -> bool:
-        """Whether it is whole, and no verification has found that it cannot be restored."""
+        """Returns whether it is whole, and no verification has found that it cannot be restored."""
         return self.is_whole and self.is_restorable is not False
 
     def belongs_to(self, uid: str) -> bool:

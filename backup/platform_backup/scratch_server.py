@@ -1,11 +1,14 @@
 """A PostgreSQL server for a verification, in a folder and behind a socket there, which is removed with all it has."""
 
 import fcntl
+import os
+import pwd
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from chassis.observability import logs
 from chassis.settings import DatabaseSettings
@@ -83,7 +86,7 @@ class ScratchServer:
     async def _start(self) -> DatabaseSettings:
         try:
             self._folder.mkdir(mode=0o700)
-            await self._run("initdb", *_INITDB, f"--pgdata={self._data}")
+            await self._run("initdb", *_INITDB, variables=self._name_user())
             folder = str(self._folder).replace("'", "''")
             with (self._data / "postgresql.conf").open("a") as configuration:
                 configuration.write(_CONFIGURATION.format(folder=folder))
@@ -103,11 +106,19 @@ class ScratchServer:
                 await self._run("pg_ctl", "stop", "--mode=immediate", "--wait", f"--timeout={_STOP_SECONDS}")
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    async def _run(self, program: str, *arguments: str) -> None:
-        pgdata = [] if program == "initdb" else [f"--pgdata={self._data}"]
-        async with self.tools.run(program, [*arguments, *pgdata]) as running:
+    async def _run(self, program: str, *arguments: str, variables: Mapping[str, str] = MappingProxyType({})) -> None:
+        async with self.tools.run(program, [*arguments, f"--pgdata={self._data}"], variables=variables) as running:
             async for _ in running.output():
                 pass
+
+    def _name_user(self) -> dict[str, str]:
+        """Gives the user id a name if it has none, as where a cluster assigns ids: initdb requires one."""
+        with suppress(KeyError):
+            pwd.getpwuid(os.geteuid())
+            return {}
+        users = self._folder / "passwd"
+        users.write_text(f"verify:x:{os.geteuid()}:{os.getegid()}::/tmp:/bin/false\n")
+        return {"LD_PRELOAD": "libnss_wrapper.so", "NSS_WRAPPER_PASSWD": str(users), "NSS_WRAPPER_GROUP": "/etc/group"}
 
     @property
     def _log(self) -> Path:

@@ -3,6 +3,7 @@
 Each database is dropped before the next one is restored, so the folder of the server has to hold the largest one.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -29,7 +30,11 @@ from platform_backup.scratch_server import ScratchServer
 from platform_backup.snapshots import connect, revision_of, translate_errors
 
 _QUERY_TIMEOUT_SECONDS = 3600.0
-_NO_ROOM = "No space left on device"
+_OF_THE_SERVER = re.compile(
+    "No space left on device|out of memory|closed the connection|crash of another|in recovery mode|ended with -9"
+)
+"""What a restore says if its server or its programs ended for another cause than the backup."""
+_OF_ANOTHER_RELEASE = (asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError, asyncpg.UndefinedTableError)
 _AT_THE_CUT = """
     CREATE SCHEMA at_the_cut;
     CREATE FUNCTION at_the_cut.now() RETURNS timestamptz LANGUAGE sql STABLE AS $$SELECT timestamptz '{at}'$$;
@@ -86,30 +91,34 @@ async def _verify(
         raise BackupNotRestorable(
             f"{manifest.id} has no database of {', '.join(missing)}, which the shop has: take a new backup"
         )
+    checked: dict[str, int] = {}
     violations: list[Violation] = []
     async with server.run() as login:
         for service in sorted(manifest.databases):
-            violations += await _verify_database(shop, manifest, service, invariants.get(service, []), login)
+            checked[service], broken = await _verify_database(
+                shop, manifest, service, invariants.get(service, []), login
+            )
+            violations += broken
     if violations:
         raise InvariantBroken(
             f"{manifest.id} was restored and violates {', '.join(map(str, violations))}: see the log, and the "
             "invariants of the shop"
         )
-    return {service: len(invariants.get(service, [])) for service in sorted(manifest.databases)}
+    return checked
 
 
 async def _verify_database(
     shop: Shop, manifest: Manifest, service: str, invariants: list[Invariant], login: DatabaseSettings
-) -> list[Violation]:
+) -> tuple[int, list[Violation]]:
     database = login.model_copy(update={"db_name": service})
     async with connect("the verification", login) as connection:
         _require_version(service, connection, manifest)
         await translate_errors("the verification", connection.execute(f'CREATE DATABASE "{service}"'))
         await _restore(shop, manifest, service, database)
         async with connect(service, database) as restored:
-            violations = await _check(restored, manifest, service, invariants)
+            result = await _check(restored, manifest, service, invariants)
         await translate_errors(service, connection.execute(f'DROP DATABASE "{service}" WITH (FORCE)'))
-    return violations
+    return result
 
 
 def _require_version(service: str, connection: asyncpg.Connection, manifest: Manifest) -> None:
@@ -125,37 +134,39 @@ async def _restore(shop: Shop, manifest: Manifest, service: str, database: Datab
     try:
         await restore_dumps(replace(shop, databases={service: database}), manifest, [service])
     except (DatabaseFailed, RestoreIncomplete) as error:
-        if _NO_ROOM in str(error):
-            raise ScratchServerFailed(f"there is no room to restore {service}: raise verification.size") from error
+        if _OF_THE_SERVER.search(str(error)):
+            raise ScratchServerFailed(
+                f"the server into which {service} is restored failed, for want of room or memory perhaps: {error}"
+            ) from error
         raise BackupNotRestorable(f"{manifest.id} cannot be restored: {error}") from error
     await analyze(service, database)
 
 
 async def _check(
     connection: asyncpg.Connection, manifest: Manifest, service: str, invariants: list[Invariant]
-) -> list[Violation]:
+) -> tuple[int, list[Violation]]:
+    """Returns how many invariants were checked, and those that are violated."""
     entry = manifest.databases[service]
     if (revision := await translate_errors(service, revision_of(connection))) != entry.revision:
         raise BackupNotRestorable(
             f"{manifest.id}: the restored database of {service} has the revision {revision}, and had {entry.revision}"
         )
     await translate_errors(service, connection.execute(_AT_THE_CUT.format(at=entry.snapshot_at.isoformat())))
-    violations = []
+    checked, violations = 0, []
     for invariant in invariants:
         try:
-            rows = await connection.fetch(invariant.query, timeout=_QUERY_TIMEOUT_SECONDS)
-        except asyncpg.PostgresError as error:
-            raise BackupNotRestorable(
-                f"{manifest.id}: {invariant.name} of {service} cannot be checked: {error}"
-            ) from error
+            rows = await translate_errors(service, connection.fetch(invariant.query, timeout=_QUERY_TIMEOUT_SECONDS))
+        except DatabaseFailed as error:
+            if not isinstance(error.__cause__, _OF_ANOTHER_RELEASE):
+                raise
+            reason = "the backup is of another release"
+            log.warning("an invariant is not checked", database=service, invariant=invariant.name, reason=reason)
+            continue
+        checked += 1
         if rows:
             violations.append(Violation(service, invariant.name, len(rows)))
-            log.error(
-                "an invariant is broken",
-                database=service,
-                invariant=invariant.name,
-                rows=len(rows),
-                first=str(dict(rows[0])),
-            )
-    log.info("a database is verified", database=service, invariants=len(invariants), broken=len(violations))
-    return violations
+            first = str(dict(rows[0]))
+            log.error("an invariant is broken", database=service, invariant=invariant.name, rows=len(rows), first=first)
+        else:
+            log.info("an invariant holds", database=service, invariant=invariant.name)
+    return checked, violations

@@ -5,6 +5,7 @@ import base64
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -12,14 +13,17 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from chassis.database.invariants import load_invariants
+from chassis.database.invariants import Invariant, load_invariants
 from chassis.database.migrations import migrate
 from chassis.settings import DatabaseSettings
 from chassis_testing.waiting import eventually
 from obstore.store import LocalStore
+from platform_backup import restore as restoring
+from platform_backup import verification
 from platform_backup.catalog import list_backups, prune, record_verification
 from platform_backup.create import Shop, create_backup
 from platform_backup.destination import Destination
@@ -33,7 +37,8 @@ from platform_backup.errors import (
     ScratchServerFailed,
 )
 from platform_backup.manifest import Manifest
-from platform_backup.postgres_tools import PostgresTools
+from platform_backup.postgres_tools import PostgresTools, Program
+from platform_backup.restore import restore_dumps
 from platform_backup.retention import Retention
 from platform_backup.scratch_server import ScratchServer
 from platform_backup.snapshots import connect
@@ -240,6 +245,50 @@ async def test_a_backup_of_a_newer_server_is_not_judged(shop: Shop, scratch: Scr
     assert await restorable(shop) == [None]
 
 
+async def test_an_invariant_of_another_release_is_not_checked(shop: Shop, scratch: ScratchServer) -> None:
+    """The image of a release has its invariants, and an older backup has an older schema."""
+    manifest = await create_backup(shop, "abcdef")
+    later = Invariant("of_a_later_release", "SELECT added_later FROM inbox;")
+    invariants = {"notification": [later, *INVARIANTS["notification"]]}
+
+    checked = await verify_backup(shop, manifest, shop.databases, invariants, scratch, NOW)
+
+    assert checked == {"notification": len(INVARIANTS["notification"]), "payment": 0, "product": 0}
+
+
+async def test_a_server_that_ends_says_nothing_of_the_backup(
+    shop: Shop, scratch: ScratchServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its processes are killed while it restores, as they are without memory."""
+    manifest = await create_backup(shop, "abcdef")
+
+    async def kill_and_restore(target: Shop, *arguments: Any) -> None:
+        async with connect("test", target.databases["notification"]) as sql:
+            pid = await sql.fetchval("SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'")
+
+            async def die(*_: Any) -> None:
+                os.kill(pid, signal.SIGKILL)
+
+            monkeypatch.setattr(restoring, "_commit", die_and(die, restoring._commit))
+            await restore_dumps(target, *arguments)
+
+    monkeypatch.setattr(verification, "restore_dumps", kill_and_restore)
+
+    with pytest.raises(ScratchServerFailed, match="for want of room or memory perhaps"):
+        await verify(shop, manifest, scratch)
+
+    assert await restorable(shop) == [None]
+
+
+def die_and(die: Any, commit: Any) -> Any:
+    async def both(service: str, session: Program) -> None:
+        await die()
+        await session.write(b"SELECT pg_sleep(60);\n")
+        await commit(service, session)
+
+    return both
+
+
 async def test_a_server_that_does_not_start_says_nothing_of_the_backup(shop: Shop, tmp_path: Path) -> None:
     manifest = await create_backup(shop, "abcdef")
     refusing = tmp_path / "refusing"
@@ -252,6 +301,22 @@ async def test_a_server_that_does_not_start_says_nothing_of_the_backup(shop: Sho
         await verify(shop, manifest, ScratchServer(PostgresTools(str(refusing)), tmp_path))
 
     assert await restorable(shop) == [None]
+
+
+async def test_a_user_id_without_a_name_gets_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A cluster may assign ids that the image does not know, and initdb requires a name."""
+
+    def know_nobody(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.setattr("pwd.getpwuid", know_nobody)
+    initdb = tmp_path / "initdb"
+    initdb.write_text('#!/bin/sh\necho "$LD_PRELOAD" >&2; cat "$NSS_WRAPPER_PASSWD" >&2; exit 1\n')
+    initdb.chmod(0o755)
+
+    with pytest.raises(ScratchServerFailed, match=rf"(?s)libnss_wrapper.so\n.*verify:x:{os.geteuid()}:"):
+        async with ScratchServer(PostgresTools(str(tmp_path)), tmp_path).run():
+            pass
 
 
 async def test_one_verification_uses_a_folder_at_a_time(shop: Shop, scratch: ScratchServer) -> None:
