@@ -20,7 +20,7 @@ from chassis.errors import DatabaseUnavailable, RuntimeRoleRefused, SettingsErro
 from chassis.observability import logs
 from chassis.settings import load
 
-from platform_backup.catalog import find_backup, list_backups, newest_backup, prune, verify_files
+from platform_backup.catalog import find_backup, list_backups, newest_backup, prune
 from platform_backup.create import Shop, create_backup
 from platform_backup.destination import open_destination
 from platform_backup.errors import BackupError, DatabaseFailed
@@ -28,8 +28,16 @@ from platform_backup.manifest import Manifest
 from platform_backup.postgres_tools import PostgresTools
 from platform_backup.restore import restore_backup
 from platform_backup.retention import Retention, StoredBackup
-from platform_backup.settings import BackupSettings, read_databases, read_runtime_roles
+from platform_backup.scratch_server import ScratchServer
+from platform_backup.settings import (
+    BackupSettings,
+    read_databases,
+    read_invariants,
+    read_runtime_roles,
+    read_services,
+)
 from platform_backup.snapshots import choose_passwords
+from platform_backup.verification import verify_backup
 
 log = logs.get_logger(__name__)
 
@@ -78,8 +86,12 @@ async def _run(chosen: argparse.Namespace, settings: BackupSettings) -> dict[str
     of_any = chosen.command == "restore"
     manifest = await (find_backup(shop, chosen.id) if chosen.id else newest_backup(shop, of_any=of_any))
     if chosen.command == "verify":
-        await verify_files(shop, manifest, manifest.databases)
-        return _summary(manifest)
+        invariants, services = read_invariants(settings.backup_invariants), read_services(settings.backup_databases)
+        server = ScratchServer(shop.tools, Path(settings.backup_scratch))
+        return {
+            **_summary(manifest),
+            "invariants": await verify_backup(shop, manifest, services, invariants, server, now),
+        }
     roles = read_runtime_roles(settings.backup_runtime_roles)
     restored = await restore_backup(shop, manifest, roles, now, chosen.only, replace=chosen.replace)
     return {**_summary(manifest), "restored": restored.databases, "resent": restored.resent}
@@ -96,7 +108,8 @@ async def _prune_if_possible(shop: Shop, retention: Retention, now: datetime) ->
 
 def _listed(backup: StoredBackup) -> dict[str, object]:
     of = {"shopUid": backup.shop_uid} if backup.shop_uid else {}
-    return {"id": backup.id, "whole": backup.is_whole, **of}
+    verified = {"restorable": backup.is_restorable} if backup.is_restorable is not None else {}
+    return {"id": backup.id, "whole": backup.is_whole, **verified, **of}
 
 
 def _summary(manifest: Manifest) -> dict[str, object]:
@@ -116,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="list the backups, also those that are not whole")
     commands.add_parser("prune", help="delete the backups that are no longer kept")
     for name, text in (
-        ("verify", "read all files of a backup and check them"),
+        ("verify", "restore a backup into a server that is thrown away, and check its invariants there"),
         ("restore", "restore the databases of a closed shop, and send the events since the backup again"),
     ):
         command = commands.add_parser(name, help=text)

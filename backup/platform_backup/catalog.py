@@ -10,8 +10,18 @@ from chassis.observability import logs
 from platform_backup.create import MANIFEST, Shop
 from platform_backup.encryption import decrypt
 from platform_backup.errors import BackupDamaged, BackupNotFound, RestoreRefused, WrongKey
-from platform_backup.manifest import Manifest, read_manifest, stated_uid, time_of
+from platform_backup.manifest import (
+    Manifest,
+    Verification,
+    read_manifest,
+    read_verification,
+    stated_uid,
+    time_of,
+    write_verification,
+)
 from platform_backup.retention import Retention, StoredBackup, expired
+
+VERIFICATION = "verification.json"
 
 log = logs.get_logger(__name__)
 
@@ -39,7 +49,30 @@ async def _stored(shop: Shop, backup: str, at: datetime, sizes: dict[str, int]) 
         log.warning("a backup is not whole", backup=backup, reason=str(error))
         return StoredBackup(backup, at, has_manifest=True, is_whole=False, shop_uid=stated_uid(text))
     is_whole = all(sizes.get(entry.file) == entry.size for entry in entries)
-    return StoredBackup(backup, at, has_manifest=True, is_whole=is_whole, shop_uid=stated_uid(text))
+    is_restorable = await _is_restorable(shop, backup) if VERIFICATION in sizes else None
+    return StoredBackup(backup, at, True, is_whole, stated_uid(text), is_restorable)
+
+
+async def _is_restorable(shop: Shop, backup: str) -> bool | None:
+    """Returns what the last verification has found; None if that is not known."""
+    text = await shop.destination.read(f"{shop.name}/{backup}/{VERIFICATION}")
+    if text is None:
+        return None
+    try:
+        verification = read_verification(text, shop.key)
+    except (BackupDamaged, WrongKey) as error:
+        log.warning("the result of a verification is not read", backup=backup, reason=str(error))
+        return None
+    return not verification.failure if (verification.shop, verification.id) == (shop.name, backup) else None
+
+
+async def record_verification(shop: Shop, manifest: Manifest, now: datetime, failure: str = "") -> None:
+    """Writes the result of a verification beside the manifest, in place of a former one."""
+    verification = Verification(
+        id=manifest.id, shop=manifest.shop, key_id=shop.key.id, verified_at=now, failure=failure
+    )
+    path = f"{manifest.shop}/{manifest.id}/{VERIFICATION}"
+    await shop.destination.write(path, write_verification(verification, shop.key))
 
 
 async def find_backup(shop: Shop, backup: str) -> Manifest:

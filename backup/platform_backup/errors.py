@@ -50,3 +50,15 @@ class RestoreRefused(BackupError):
 
 class RestoreIncomplete(BackupError):
     """A restore has failed after it had committed a database: the databases may be of two states."""
+
+
+class BackupNotRestorable(BackupError):
+    """PostgreSQL could not restore the backup, or the restored databases are not those of its manifest."""
+
+
+class InvariantBroken(BackupError):
+    """The restored databases violate an invariant of their services."""
+
+
+class ScratchServerFailed(BackupError):
+    """The server into which a verification restores does not start, or has no room. It says nothing of the backup."""

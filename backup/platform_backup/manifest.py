@@ -1,12 +1,12 @@
-"""The manifest of a backup, which is written last: files without a manifest are not a backup.
+"""The manifest of a backup, which is written last: files without a manifest are not a backup. And its verification.
 
-It is signed by the key of the shop's backups, so neither a file nor the manifest can be exchanged unnoticed.
+Both are signed by the key of the shop's backups, so neither a file nor the manifest can be exchanged unnoticed.
 """
 
 import hmac
 import json
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -18,6 +18,9 @@ FORMAT = 1
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+_P = TypeVar("_P", bound=_Part)
 
 
 class OutboxPosition(_Part):
@@ -77,14 +80,43 @@ class Manifest(_Part):
         return sum(entry.size for entry in self.databases.values())
 
 
+class Verification(_Part):
+    """The result of the last verification of a backup, which stands beside its manifest."""
+
+    format: int = FORMAT
+    id: str
+    shop: str
+    key_id: str
+    verified_at: datetime
+    failure: str = ""
+    """Why the backup is not restorable; empty if it was restored and its invariants held."""
+
+
 def write_manifest(manifest: Manifest, key: BackupKey) -> bytes:
     """Returns the signed manifest as JSON."""
-    content = manifest.model_dump(mode="json", exclude=None if manifest.shop_uid else {"shop_uid"})
-    return json.dumps({**content, "signature": key.sign(_canonical(content))}, indent=2, sort_keys=True).encode()
+    return _signed(manifest.model_dump(mode="json", exclude=None if manifest.shop_uid else {"shop_uid"}), key)
+
+
+def write_verification(verification: Verification, key: BackupKey) -> bytes:
+    """Returns the signed verification as JSON."""
+    return _signed(verification.model_dump(mode="json"), key)
 
 
 def read_manifest(text: bytes, key: BackupKey) -> Manifest:
     """Returns a manifest whose signature is right. Raises BackupDamaged, WrongKey."""
+    return _read(text, key, Manifest)
+
+
+def read_verification(text: bytes, key: BackupKey) -> Verification:
+    """Returns a verification whose signature is right. Raises BackupDamaged, WrongKey."""
+    return _read(text, key, Verification)
+
+
+def _signed(content: dict[str, object], key: BackupKey) -> bytes:
+    return json.dumps({**content, "signature": key.sign(_canonical(content))}, indent=2, sort_keys=True).encode()
+
+
+def _read(text: bytes, key: BackupKey, kind: type[_P]) -> _P:
     content = _parse(text)
     signature = content.pop("signature", None)
     if content.get("key_id") != key.id:
@@ -95,7 +127,7 @@ def read_manifest(text: bytes, key: BackupKey) -> Manifest:
     if not isinstance(signature, str) or not hmac.compare_digest(signature, key.sign(_canonical(content))):
         raise BackupDamaged("the manifest was changed after it was written: restore another backup")
     try:
-        return Manifest.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
         raise BackupDamaged(
             f"this release cannot read the manifest, of format {content.get('format')}: {error.errors()[0]['msg']}"

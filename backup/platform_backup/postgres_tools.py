@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from tempfile import NamedTemporaryFile
+from types import MappingProxyType
 
 from chassis.settings import DatabaseSettings
 from chassis.tls import SYSTEM
@@ -35,11 +36,17 @@ class PostgresTools:
 
     @asynccontextmanager
     async def run(
-        self, program: str, arguments: list[str], database: DatabaseSettings | None = None, *, stdin: bool = False
+        self,
+        program: str,
+        arguments: list[str],
+        database: DatabaseSettings | None = None,
+        *,
+        stdin: bool = False,
+        variables: Mapping[str, str] = MappingProxyType({}),
     ) -> AsyncIterator["Program"]:
         """Runs a program until the block ends, and kills it if it still runs then."""
         async with _environment(database) as environment:
-            process = await self._start(program, arguments, environment, stdin=stdin)
+            process = await self._start(program, arguments, {**environment, **variables}, stdin=stdin)
             running = Program(program, process)
             try:
                 yield running

@@ -100,7 +100,7 @@ async def restore_backup(
     log.info("the files of the backup are whole", backup=manifest.id)
     for service in services:
         await _require_unused(shop, service, own)
-    await _restore_all(shop, manifest, services, replace=replace)
+    await restore_dumps(shop, manifest, services, replace=replace)
     for service in services:
         if service in roles:
             await _grant(service, shop.databases[service], roles[service])
@@ -109,7 +109,7 @@ async def restore_backup(
     except DatabaseFailed as error:
         raise RestoreIncomplete(f"the databases are restored, but not all events are sent again: {error}") from error
     for service in services:
-        await _analyze(service, shop.databases[service])
+        await analyze(service, shop.databases[service])
     return Restored(services, resent)
 
 
@@ -156,7 +156,7 @@ async def _require_no_clients(service: str, connection: asyncpg.Connection, own:
         await asyncio.sleep(_LEAVING_INTERVAL_SECONDS)
 
 
-async def _restore_all(shop: Shop, manifest: Manifest, services: Collection[str], *, replace: bool) -> None:
+async def restore_dumps(shop: Shop, manifest: Manifest, services: Collection[str], *, replace: bool = False) -> None:
     """Restores all databases in open transactions, then commits them. Raises the first error. No database is changed by
     one that comes before the commits."""
     async with AsyncExitStack() as stack:
@@ -258,7 +258,7 @@ async def _grant(service: str, database: DatabaseSettings, role: DatabaseSetting
         await engine.dispose()
 
 
-async def _analyze(service: str, database: DatabaseSettings) -> None:
+async def analyze(service: str, database: DatabaseSettings) -> None:
     """Collects statistics. Without them queries are slow until autovacuum does it, so a failure is only logged."""
     try:
         async with connect(service, database) as connection:

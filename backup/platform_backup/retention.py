@@ -1,4 +1,4 @@
-"""The choice of the backups that are deleted. It never chooses the newest whole backup."""
+"""The choice of the backups that are deleted. It never chooses the newest whole backup, nor the newest verified one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +29,13 @@ class StoredBackup:
     is_whole: bool
     shop_uid: str = ""
     """The UID of the shop, as its manifest states it; empty if it states none."""
+    is_restorable: bool | None = None
+    """What its last verification found; None if there was none."""
+
+    @property
+    def is_good(self) -> bool:
+        """Returns whether it is whole, and no verification has found that it cannot be restored."""
+        return self.is_whole and self.is_restorable is not False
 
     def belongs_to(self, uid: str) -> bool:
         """Returns whether it may be of the shop of this UID, and not of a former or later one of the same name.
@@ -41,19 +48,22 @@ class StoredBackup:
 def expired(stored: Sequence[StoredBackup], retention: Retention, now: datetime, uid: str = "") -> list[StoredBackup]:
     """Returns the backups to delete, the oldest first. Those of another shop of the same name are not among them.
 
-    Only whole backups count as the newest ones, so that damaged ones do not displace them. Without any whole backup
-    nothing that has a manifest is deleted: it may be whole with another key.
+    Only good backups count as the newest ones, so that damaged ones do not displace them. Without any good backup
+    nothing that has a manifest is deleted: it may be whole with another key. The newest one that was verified is kept
+    besides, since it is the last one that is known to be restorable.
     """
     own = [backup for backup in stored if backup.belongs_to(uid)]
     newest_first = sorted(own, key=lambda backup: backup.at, reverse=True)
     chosen: list[StoredBackup] = []
-    newer_whole = 0
+    newer_good = 0
+    verified = next((backup for backup in newest_first if backup.is_whole and backup.is_restorable), None)
     for backup in newest_first:
         if backup.has_manifest:
-            is_kept = newer_whole < max(1, retention.count) or now - backup.at < retention.age
+            is_one_of_the_newest = newer_good < max(1, retention.count)
+            is_kept = is_one_of_the_newest or now - backup.at < retention.age or backup is verified
         else:
             is_kept = now - backup.at < ABANDONED_AFTER
         if not is_kept:
             chosen.append(backup)
-        newer_whole += backup.is_whole
+        newer_good += backup.is_good
     return chosen[::-1]

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Self, TypeVar
 from urllib.parse import urlsplit
 
+from chassis.database.invariants import Invariant, parse_invariants
 from chassis.errors import SettingsError
 from chassis.settings import DatabaseSettings, Environment, LogSettings, read
 from pydantic import AfterValidator, Field, model_validator
@@ -64,7 +65,11 @@ class BackupSettings(LogSettings, DestinationSettings):
     backup_runtime_roles: str = "/runtime-roles"
     """The folder of the Secrets of the runtime roles, for each service that has one. Only a restore reads it."""
     backup_postgres_bin: str = ""
-    """The folder with pg_dump, pg_restore and psql. Without it they are on PATH."""
+    """The folder with pg_dump, pg_restore, psql, initdb and pg_ctl. Without it they are on PATH."""
+    backup_scratch: str = "/scratch"
+    """The folder in which a verification starts a PostgreSQL server, which is removed with all that it has."""
+    backup_invariants: str = "/invariants"
+    """The folder of the services' invariants, `<service>.sql`, which a verification checks."""
     backup_keep: Annotated[int, Field(ge=1)] = 7
     """How many of the newest backups are kept."""
     backup_keep_days: Annotated[int, Field(ge=0, le=3650)] = 0
@@ -97,6 +102,19 @@ def read_runtime_roles(folder: str) -> dict[str, DatabaseSettings]:
         for path in sorted(Path(folder).glob("*"))
         if any(path.glob("DB_*"))
     }
+
+
+def read_services(folder: str) -> list[str]:
+    """Returns the services whose database has a mounted Secret, without reading it."""
+    return sorted(path.name for path in Path(folder).glob("*") if path.is_dir())
+
+
+def read_invariants(folder: str) -> dict[str, list[Invariant]]:
+    """Returns the invariants, by service. Raises SettingsError."""
+    found = {path.stem: parse_invariants(path.read_text()) for path in sorted(Path(folder).glob("*.sql"))}
+    if not found:
+        raise SettingsError(f"BACKUP_INVARIANTS: {folder} has no <service>.sql with the invariants of a service")
+    return found
 
 
 def _read_secret(folder: Path, settings: type[_S]) -> _S:

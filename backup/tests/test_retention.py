@@ -10,8 +10,11 @@ from platform_backup.retention import ABANDONED_AFTER, Retention, StoredBackup, 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
 
 
-def backup(days_ago: float, *, manifest: bool = True, whole: bool = True) -> StoredBackup:
-    return StoredBackup(f"{days_ago}", NOW - timedelta(days=days_ago), manifest, manifest and whole)
+def backup(
+    days_ago: float, *, manifest: bool = True, whole: bool = True, restorable: bool | None = None
+) -> StoredBackup:
+    at = NOW - timedelta(days=days_ago)
+    return StoredBackup(f"{days_ago}", at, manifest, manifest and whole, is_restorable=restorable)
 
 
 def deleted(*stored: StoredBackup, count: int = 2, days: int = 0) -> list[str]:
@@ -30,6 +33,23 @@ def test_damaged_backups_do_not_displace_whole_ones() -> None:
     damaged = [backup(days, whole=False) for days in (1, 2, 3)]
 
     assert deleted(backup(6), backup(5), backup(4), *damaged, count=2) == ["6"]
+
+
+def test_the_newest_verified_backup_is_kept_while_none_of_the_newer_ones_is_verified() -> None:
+    verified = [backup(days, restorable=True) for days in (6, 5)]
+
+    assert deleted(*verified, backup(4), backup(3), backup(2), backup(1)) == ["6", "4", "3"]
+    assert deleted(*verified, backup(2, restorable=True), backup(1)) == ["6", "5"]
+
+
+def test_a_backup_that_was_verified_and_is_damaged_now_is_not_kept() -> None:
+    assert deleted(backup(5, whole=False, restorable=True), backup(2), backup(1)) == ["5"]
+
+
+def test_backups_that_are_not_restorable_do_not_displace_others() -> None:
+    broken = [backup(days, restorable=False) for days in (1, 2, 3)]
+
+    assert deleted(backup(6), backup(5), backup(4), *broken) == ["6"]
 
 
 def test_a_damaged_backup_is_deleted_as_others() -> None:
@@ -56,15 +76,20 @@ def test_backups_of_a_former_shop_of_the_name_are_left_alone() -> None:
 
 
 _BACKUPS = st.builds(
-    lambda days, manifest, whole: backup(days, manifest=manifest, whole=whole),
+    lambda days, manifest, whole, restorable: backup(days, manifest=manifest, whole=whole, restorable=restorable),
     st.integers(0, 3000),
     st.booleans(),
     st.booleans(),
+    st.sampled_from([None, True, False]),
 )
 
 
 @given(st.lists(_BACKUPS, unique_by=lambda backup: backup.id), st.integers(0, 5), st.integers(0, 50))
 def test_the_newest_whole_backup_is_never_deleted(stored: list[StoredBackup], count: int, days: int) -> None:
     whole = sorted((backup for backup in stored if backup.is_whole), key=lambda backup: backup.at)
+    verified = [backup for backup in whole if backup.is_restorable]
 
-    assert not whole or whole[-1].id not in deleted(*stored, count=count, days=days)
+    chosen = deleted(*stored, count=count, days=days)
+
+    assert not whole or whole[-1].id not in chosen
+    assert not verified or verified[-1].id not in chosen

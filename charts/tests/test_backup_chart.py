@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
@@ -81,6 +82,35 @@ def test_a_job_runs_one_command_without_retries(render: Render) -> None:
     container = job["spec"]["template"]["spec"]["containers"][0]
     assert container["args"] == ["restore", "--replace"]
     assert {"name": "BACKUP_SHOP", "value": "old/shop"} in container["env"]
+
+
+def test_a_verification_has_room_for_a_server_and_other_commands_have_none(render: Render) -> None:
+    schedules = "--set=schedule=@daily,verifySchedule=@weekly"
+    room = "--set=verification.scratchSize=3Gi,verification.resources.limits.memory=1Gi"
+    cron_jobs = [each for each in render("backup", *VOLUME, schedules, room) if each["kind"] == "CronJob"]
+    create, verify = (each["spec"]["jobTemplate"]["spec"]["template"]["spec"] for each in cron_jobs)
+
+    scratch = {"name": "scratch", "emptyDir": {"sizeLimit": "3Gi"}}
+    assert scratch in verify["volumes"]
+    assert all(volume["name"] != "scratch" for volume in create["volumes"])
+    (container,) = verify["containers"]
+    mount = {"name": "scratch", "mountPath": BackupSettings.model_fields["backup_scratch"].default}
+    assert mount in container["volumeMounts"]
+    assert container["resources"]["limits"]["memory"] == "1Gi"
+    assert create["containers"][0]["resources"]["limits"]["memory"] == "512Mi"
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert verify["securityContext"]["runAsNonRoot"]
+
+
+def test_the_image_has_the_invariants_of_every_service_with_a_database() -> None:
+    root = Path(__file__).parents[2]
+    folder = BackupSettings.model_fields["backup_invariants"].default
+    files = {path.relative_to(root): path.parts[-3] for path in root.glob("services/*/*_service/invariants.sql")}
+    copied = {f"COPY {path} {folder}/{service}.sql" for path, service in files.items() if service != "chassis"}
+
+    lines = (root / "backup/Dockerfile").read_text().splitlines()
+    assert {line for line in lines if "invariants.sql" in line} == copied
+    assert len(copied) == 7
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{- define "backup.jobSpec" -}}
 {{- $root := .root -}}
 {{- $values := .root.Values -}}
+{{- $verifies := eq (first .arguments) "verify" -}}
 backoffLimit: {{ .retries }}
 activeDeadlineSeconds: {{ $values.deadlineSeconds }}
 template:
@@ -78,13 +79,16 @@ template:
         env:
           {{- include "backup.env" $root | trim | nindent 10 }}
         resources:
-          {{- toYaml $values.resources | nindent 10 }}
+          {{- toYaml (ternary $values.verification.resources $values.resources $verifies) | nindent 10 }}
         securityContext:
           allowPrivilegeEscalation: false
           readOnlyRootFilesystem: true
           capabilities: { drop: [ALL] }
         volumeMounts:
           - { name: tmp, mountPath: /tmp }
+          {{- if $verifies }}
+          - { name: scratch, mountPath: /scratch }
+          {{- end }}
           {{- range $values.services }}
           - { name: {{ . }}-db, mountPath: /databases/{{ . }}, readOnly: true }
           - { name: {{ . }}-db-runtime, mountPath: /runtime-roles/{{ . }}, readOnly: true }
@@ -94,6 +98,9 @@ template:
           {{- end }}
     volumes:
       - { name: tmp, emptyDir: { sizeLimit: 64Mi } }
+      {{- if $verifies }}
+      - { name: scratch, emptyDir: { sizeLimit: {{ $values.verification.scratchSize | quote }} } }
+      {{- end }}
       {{- range $values.services }}
       {{- $name := printf "%s-%s-db" $values.shop . }}
       {{- $runtime := printf "%s-runtime" $name }}

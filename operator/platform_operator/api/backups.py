@@ -63,6 +63,9 @@ class BackupReason(StrEnum):
     BACKUP_DAMAGED = "BackupDamaged"
     RESTORE_REFUSED = "RestoreRefused"
     RESTORE_INCOMPLETE = "RestoreIncomplete"
+    BACKUP_NOT_RESTORABLE = "BackupNotRestorable"
+    INVARIANT_BROKEN = "InvariantBroken"
+    SCRATCH_SERVER_FAILED = "ScratchServerFailed"
 
 
 class RestorePhase(StrEnum):
@@ -230,6 +233,11 @@ class BackupPolicy(Model):
                 ".verifySchedule",
             ),
             rule(
+                "!has(self.verifyStorage) || isQuantity(self.verifyStorage)",
+                "backup.verifyStorage must be a Kubernetes quantity: write for example 20Gi",
+                ".verifyStorage",
+            ),
+            rule(
                 "self.timeZone.matches('^[A-Za-z][A-Za-z0-9_+/-]*$')",
                 "backup.timeZone must be a name of the IANA time zone database: write for example Europe/Berlin",
                 ".timeZone",
@@ -242,7 +250,12 @@ class BackupPolicy(Model):
     )
     verify_schedule: Annotated[str, Field(max_length=100)] | None = Field(
         default=None,
-        description="When the newest backup is read and checked, as a cron schedule. Default: it is not checked.",
+        description="When the newest backup is restored into a throwaway server and its invariants are checked, as a "
+        "cron schedule. Default: it is not verified.",
+    )
+    verify_storage: Annotated[str, Field(max_length=32)] = Field(
+        default="20Gi",
+        description="Room on the node for a verification: more than the largest database.",
     )
     time_zone: TimeZone = Field(
         default="Etc/UTC", description="Time zone of the schedules, a name of the IANA database such as Europe/Berlin."

@@ -421,9 +421,12 @@ _STATUS: Manifest = {
                 "lastSuccessful": _backup_run("The newest good backup.", failed=False),
                 "lastFailure": _backup_run("The last scheduled backup that has failed.", failed=True),
                 "lastVerified": _backup_run(
-                    "The last backup of which all files were read, decrypted and compared.", failed=False
+                    "The last backup that was verified: restored into a throwaway server, where its invariants held.",
+                    failed=False,
                 ),
                 "lastVerificationFailure": _backup_run("The last verification that has failed.", failed=True),
+                "lastVerifiedRestore": _TIME
+                | {"description": "Time of the newest backup that was restored and whose invariants held."},
                 "targetDigest": _TARGET_DIGEST,
             },
         },

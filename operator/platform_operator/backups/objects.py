@@ -95,6 +95,7 @@ def schedule_values(
         "shopUid": platform.uid,
         "schedule": policy.schedule,
         "verifySchedule": policy.verify_schedule or "",
+        "verification": {"scratchSize": policy.verify_storage},
         "timeZone": policy.time_zone,
         "suspend": spec.hibernated or closed,
         "retention": {"count": policy.retention.count, "days": policy.retention.days},

@@ -125,6 +125,7 @@ def read_run(name: str, job: JobState, ended: datetime, pods: Iterable[Manifest]
         size if isinstance(size, int) else 0,
         message=f"Older backups were not deleted: {failed}"[:MAX_TEXT] if failed else "",
         resent=_sum_of_counts(report.get("resent")),
+        was_restored=job.command == "verify" and isinstance(report.get("invariants"), dict),
     )
 
 

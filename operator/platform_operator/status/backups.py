@@ -35,6 +35,8 @@ class BackupRun:
 
     resent: int = 0
     """How many published events a restore sends again."""
+    was_restored: bool = False
+    """True if a verification has restored the backup; that of an earlier release only read its files."""
 
     @property
     def succeeded(self) -> bool:
@@ -90,7 +92,15 @@ def _with_run(row: Row, run: BackupRun) -> Row:
         return {name: {**ended, "reason": run.reason, "message": run.message}}
     cut = {"cutTime": run.cut.strftime(TIME_FORMAT)} if run.cut else {}
     note = {"message": run.message} if run.message else {}
-    return {name: {"backupId": run.backup, **cut, "sizeBytes": run.size, **ended, **note}}
+    result = {"backupId": run.backup, **cut, "sizeBytes": run.size, **ended, **note}
+    return {name: result, **_last_verified_restore(row, run)}
+
+
+def _last_verified_restore(row: Row, run: BackupRun) -> Row:
+    """Returns the time of the newest backup that a verification has restored; empty if this run has not."""
+    if run.command != "verify" or not run.was_restored or run.cut is None:
+        return {}
+    return {"lastVerifiedRestore": max(row.get("lastVerifiedRestore", ""), run.cut.strftime(TIME_FORMAT))}
 
 
 def _condition(
@@ -116,6 +126,8 @@ def _condition(
         return _not_backed_up(ConditionReason.BACKUP_TOO_OLD, f"{text} {_newest(good)} {advice}")
     verified = row.get("lastVerified")
     checked = f" Backup {verified['backupId']} was verified at {verified['completionTime']}." if verified else ""
+    if restored := row.get("lastVerifiedRestore"):
+        checked += f" The newest one that was restored, and whose invariants held, is of {restored}."
     note = f" {good['message']}" if "message" in good else ""
     return Condition("BackedUp", True, ConditionReason.BACKED_UP, f"{_newest(good)}{checked}{note}")
 

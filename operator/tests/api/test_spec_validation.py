@@ -312,6 +312,10 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
             "0 3 * * *",
         ),
         (
+            {"backup": BACKUP | {"verifyStorage": "much"}},
+            "backup.verifyStorage must be a Kubernetes quantity: write for example 20Gi",
+        ),
+        (
             {"backup": BACKUP | {"verifySchedule": "@sometimes"}},
             "backup.verifySchedule must be a cron schedule of five fields, or one such as @daily: write for example "
             "0 6 * * 0",

@@ -411,13 +411,16 @@ async def test_the_backup_of_a_shop_of_another_operator_is_left_to_it(cluster: F
 
 async def test_a_schedule_is_two_cron_jobs_of_the_chart(cluster: FakeCluster) -> None:
     retention = {"count": 14, "days": 30}
-    cluster.shop(backup=POLICY | {"verifySchedule": "0 6 * * 0", "timeZone": "Europe/Berlin", "retention": retention})
+    policy = {"verifySchedule": "0 6 * * 0", "verifyStorage": "3Gi", "timeZone": "Europe/Berlin"}
+    cluster.shop(backup=POLICY | policy | {"retention": retention})
     await cluster.reconcile_schedule()
     make = cluster.server.objects[CRON_JOB.kind, "shop", "market-backup"]
     verify = cluster.server.objects[CRON_JOB.kind, "shop", "market-backup-verify"]
     assert [one["spec"]["schedule"] for one in (make, verify)] == ["0 4 * * *", "0 6 * * 0"]
     assert [one["spec"]["timeZone"] for one in (make, verify)] == ["Europe/Berlin"] * 2
     assert [container(one["spec"]["jobTemplate"]["spec"])["args"] for one in (make, verify)] == [["create"], ["verify"]]
+    volumes = verify["spec"]["jobTemplate"]["spec"]["template"]["spec"]["volumes"]
+    assert {"name": "scratch", "emptyDir": {"sizeLimit": "3Gi"}} in volumes
     variables = environment(make["spec"]["jobTemplate"]["spec"])
     assert (variables["BACKUP_KEEP"], variables["BACKUP_KEEP_DAYS"]) == ("14", "30")
     assert make["metadata"]["ownerReferences"][0]["uid"] == "shop-uid"
@@ -507,6 +510,32 @@ async def test_the_last_backup_and_its_verification_are_reported(cluster: FakeCl
         "name": "first", "completionTime": "2026-01-01T12:00:00Z",
     }  # fmt: skip
     assert report.row["lastVerified"]["completionTime"] == "2026-01-01T13:00:00Z"
+    assert "lastVerifiedRestore" not in report.row, "an earlier release only reads the files"
+
+
+async def test_a_backup_that_a_verification_has_restored_is_reported(cluster: FakeCluster) -> None:
+    cluster.shop(backup=POLICY | {"verifySchedule": "@weekly"})
+    await cluster.reconcile_schedule()
+    cluster.scheduled_job("first")
+    cluster.end("first", "Complete", ARCHIVE)
+    restored = ARCHIVE | {"invariants": {"order": 12, "payment": 14}}
+    cluster.scheduled_job("check", "verify")
+    cluster.end("check", "Complete", restored, NOW + timedelta(hours=1))
+    report = await cluster.reconcile_schedule()
+    assert report.row["lastVerifiedRestore"] == "2026-01-01T11:55:00Z"
+    assert report.condition is not None
+    assert "restored, and whose invariants held, is of 2026-01-01T11:55:00Z" in report.condition.message
+    broken = {"reason": "InvariantBroken", "message": "one_live_payment_per_order of payment (1 row)"}
+    cluster.scheduled_job("again", "verify")
+    cluster.end("again", "Failed", broken, NOW + timedelta(hours=2))
+    report = await cluster.reconcile_schedule()
+    assert backed_up(report) == (False, "VerificationFailed")
+    assert report.row["lastVerificationFailure"]["reason"] == "InvariantBroken"
+    assert report.row["lastVerifiedRestore"] == "2026-01-01T11:55:00Z", "that backup is still good"
+    older = restored | {"cut": "2025-12-25T11:55:00.000+00:00"}
+    cluster.scheduled_job("older", "verify")
+    cluster.end("older", "Complete", older, NOW + timedelta(hours=3))
+    assert (await cluster.reconcile_schedule()).row["lastVerifiedRestore"] == "2026-01-01T11:55:00Z"
 
 
 async def test_a_failed_backup_or_verification_is_reported_until_one_succeeds(cluster: FakeCluster) -> None:

@@ -41,7 +41,12 @@ class Invariant:
 
 def load_invariants(package: str) -> list[Invariant]:
     """Returns the invariants that a package ships, in the order of its file."""
-    parts = _HEADING.split((importlib.resources.files(package) / "invariants.sql").read_text())
+    return parse_invariants((importlib.resources.files(package) / "invariants.sql").read_text())
+
+
+def parse_invariants(text: str) -> list[Invariant]:
+    """Returns the invariants of a file, in its order."""
+    parts = _HEADING.split(text)
     return [Invariant(name, query.strip()) for name, query in zip(parts[1::2], parts[2::2], strict=True)]
 
 
