@@ -13,16 +13,13 @@ from datetime import datetime
 from typing import Any
 
 from platform_operator.api.backups import (
-    ANNOTATION_RESTORE,
     PLATFORM_RESTORE,
     BackupPhase,
     PlatformRestoreSpec,
-    RestoreMark,
     RestorePhase,
     RestoreReason,
     parse_backup,
     parse_restore,
-    restore_mark,
 )
 from platform_operator.api.conditions import ConditionReason, is_met, stored_condition
 from platform_operator.api.kinds import (
@@ -37,6 +34,7 @@ from platform_operator.api.kinds import (
     PlatformKey,
     owner_reference,
 )
+from platform_operator.api.restore_marks import ANNOTATION_RESTORE, RestoreMark, restore_mark
 from platform_operator.api.spec import SERVICES, WITH_DATABASE, Spec, parse
 from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import (
@@ -55,7 +53,7 @@ from platform_operator.backups.restore_status import RestoreOutcome, describe_re
 from platform_operator.backups.store import backup_key, restore_key
 from platform_operator.cache.observed import Platform, observe_platform
 from platform_operator.cache.store import Cache
-from platform_operator.errors import InvalidSpecError, RenderError, RenderTimeoutError
+from platform_operator.errors import ApiError, InvalidSpecError, RenderError, RenderTimeoutError
 from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.plan.hibernation import is_in_steps
 from platform_operator.render.values import Installation
@@ -68,6 +66,9 @@ MARK_MANAGER = f"{FIELD_MANAGER}-restore"
 """The field manager of the annotation alone, so that setting or removing it changes no other field."""
 INTERVAL = 5.0
 """Seconds between two looks at a restore: no event announces the end of a pod, and the shop is closed until then."""
+LOOK_AGAIN = 1.0
+"""Seconds until a pass is repeated whose view of the shop was old."""
+CONFLICT = 409
 FINISHED = (RestorePhase.SUCCEEDED, RestorePhase.FAILED)
 
 
@@ -98,6 +99,10 @@ class RestoreController:
             return Requeue.never()
         try:
             outcome = await self._advance(restore)
+        except ApiError as error:
+            if error.status != CONFLICT:
+                raise
+            return Requeue.after(LOOK_AGAIN)
         except RenderTimeoutError as error:
             outcome = _wait(_phase(restore), RestoreReason.RENDER_TIMED_OUT, f"{error}. The operator renders it again.")
         except (InvalidSpecError, RenderError) as error:
@@ -152,7 +157,8 @@ class RestoreController:
         source = self._source(restore, own, spec)
         if isinstance(source, RestoreOutcome):
             return source
-        await self._mark(restore, shop, RestorePhase.CLOSING)
+        if other := await self._mark(restore, shop, RestorePhase.CLOSING):
+            return _other_restore(other)
         return RestoreOutcome(
             RestorePhase.CLOSING, RestoreReason.CLOSING, "The services are being stopped.", platform_uid=shop.uid
         )
@@ -169,10 +175,8 @@ class RestoreController:
             return _pending(
                 RestoreReason.UPGRADING, "The shop is being upgraded: the restore begins when that has ended."
             )
-        mark = restore_mark(shop.annotations)
-        if mark is not None and mark.name != restore.name and self._is_running(restore.namespace, mark.name):
-            text = f"PlatformRestore {mark.name} restores the shop: this one begins when that has ended."
-            return _pending(RestoreReason.OTHER_RESTORE, text)
+        if other := self._other(restore, shop):
+            return _other_restore(other)
         rows = {one["name"]: one for one in shop.status.get("databases", ())}
         missing = [name for name in WITH_DATABASE if not _is_usable(rows.get(f"{name}-db", {}))]
         if missing:
@@ -183,9 +187,15 @@ class RestoreController:
             return _pending(RestoreReason.DATABASES_NOT_READY, text)
         return None
 
-    def _is_running(self, namespace: str, name: str) -> bool:
-        other = self.jobs.store.restores.get(restore_key(namespace, name))
-        return other is not None and other.status.get("phase") not in FINISHED
+    def _other(self, restore: Backup, shop: Platform) -> RestoreMark | None:
+        """Returns the mark of another PlatformRestore that has not ended: the shop is that one's."""
+        mark = restore_mark(shop.annotations)
+        if mark is None or mark.uid == restore.uid:
+            return None
+        other = self.jobs.store.restores.get(restore_key(restore.namespace, mark.name))
+        if other is None or other.uid == restore.uid or mark.uid not in ("", other.uid):
+            return None
+        return None if other.status.get("phase") in FINISHED else mark
 
     def _source(self, restore: Backup, own: PlatformRestoreSpec, spec: Spec) -> Source | RestoreOutcome:
         """Returns the backup that is to be restored, or why it is not known. Raises InvalidSpecError."""
@@ -219,7 +229,10 @@ class RestoreController:
     # Closing: until no service has pods.
 
     async def _close(self, restore: Backup, shop: Platform) -> RestoreOutcome:
-        await self._mark(restore, shop, RestorePhase.CLOSING)
+        is_unanswered = self._is_marked(restore, shop, RestorePhase.RESTORING)  # the creation of the Job
+        other = None if is_unanswered else await self._mark(restore, shop, RestorePhase.CLOSING)
+        if other is not None:
+            return _other_restore(other)
         stored = stored_condition(shop.status, "Restoring")
         if stored is None or stored["reason"] != ConditionReason.RESTORING or await self._has_pods(shop.key):
             return _wait(RestorePhase.CLOSING, RestoreReason.CLOSING, "The services are being stopped.")
@@ -252,9 +265,12 @@ class RestoreController:
         rendered = await self.jobs.render(PlatformKey(restore.namespace, name), values)
         owner = owner_reference(PLATFORM_RESTORE, restore.name, restore.uid)
         objects = children(named_job(rendered, name), restore.namespace, shop.key.name, owner)
+        if other := await self._mark(restore, shop, RestorePhase.RESTORING):
+            return _other_restore(other)
         refusal = await self.jobs.start(objects, restore.uid)
         if refusal is None:
             return RestoreOutcome(RestorePhase.RESTORING, RestoreReason.RUNNING, "The restore begins.", job=name)
+        await self._mark(restore, shop, RestorePhase.CLOSING)
         reason = RestoreReason.NAME_TAKEN if refusal.name_taken else RestoreReason.REFUSED
         return _wait(RestorePhase.CLOSING, reason, refusal.message)
 
@@ -287,8 +303,7 @@ class RestoreController:
     # Opening: until the shop serves, and each service has looked at its invariants.
 
     async def _open(self, restore: Backup, shop: Platform) -> RestoreOutcome:
-        mark = restore_mark(shop.annotations)
-        if mark is not None and mark == RestoreMark(restore.name, RestorePhase.OPENING):
+        if self._is_marked(restore, shop, RestorePhase.OPENING):
             stored, ready = stored_condition(shop.status, "Restoring"), stored_condition(shop.status, "Ready")
             is_seen = stored is not None and stored["reason"] == ConditionReason.REOPENING
             if not (is_seen and is_met(shop.status, "Ready")):
@@ -326,20 +341,34 @@ class RestoreController:
         await self._mark(restore, shop, RestorePhase.FAILED)
         return RestoreOutcome(RestorePhase.FAILED, reason, failure_advice(key, reason, message))
 
-    async def _mark(self, restore: Backup, shop: Platform, phase: RestorePhase) -> None:
-        """Sets the annotation that closes or opens the shop, if it is another. Raises ApiError."""
-        mark = RestoreMark(restore.name, phase)
-        if restore_mark(shop.annotations) != mark:
-            await self._annotate(shop, {ANNOTATION_RESTORE: str(mark)})
+    def _is_marked(self, restore: Backup, shop: Platform, phase: RestorePhase) -> bool:
+        mark = restore_mark(shop.annotations)
+        return mark is not None and (mark.uid, mark.phase) == (restore.uid, phase)
+
+    async def _mark(self, restore: Backup, shop: Platform, phase: RestorePhase) -> RestoreMark | None:
+        """Sets the annotation that closes or opens the shop. If another restore has the shop, returns that one's mark.
+
+        Raises ApiError.
+        """
+        newest = self.shops.platforms.get(shop.key, shop)
+        if other := self._other(restore, newest):
+            return other
+        mark = RestoreMark(restore.name, restore.uid, phase)
+        if restore_mark(newest.annotations) != mark:
+            await self._annotate(shop.uid, newest, {ANNOTATION_RESTORE: str(mark)})
+        return None
 
     async def _unmark(self, restore: Backup, shop: Platform) -> None:
         mark = restore_mark(shop.annotations)
-        if mark is not None and mark.name == restore.name:
-            await self._annotate(shop, {})
+        if mark is not None and mark.uid == restore.uid:
+            await self._annotate(shop.uid, shop, {})
 
-    async def _annotate(self, shop: Platform, annotations: Mapping[str, str]) -> None:
-        """Applies the annotation. The uid makes the write fail if the platform is gone, rather than create it again."""
-        metadata = {"name": shop.key.name, "uid": shop.uid, "annotations": dict(annotations)}
+    async def _annotate(self, uid: str, shop: Platform, annotations: Mapping[str, str]) -> None:
+        """Applies the annotation. Fails with 409 if the platform was written since it was read, so that of two restores
+        one gets the shop, or if it is gone: it is not created again. Raises ApiError."""
+        metadata = {
+            "name": shop.key.name, "uid": uid, "resourceVersion": str(shop.version), "annotations": dict(annotations),
+        }  # fmt: skip
         manifest = {"apiVersion": PLATFORM.api_version, "kind": PLATFORM.kind, "metadata": metadata}
         answer = await self.jobs.client.apply(PLATFORM, shop.key.namespace, manifest, manager=MARK_MANAGER)
         self.shops.store_platform(observe_platform(answer))
@@ -357,6 +386,11 @@ def _reason(status: Mapping[str, Any]) -> str | None:
 
 def _phase(restore: Backup) -> RestorePhase:
     return RestorePhase(restore.status.get("phase", RestorePhase.PENDING))
+
+
+def _other_restore(mark: RestoreMark) -> RestoreOutcome:
+    text = f"PlatformRestore {mark.name} restores the shop: this one begins when that has ended."
+    return _pending(RestoreReason.OTHER_RESTORE, text)
 
 
 def _pending(reason: RestoreReason, message: str) -> RestoreOutcome:

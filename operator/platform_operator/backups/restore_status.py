@@ -7,14 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from platform_operator.api.backups import (
-    ANNOTATION_RESTORE,
-    PLATFORM_RESTORE,
-    RestorePhase,
-    RestoreReason,
-)
+from platform_operator.api.backups import PLATFORM_RESTORE, RestorePhase, RestoreReason
 from platform_operator.api.conditions import TIME_FORMAT, Condition, dated, stored_condition
 from platform_operator.api.kinds import Manifest, PlatformKey
+from platform_operator.api.restore_marks import ANNOTATION_RESTORE
 from platform_operator.backups.observed import Backup
 from platform_operator.backups.status import MAX_MESSAGE
 from platform_operator.status.backups import BackupRun

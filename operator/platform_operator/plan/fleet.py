@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from platform_operator.api.backups import restore_mark
 from platform_operator.api.conditions import ConditionReason, UpgradePhase, is_met
 from platform_operator.api.kinds import PlatformKey
+from platform_operator.api.restore_marks import restore_mark
 from platform_operator.api.spec import DAYS, Maintenance, Spec
 from platform_operator.cache.observed import Platform
 from platform_operator.plan.hibernation import keeps_release, was_hibernated

@@ -10,9 +10,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from platform_operator.api.backups import restore_mark
 from platform_operator.api.conditions import ConditionReason, is_met, stored_condition
 from platform_operator.api.kinds import CLUSTER_KINDS, STORE_KINDS, Manifest
+from platform_operator.api.restore_marks import restore_mark
 from platform_operator.api.spec import Spec
 from platform_operator.cache.observed import Children, Platform, Workload
 from platform_operator.plan.store_providers import is_used

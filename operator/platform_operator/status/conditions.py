@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from platform_operator.api.backups import RestoreMark, RestorePhase
+from platform_operator.api.backups import RestorePhase
 from platform_operator.api.conditions import Condition, ConditionReason
 from platform_operator.api.kinds import ANNOTATION_ADOPT, CHILD_KINDS, ObjectId, PlatformKey
+from platform_operator.api.restore_marks import RestoreMark
 from platform_operator.api.spec import SERVICES, Spec
 from platform_operator.cache.observed import ObservedObject
 from platform_operator.errors import (

@@ -303,7 +303,7 @@ async def test_a_new_shop_may_be_hibernated_and_is_migrated_when_it_wakes(cluste
 
 
 def closed(phase: str) -> Manifest:
-    return {"annotations": {"platform.ecommerce.dev/restore": f"now/{phase}"}}
+    return {"annotations": {"platform.ecommerce.dev/restore": f"now/uid/{phase}"}}
 
 
 async def test_a_restore_closes_the_services_and_no_store_until_it_opens_the_shop(cluster: ScalableCluster) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 from collections.abc import Iterator
@@ -22,14 +23,9 @@ from test_backups import (
     environment,
 )
 
-from platform_operator.api.backups import (
-    ANNOTATION_RESTORE,
-    PLATFORM_BACKUP,
-    PLATFORM_RESTORE,
-    RestoreReason,
-    restore_mark,
-)
+from platform_operator.api.backups import PLATFORM_BACKUP, PLATFORM_RESTORE, RestoreReason
 from platform_operator.api.kinds import LABEL_PLATFORM, PLATFORM, Kind, Manifest, ObjectKey, PlatformKey
+from platform_operator.api.restore_marks import ANNOTATION_RESTORE, restore_mark
 from platform_operator.api.spec import WITH_DATABASE
 from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import BACKUP_LABELS, CHILD_KINDS, JOB
@@ -67,6 +63,9 @@ class FakeServer(FakeApiServer):
         stored = self.objects[kind.kind, namespace, manifest["metadata"]["name"]]
         if stored["metadata"]["uid"] != manifest["metadata"]["uid"]:
             raise ApiError(409, "Conflict", "the uid is another")
+        await asyncio.sleep(0)
+        if stored["metadata"]["resourceVersion"] != manifest["metadata"]["resourceVersion"]:
+            raise ApiError(409, "Conflict", "the object has been modified")
         assert "spec" not in manifest, "only the annotation is the restore's"
         self.version += 1
         self.writes.append(f"annotate {manifest['metadata']['annotations'].get(ANNOTATION_RESTORE, '-')}")
@@ -103,8 +102,8 @@ class FakeCluster:
     def restore(self, name: str = "now", **spec: Any) -> None:
         self.create(PLATFORM_RESTORE, name, spec={"platform": "market"} | (spec or {"backup": "before"}))
 
-    async def reconcile(self, name: str = "now") -> Requeue:
-        """Makes one pass by a process that has just been started."""
+    async def reconcile(self, *names: str) -> Requeue:
+        """Makes one pass, by workers of a process that has just been started."""
         self.server.writes.clear()
         self.queued: set[ObjectKey] = set()
         self.woken: list[PlatformKey] = []
@@ -119,7 +118,8 @@ class FakeCluster:
             shops, Installation("1.2", "registry.example.com"), lambda: self.now, lambda _: self.results,
             self.woken.append,
         )  # fmt: skip
-        return await controller.reconcile(restore_key("shop", name))
+        keys = [restore_key("shop", name) for name in names or ["now"]]
+        return (await asyncio.gather(*map(controller.reconcile, keys)))[-1]
 
     def status(self, name: str = "now") -> Manifest:
         return dict(self.server.objects[PLATFORM_RESTORE.kind, "shop", name].get("status", {}))
@@ -183,7 +183,7 @@ async def test_a_restore_closes_the_shop_restores_once_and_opens_it(cluster: Fak
     cluster.restore()
     cluster.server.service_pods = [{"metadata": {"name": "p"}, "status": {"phase": "Running"}}]
     await cluster.reconcile()
-    assert (cluster.mark, cluster.said()[:3]) == ("now/Closing", ("Closing", "Unknown", "Closing"))
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Closing", ("Closing", "Unknown", "Closing"))
     assert cluster.woken == [SHOP], "its reconciler stops the services"
     cluster.shop_says("Restoring")
     await cluster.reconcile()
@@ -195,7 +195,7 @@ async def test_a_restore_closes_the_shop_restores_once_and_opens_it(cluster: Fak
     assert restore_mark({ANNOTATION_RESTORE: cluster.mark or ""}).closes  # type: ignore[union-attr]
     cluster.end("Complete", RESTORED)
     await cluster.reconcile()
-    assert (cluster.mark, cluster.said()[:3]) == ("now/Opening", ("Opening", "Unknown", "Opening"))
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Opening", ("Opening", "Unknown", "Opening"))
     assert cluster.woken == [SHOP], "its reconciler starts the services"
     cluster.shop_says("Restoring", "True")
     await cluster.reconcile()
@@ -277,7 +277,7 @@ async def test_a_restore_that_fails_leaves_the_shop_closed_and_says_what_to_do(
     await cluster.until_restoring()
     cluster.end("Failed", {"reason": reason, "message": "the key is another: use the Secret with that key"})
     assert (await cluster.reconcile()).delay is None
-    assert (cluster.mark, cluster.said()[:3]) == ("now/Failed", ("Failed", "False", reason))
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed", ("Failed", "False", reason))
     assert cluster.said()[3] == (
         "the key is another: use the Secret with that key. Nothing was changed, and the shop is closed: correct this "
         "and create another PlatformRestore, or open the shop as it was: kubectl -n shop annotate ecp market "
@@ -295,7 +295,7 @@ async def test_a_shop_with_databases_of_two_states_is_not_to_be_opened(
     await cluster.until_restoring()
     cluster.end("Failed", report)
     await cluster.reconcile()
-    assert cluster.mark == "now/Failed"
+    assert cluster.mark == "now/uid-now/Failed"
     assert "do not open it, but correct this and create another PlatformRestore" in cluster.said()[3]
 
 
@@ -304,7 +304,7 @@ async def test_a_restore_is_never_run_twice(cluster: FakeCluster) -> None:
     await cluster.until_restoring()
     del cluster.server.objects[JOB.kind, "shop", "restore-now"]
     await cluster.reconcile()
-    assert (cluster.mark, cluster.said()[:3]) == ("now/Failed", ("Failed", "False", "JobLost"))
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed", ("Failed", "False", "JobLost"))
     await cluster.reconcile()
     assert (JOB.kind, "shop", "restore-now") not in cluster.server.objects
 
@@ -330,9 +330,33 @@ async def test_another_restore_repairs_a_shop_after_one_that_has_failed(cluster:
     cluster.end("Failed", {"reason": "RestoreIncomplete", "message": "order is of another state"})
     await cluster.reconcile()
     await cluster.reconcile("again")
-    assert (cluster.mark, cluster.said("again")[0]) == ("again/Closing", "Closing")
+    assert (cluster.mark, cluster.said("again")[0]) == ("again/uid-again/Closing", "Closing")
     await cluster.reconcile()
-    assert cluster.mark == "again/Closing", "the one that has failed leaves the mark alone"
+    assert cluster.mark == "again/uid-again/Closing", "the one that has failed leaves the mark alone"
+
+
+async def test_of_two_restores_at_once_one_has_the_shop_to_its_end(cluster: FakeCluster) -> None:
+    cluster.restore()
+    cluster.restore("again", backup="before")
+    await cluster.reconcile("now", "again")
+    assert (cluster.mark, cluster.said("now")[0]) == ("now/uid-now/Closing", "Closing")
+    cluster.shop_says("Restoring")
+    await cluster.reconcile("again", "now")
+    assert cluster.said("again")[:3] == ("Pending", "Unknown", "OtherRestore")
+    assert [name for kind, _, name in cluster.server.objects if kind == JOB.kind] == ["restore-now"]
+    assert cluster.mark == "now/uid-now/Restoring"
+
+
+async def test_a_restore_that_has_lost_the_shop_waits_and_leaves_the_mark_alone(cluster: FakeCluster) -> None:
+    cluster.restore("again", backup="before")
+    await cluster.reconcile("again")
+    cluster.restore()
+    stored = cluster.server.objects[PLATFORM.kind, "shop", SHOP.name]["metadata"]
+    stored["annotations"] = {ANNOTATION_RESTORE: "now/uid-now/Closing"}
+    cluster.shop_says("Restoring")
+    await cluster.reconcile("again")
+    assert (cluster.mark, cluster.said("again")[:3]) == ("now/uid-now/Closing", ("Pending", "Unknown", "OtherRestore"))
+    assert (JOB.kind, "shop", "restore-again") not in cluster.server.objects
 
 
 @pytest.mark.parametrize(
@@ -415,10 +439,10 @@ async def test_the_annotation_is_put_back_while_the_databases_are_replaced(clust
     await cluster.until_restoring()
     cluster.shop({"conditions": cluster.server.objects[PLATFORM.kind, "shop", SHOP.name]["status"]["conditions"]})
     await cluster.reconcile()
-    assert cluster.mark == "now/Restoring"
+    assert cluster.mark == "now/uid-now/Restoring"
 
 
-@pytest.mark.parametrize("text", ["", "x", "a/Closed", "a/Opening/b"])
+@pytest.mark.parametrize("text", ["", "x", "a/Closed", "a/Opening", "a/Opening/b"])
 def test_an_annotation_that_cannot_be_read_closes_the_shop(text: str) -> None:
     mark = restore_mark({ANNOTATION_RESTORE: text})
     assert mark is not None
