@@ -14,6 +14,8 @@ from platform_operator.api.kinds import GROUP
 ANNOTATION_RESTORE = f"{GROUP}/restore"
 """Annotation of an EcommercePlatform: the PlatformRestore that closes it, and how far that is, as RestoreMark."""
 
+_MIXED = "mixed"
+
 
 @dataclass(frozen=True)
 class RestoreMark:
@@ -23,24 +25,33 @@ class RestoreMark:
     uid: str
     """The UID of the PlatformRestore; empty if the annotation cannot be read."""
     phase: RestorePhase
+    mixed: bool = False
+    """True if a Job that has ended may have left databases of two states, and none has succeeded since."""
 
     @property
     def closes(self) -> bool:
         """True if the shop is closed: no service has pods."""
         return self.phase is not RestorePhase.OPENING
 
+    @property
+    def may_be_mixed(self) -> bool:
+        """True if the databases may be of two states, or become so by a Job that may run."""
+        return self.mixed or self.phase is RestorePhase.RESTORING
+
     def __str__(self) -> str:
-        return f"{self.name}/{self.uid}/{self.phase}"
+        return "/".join((self.name, self.uid, self.phase, *([_MIXED] if self.mixed else [])))
 
 
 def restore_mark(annotations: Mapping[str, str]) -> RestoreMark | None:
     """Returns the mark of a shop; None for one that no PlatformRestore closes.
 
-    One that cannot be read closes the shop: a shop is rather closed than open with half of its data.
+    One that cannot be read closes the shop, and its databases count as being of two states: a shop is rather closed than
+    open with half of its data.
     """
     if ANNOTATION_RESTORE not in annotations:
         return None
     parts = annotations[ANNOTATION_RESTORE].split("/")
-    if len(parts) == 3 and parts[2] in set(RestorePhase):
-        return RestoreMark(parts[0], parts[1], RestorePhase(parts[2]))
-    return RestoreMark(parts[0], "", RestorePhase.FAILED)
+    is_whole = len(parts) >= 3 and parts[2] in set(RestorePhase) and parts[3:] in ([], [_MIXED])
+    if is_whole:
+        return RestoreMark(parts[0], parts[1], RestorePhase(parts[2]), mixed=bool(parts[3:]))
+    return RestoreMark(parts[0], "", RestorePhase.FAILED, mixed=True)

@@ -49,7 +49,13 @@ from platform_operator.backups.objects import (
     target_of,
 )
 from platform_operator.backups.observed import Backup, Child, observe_backup
-from platform_operator.backups.restore_status import RestoreOutcome, describe_restore, failure_advice, status_manifest
+from platform_operator.backups.restore_status import (
+    MAY_HAVE_CHANGED,
+    RestoreOutcome,
+    describe_restore,
+    failure_advice,
+    status_manifest,
+)
 from platform_operator.backups.store import backup_key, restore_key
 from platform_operator.cache.observed import Platform, observe_platform
 from platform_operator.cache.store import Cache
@@ -290,7 +296,7 @@ class RestoreController:
             known = run.reason in set(RestoreReason)
             reason = RestoreReason(run.reason) if known else RestoreReason.JOB_FAILED
             return await self._failed(restore, reason, run.message, shop)
-        await self._mark(restore, shop, RestorePhase.OPENING)
+        await self._mark(restore, shop, RestorePhase.OPENING, mixed=False)
         text = "The databases are restored, and the services are being started."
         return RestoreOutcome(RestorePhase.OPENING, RestoreReason.OPENING, text, run=run)
 
@@ -338,22 +344,29 @@ class RestoreController:
         shop = shop or self.shops.platforms.get(key)
         if _phase(restore) is RestorePhase.PENDING or shop is None:
             return RestoreOutcome(RestorePhase.FAILED, reason, message)
-        await self._mark(restore, shop, RestorePhase.FAILED)
-        return RestoreOutcome(RestorePhase.FAILED, reason, failure_advice(key, reason, message))
+        mark, mixed = restore_mark(shop.annotations), _was_mixed(restore, shop)
+        if _phase(restore) is RestorePhase.RESTORING:
+            mixed = mixed or reason in MAY_HAVE_CHANGED
+        elif mark is not None:  # the creation of a Job may have had no answer
+            mixed = mark.may_be_mixed
+        await self._mark(restore, shop, RestorePhase.FAILED, mixed=mixed)
+        return RestoreOutcome(RestorePhase.FAILED, reason, failure_advice(key, message, mixed=mixed))
 
     def _is_marked(self, restore: Backup, shop: Platform, phase: RestorePhase) -> bool:
         mark = restore_mark(shop.annotations)
         return mark is not None and (mark.uid, mark.phase) == (restore.uid, phase)
 
-    async def _mark(self, restore: Backup, shop: Platform, phase: RestorePhase) -> RestoreMark | None:
+    async def _mark(
+        self, restore: Backup, shop: Platform, phase: RestorePhase, *, mixed: bool | None = None
+    ) -> RestoreMark | None:
         """Sets the annotation that closes or opens the shop. If another restore has the shop, returns that one's mark.
 
-        Raises ApiError.
+        `mixed` says whether the databases may be of two states; None keeps what the mark says. Raises ApiError.
         """
         newest = self.shops.platforms.get(shop.key, shop)
         if other := self._other(restore, newest):
             return other
-        mark = RestoreMark(restore.name, restore.uid, phase)
+        mark = RestoreMark(restore.name, restore.uid, phase, _was_mixed(restore, newest) if mixed is None else mixed)
         if restore_mark(newest.annotations) != mark:
             await self._annotate(shop.uid, newest, {ANNOTATION_RESTORE: str(mark)})
         return None
@@ -386,6 +399,14 @@ def _reason(status: Mapping[str, Any]) -> str | None:
 
 def _phase(restore: Backup) -> RestorePhase:
     return RestorePhase(restore.status.get("phase", RestorePhase.PENDING))
+
+
+def _was_mixed(restore: Backup, shop: Platform) -> bool:
+    """Returns whether the databases may be of two states by another restore than this one."""
+    mark = restore_mark(shop.annotations)
+    if mark is None:  # of a Job whose mark was removed, it is not known
+        return _phase(restore) is RestorePhase.RESTORING
+    return mark.mixed if mark.uid == restore.uid else mark.may_be_mixed
 
 
 def _other_restore(mark: RestoreMark) -> RestoreOutcome:

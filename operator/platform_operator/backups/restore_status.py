@@ -15,10 +15,10 @@ from platform_operator.backups.observed import Backup
 from platform_operator.backups.status import MAX_MESSAGE
 from platform_operator.status.backups import BackupRun
 
-_MAY_HAVE_CHANGED = (
+MAY_HAVE_CHANGED = (
     RestoreReason.RESTORE_INCOMPLETE, RestoreReason.JOB_FAILED, RestoreReason.JOB_LOST,
 )  # fmt: skip
-"""The failures after which databases may be of two states. Before any other one nothing was committed."""
+"""The failures of a Job that may have committed. Before any other one it has committed nothing."""
 _KEPT = ("platformUID", "job", "startTime", "backupId", "cutTime", "sizeBytes", "resentEvents", "closedSeconds")
 _SERVES = (RestoreReason.CHECKING_INVARIANTS, RestoreReason.SUCCEEDED, RestoreReason.INVARIANT_BROKEN)
 """The reasons of a shop that serves again."""
@@ -70,10 +70,10 @@ def _closed_seconds(status: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     return {"closedSeconds": max(0, int((now - datetime.fromisoformat(status["startTime"])).total_seconds()))}
 
 
-def failure_advice(key: PlatformKey, reason: RestoreReason, message: str) -> str:
+def failure_advice(key: PlatformKey, message: str, *, mixed: bool) -> str:
     """Returns why a restore of a closed shop has failed, the state of the shop, and what to do."""
     text = message[: MAX_MESSAGE // 2].rstrip(". ")
-    if reason in _MAY_HAVE_CHANGED:
+    if mixed:
         return (
             f"{text}. The shop is closed, and its databases may be of two states: do not open it, but correct this and "
             "create another PlatformRestore."

@@ -295,8 +295,50 @@ async def test_a_shop_with_databases_of_two_states_is_not_to_be_opened(
     await cluster.until_restoring()
     cluster.end("Failed", report)
     await cluster.reconcile()
-    assert cluster.mark == "now/uid-now/Failed"
+    assert cluster.mark == "now/uid-now/Failed/mixed"
     assert "do not open it, but correct this and create another PlatformRestore" in cluster.said()[3]
+
+
+async def test_only_a_restore_that_succeeds_makes_one_state_of_two(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.end("Failed", {"reason": "RestoreIncomplete", "message": "order is of another state"})
+    await cluster.reconcile()
+    for name, reason in (("second", "DestinationUnavailable"), ("third", "WrongKey")):
+        cluster.restore(name, backup="before")
+        await cluster.until_restoring(name)
+        assert cluster.mark == f"{name}/uid-{name}/Restoring/mixed"
+        cluster.end("Failed", {"reason": reason, "message": "it failed"}, f"restore-{name}")
+        await cluster.reconcile(name)
+        assert cluster.mark == f"{name}/uid-{name}/Failed/mixed"
+        assert "do not open it, but correct this" in cluster.said(name)[3]
+    cluster.restore("fourth", backup="before")
+    await cluster.reconcile("fourth")
+    del cluster.server.objects[PLATFORM_BACKUP.kind, "shop", "before"]
+    cluster.shop_says("Restoring")
+    await cluster.reconcile("fourth")
+    assert "do not open it, but correct this" in cluster.said("fourth")[3], "it has failed before its Job"
+    cluster.backup()
+    cluster.restore("fifth", backup="before")
+    await cluster.until_restoring("fifth")
+    cluster.end("Complete", RESTORED, "restore-fifth")
+    await cluster.reconcile("fifth")
+    assert cluster.mark == "fifth/uid-fifth/Opening"
+
+
+async def test_a_restore_fails_after_the_creation_of_its_job_was_not_answered(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.reconcile()
+    cluster.shop_says("Restoring")
+    cluster.server.loses_answers = True
+    with pytest.raises(ApiError):
+        await cluster.reconcile()
+    del (
+        cluster.server.objects[JOB.kind, "shop", "restore-now"],
+        cluster.server.objects["PlatformBackup", "shop", "before"],
+    )
+    await cluster.reconcile()
+    assert cluster.mark == "now/uid-now/Failed/mixed", "the Job may have run"
 
 
 async def test_a_restore_is_never_run_twice(cluster: FakeCluster) -> None:
@@ -304,7 +346,7 @@ async def test_a_restore_is_never_run_twice(cluster: FakeCluster) -> None:
     await cluster.until_restoring()
     del cluster.server.objects[JOB.kind, "shop", "restore-now"]
     await cluster.reconcile()
-    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed", ("Failed", "False", "JobLost"))
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed/mixed", ("Failed", "False", "JobLost"))
     await cluster.reconcile()
     assert (JOB.kind, "shop", "restore-now") not in cluster.server.objects
 
@@ -330,9 +372,9 @@ async def test_another_restore_repairs_a_shop_after_one_that_has_failed(cluster:
     cluster.end("Failed", {"reason": "RestoreIncomplete", "message": "order is of another state"})
     await cluster.reconcile()
     await cluster.reconcile("again")
-    assert (cluster.mark, cluster.said("again")[0]) == ("again/uid-again/Closing", "Closing")
+    assert (cluster.mark, cluster.said("again")[0]) == ("again/uid-again/Closing/mixed", "Closing")
     await cluster.reconcile()
-    assert cluster.mark == "again/uid-again/Closing", "the one that has failed leaves the mark alone"
+    assert cluster.mark == "again/uid-again/Closing/mixed", "the one that has failed leaves the mark alone"
 
 
 async def test_of_two_restores_at_once_one_has_the_shop_to_its_end(cluster: FakeCluster) -> None:
@@ -439,14 +481,14 @@ async def test_the_annotation_is_put_back_while_the_databases_are_replaced(clust
     await cluster.until_restoring()
     cluster.shop({"conditions": cluster.server.objects[PLATFORM.kind, "shop", SHOP.name]["status"]["conditions"]})
     await cluster.reconcile()
-    assert cluster.mark == "now/uid-now/Restoring"
+    assert cluster.mark == "now/uid-now/Restoring/mixed", "whether it was mixed is not known any more"
 
 
-@pytest.mark.parametrize("text", ["", "x", "a/Closed", "a/Opening", "a/Opening/b"])
+@pytest.mark.parametrize("text", ["", "x", "a/Closed", "a/Opening", "a/Opening/b", "a/b/Opening/c"])
 def test_an_annotation_that_cannot_be_read_closes_the_shop(text: str) -> None:
     mark = restore_mark({ANNOTATION_RESTORE: text})
     assert mark is not None
-    assert mark.closes
+    assert (mark.closes, mark.may_be_mixed) == (True, True)
 
 
 def test_every_failure_of_the_command_is_a_reason() -> None:
