@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from platform_operator.api.backups import RestorePhase
+from platform_operator.api.conditions import ConditionReason, stored_condition
 from platform_operator.api.kinds import GROUP
 
 ANNOTATION_RESTORE = f"{GROUP}/restore"
 """Annotation of an EcommercePlatform: the PlatformRestore that closes it, and how far that is, as RestoreMark."""
 
+OPEN = "open"
+"""The value by which a person opens a shop whose databases may be of two states."""
 _MIXED = "mixed"
 
 
@@ -42,16 +46,26 @@ class RestoreMark:
         return "/".join((self.name, self.uid, self.phase, *([_MIXED] if self.mixed else [])))
 
 
-def restore_mark(annotations: Mapping[str, str]) -> RestoreMark | None:
+def restore_mark(annotations: Mapping[str, str], status: Mapping[str, Any]) -> RestoreMark | None:
     """Returns the mark of a shop; None for one that no PlatformRestore closes.
 
-    One that cannot be read closes the shop, and its databases count as being of two states: a shop is rather closed than
-    open with half of its data.
+    One that cannot be read closes the shop, and its databases count as being of two states: a shop is rather closed
+    than open with half of its data. So does one that was removed while a Job may have run, or after one that has left
+    databases of two states: then the status of the shop still says so.
     """
-    if ANNOTATION_RESTORE not in annotations:
+    text, stored = annotations.get(ANNOTATION_RESTORE), stored_condition(status, "Restoring")
+    reason = stored["reason"] if stored else None
+    if text in (None, OPEN) and reason == ConditionReason.RESTORING:  # until the restore, which may run, is looked at
+        return RestoreMark("", "", RestorePhase.RESTORING, mixed=True)
+    if text is None and reason == ConditionReason.RESTORE_INCOMPLETE:
+        return _unreadable("")
+    if text in (None, OPEN):
         return None
-    parts = annotations[ANNOTATION_RESTORE].split("/")
-    is_whole = len(parts) >= 3 and parts[2] in set(RestorePhase) and parts[3:] in ([], [_MIXED])
-    if is_whole:
+    parts = text.split("/")
+    if len(parts) >= 3 and parts[2] in set(RestorePhase) and parts[3:] in ([], [_MIXED]):
         return RestoreMark(parts[0], parts[1], RestorePhase(parts[2]), mixed=bool(parts[3:]))
-    return RestoreMark(parts[0], "", RestorePhase.FAILED, mixed=True)
+    return _unreadable(parts[0])
+
+
+def _unreadable(name: str) -> RestoreMark:
+    return RestoreMark(name, "", RestorePhase.FAILED, mixed=True)

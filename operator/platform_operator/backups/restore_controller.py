@@ -26,6 +26,7 @@ from platform_operator.api.kinds import (
     FIELD_MANAGER,
     LABEL_COMPONENT,
     LABEL_INSTANCE,
+    LABEL_PLATFORM,
     PLATFORM,
     POD,
     Manifest,
@@ -119,6 +120,28 @@ class RestoreController:
             return Requeue.never()
         return Requeue.after(INTERVAL)
 
+    async def reconcile_shop(self, key: PlatformKey) -> None:
+        """Leads a shop on whose PlatformRestore was deleted: opens one that was being opened, and leaves another one
+        closed. Raises ApiError if it has to be retried."""
+        shop = self.shops.platforms.get(key)
+        mark = restore_mark(shop.annotations, shop.status) if shop is not None and not shop.deleting else None
+        if shop is None or mark is None or self._has_restore(shop, mark):
+            return
+        if mark.phase is RestorePhase.OPENING:
+            if _is_open(shop):
+                await self._annotate(shop.uid, shop, {})
+        elif mark.phase is not RestorePhase.FAILED:
+            failed = RestoreMark(mark.name, mark.uid, RestorePhase.FAILED, mark.may_be_mixed)
+            await self._annotate(shop.uid, shop, {ANNOTATION_RESTORE: str(failed)})
+
+    def _has_restore(self, shop: Platform, mark: RestoreMark) -> bool:
+        """Returns whether a PlatformRestore exists that leads the shop on. The one that closed it writes a lost mark."""
+        if mark.uid:
+            one = self.jobs.store.restores.get(restore_key(shop.key.namespace, mark.name))
+            return one is not None and one.uid == mark.uid
+        closers = (one for one in self.jobs.store.restores.values() if one.status.get("platformUID") == shop.uid)
+        return any(_phase(one) not in (RestorePhase.PENDING, *FINISHED) for one in closers)
+
     async def _report(self, restore: Backup, outcome: RestoreOutcome) -> None:
         status = describe_restore(restore, outcome, self.now())
         if status == restore.status:
@@ -137,6 +160,7 @@ class RestoreController:
         if phase is RestorePhase.PENDING:
             return await self._begin(restore, shop)
         if shop is None or shop.deleting or shop.uid != restore.status.get("platformUID"):
+            await self._delete_job(restore)
             reason = RestoreReason.PLATFORM_MISSING if shop is None else RestoreReason.PLATFORM_REPLACED
             text = "The shop that was being restored was deleted: create another PlatformRestore for the shop of today."
             return RestoreOutcome(RestorePhase.FAILED, reason, text)
@@ -195,7 +219,7 @@ class RestoreController:
 
     def _other(self, restore: Backup, shop: Platform) -> RestoreMark | None:
         """Returns the mark of another PlatformRestore that has not ended: the shop is that one's."""
-        mark = restore_mark(shop.annotations)
+        mark = restore_mark(shop.annotations, shop.status)
         if mark is None or mark.uid == restore.uid:
             return None
         other = self.jobs.store.restores.get(restore_key(restore.namespace, mark.name))
@@ -239,6 +263,9 @@ class RestoreController:
         other = None if is_unanswered else await self._mark(restore, shop, RestorePhase.CLOSING)
         if other is not None:
             return _other_restore(other)
+        if self._job(restore) is not None:  # it was created, and that was not answered or not reported
+            name = restore_release(restore.name)
+            return RestoreOutcome(RestorePhase.RESTORING, RestoreReason.RUNNING, "The restore begins.", job=name)
         stored = stored_condition(shop.status, "Restoring")
         if stored is None or stored["reason"] != ConditionReason.RESTORING or await self._has_pods(shop.key):
             return _wait(RestorePhase.CLOSING, RestoreReason.CLOSING, "The services are being stopped.")
@@ -252,12 +279,18 @@ class RestoreController:
         return await self._start(restore, shop, spec, source)
 
     async def _has_pods(self, key: PlatformKey) -> bool:
-        """Returns whether a pod of a service or a migration may use a database. One on a node that does not answer is
-        past its end, and counts no longer: the restore itself refuses databases with other connections."""
+        """Returns whether a pod of a service, a migration or a backup may use a database: that of a deleted Job may
+        still run. One on a node that does not answer is past its end, and counts no longer: the restore itself
+        refuses databases with other connections."""
         parts = ",".join([*SERVICES, *(f"{name}-migrate" for name in SERVICES)])
-        selector = f"{LABEL_INSTANCE}={key.name},{LABEL_COMPONENT} in ({parts})"
-        pods, _ = await self.jobs.client.list(POD, key.namespace, selector)
-        return any(_runs(one, self.now()) for one in pods)
+        for selector in (
+            f"{LABEL_INSTANCE}={key.name},{LABEL_COMPONENT} in ({parts})",
+            f"{LABEL_PLATFORM}={key.name},{LABEL_COMPONENT}=backup",
+        ):
+            pods, _ = await self.jobs.client.list(POD, key.namespace, selector)
+            if any(_runs(one, self.now()) for one in pods):
+                return True
+        return False
 
     def _running_backups(self, key: PlatformKey, own: str) -> list[str]:
         """Returns the Jobs of a shop that have not ended, but for the restore's own, whose creation no one answered."""
@@ -284,8 +317,8 @@ class RestoreController:
 
     async def _follow(self, restore: Backup, shop: Platform) -> RestoreOutcome:
         name = restore_release(restore.name)
-        child = self.jobs.store.children.get(ObjectKey(restore.namespace, ObjectId(JOB.kind, name)))
-        if child is None or child.job is None or restore.uid not in child.owners:
+        child = self._job(restore)
+        if child is None:
             text = f"The Job {name} does not exist any more, and how it ended is not known."
             return await self._failed(restore, RestoreReason.JOB_LOST, text, shop)
         run = await self.jobs.run(child)
@@ -300,6 +333,11 @@ class RestoreController:
         text = "The databases are restored, and the services are being started."
         return RestoreOutcome(RestorePhase.OPENING, RestoreReason.OPENING, text, run=run)
 
+    def _job(self, restore: Backup) -> Child | None:
+        key = ObjectKey(restore.namespace, ObjectId(JOB.kind, restore_release(restore.name)))
+        child = self.jobs.store.children.get(key)
+        return child if child is not None and child.job is not None and restore.uid in child.owners else None
+
     async def _running(self, child: Child) -> RestoreOutcome:
         pods = await self.jobs.pods(child)
         if problem := diagnose([one for one in pods if one.get("status", {}).get("phase") == "Pending"]):
@@ -309,13 +347,15 @@ class RestoreController:
     # Opening: until the shop serves, and each service has looked at its invariants.
 
     async def _open(self, restore: Backup, shop: Platform) -> RestoreOutcome:
-        if self._is_marked(restore, shop, RestorePhase.OPENING):
-            stored, ready = stored_condition(shop.status, "Restoring"), stored_condition(shop.status, "Ready")
-            is_seen = stored is not None and stored["reason"] == ConditionReason.REOPENING
-            if not (is_seen and is_met(shop.status, "Ready")):
-                said = f" {ready['message']}" if is_seen and ready else ""
-                text = f"The databases are restored, and the services are being started.{said}"
-                return _wait(RestorePhase.OPENING, RestoreReason.OPENING, text)
+        mark = restore_mark(shop.annotations, shop.status)
+        if mark is not None and not mark.uid:  # it was removed before the reconciler had seen it
+            await self._mark(restore, shop, RestorePhase.OPENING, mixed=False)
+            return _wait(RestorePhase.OPENING, RestoreReason.OPENING, "The services are being started.")
+        if self._is_marked(restore, shop, RestorePhase.OPENING) and not _is_open(shop):
+            ready = stored_condition(shop.status, "Ready")
+            said = f" {ready['message']}" if _is_reopening(shop) and ready else ""
+            text = f"The databases are restored, and the services are being started.{said}"
+            return _wait(RestorePhase.OPENING, RestoreReason.OPENING, text)
         broken = _broken_invariants(self.scrape_results(shop.key))
         if broken is None:
             text = "The shop serves, and its services check their invariants."
@@ -344,7 +384,7 @@ class RestoreController:
         shop = shop or self.shops.platforms.get(key)
         if _phase(restore) is RestorePhase.PENDING or shop is None:
             return RestoreOutcome(RestorePhase.FAILED, reason, message)
-        mark, mixed = restore_mark(shop.annotations), _was_mixed(restore, shop)
+        mark, mixed = restore_mark(shop.annotations, shop.status), _was_mixed(restore, shop)
         if _phase(restore) is RestorePhase.RESTORING:
             mixed = mixed or reason in MAY_HAVE_CHANGED
         elif mark is not None:  # the creation of a Job may have had no answer
@@ -352,8 +392,13 @@ class RestoreController:
         await self._mark(restore, shop, RestorePhase.FAILED, mixed=mixed)
         return RestoreOutcome(RestorePhase.FAILED, reason, failure_advice(key, message, mixed=mixed))
 
+    async def _delete_job(self, restore: Backup) -> None:
+        """Deletes the Job of a restore whose shop is gone: a later shop of the name may have the databases of it."""
+        if (child := self._job(restore)) is not None:
+            await self.jobs.delete(child)
+
     def _is_marked(self, restore: Backup, shop: Platform, phase: RestorePhase) -> bool:
-        mark = restore_mark(shop.annotations)
+        mark = restore_mark(shop.annotations, shop.status)
         return mark is not None and (mark.uid, mark.phase) == (restore.uid, phase)
 
     async def _mark(
@@ -367,12 +412,12 @@ class RestoreController:
         if other := self._other(restore, newest):
             return other
         mark = RestoreMark(restore.name, restore.uid, phase, _was_mixed(restore, newest) if mixed is None else mixed)
-        if restore_mark(newest.annotations) != mark:
+        if restore_mark(newest.annotations, newest.status) != mark:
             await self._annotate(shop.uid, newest, {ANNOTATION_RESTORE: str(mark)})
         return None
 
     async def _unmark(self, restore: Backup, shop: Platform) -> None:
-        mark = restore_mark(shop.annotations)
+        mark = restore_mark(shop.annotations, shop.status)
         if mark is not None and mark.uid == restore.uid:
             await self._annotate(shop.uid, shop, {})
 
@@ -392,6 +437,17 @@ def _shop_key(restore: Backup) -> PlatformKey:
     return PlatformKey(restore.namespace, str(restore.spec.get("platform", "")))
 
 
+def _is_open(shop: Platform) -> bool:
+    """Returns whether a shop serves what was restored."""
+    return _is_reopening(shop) and is_met(shop.status, "Ready")
+
+
+def _is_reopening(shop: Platform) -> bool:
+    """Returns whether the reconciler of a shop opens it: its other conditions are not those of before."""
+    stored = stored_condition(shop.status, "Restoring")
+    return stored is not None and stored["reason"] == ConditionReason.REOPENING
+
+
 def _reason(status: Mapping[str, Any]) -> str | None:
     stored = stored_condition(status, "Complete")
     return stored["reason"] if stored else None
@@ -403,10 +459,8 @@ def _phase(restore: Backup) -> RestorePhase:
 
 def _was_mixed(restore: Backup, shop: Platform) -> bool:
     """Returns whether the databases may be of two states by another restore than this one."""
-    mark = restore_mark(shop.annotations)
-    if mark is None:  # of a Job whose mark was removed, it is not known
-        return _phase(restore) is RestorePhase.RESTORING
-    return mark.mixed if mark.uid == restore.uid else mark.may_be_mixed
+    mark = restore_mark(shop.annotations, shop.status)
+    return mark is not None and (mark.mixed if mark.uid == restore.uid else mark.may_be_mixed)
 
 
 def _other_restore(mark: RestoreMark) -> RestoreOutcome:

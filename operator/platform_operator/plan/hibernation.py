@@ -48,7 +48,7 @@ def hibernation_of(platform: Platform, spec: Spec, observed: Children, *, draini
 
 def is_closed(platform: Platform) -> bool:
     """Returns whether a PlatformRestore has closed the shop: its services have no pods until it is opened again."""
-    mark = restore_mark(platform.annotations)
+    mark = restore_mark(platform.annotations, platform.status)
     return mark is not None and mark.closes
 
 
@@ -89,7 +89,7 @@ def keeps_release(spec: Spec, status: Mapping[str, Any], annotations: Mapping[st
     """
     if is_in_steps(status):
         return False
-    if restore_mark(annotations) is not None:
+    if restore_mark(annotations, status) is not None:
         return True
     return spec.hibernated or (was_hibernated(status) and not _is_corrected(spec, status))
 

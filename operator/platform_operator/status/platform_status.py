@@ -147,7 +147,7 @@ def _hibernated(snapshot: Snapshot, result: PassResult) -> Condition | None:
 
 def _restoring(platform: Platform) -> Condition | None:
     reported_before = stored_condition(platform.status, "Restoring") is not None
-    mark = restore_mark(platform.annotations)
+    mark = restore_mark(platform.annotations, platform.status)
     return restoring_condition(platform.key, mark, reported_before=reported_before)
 
 

@@ -339,6 +339,35 @@ async def test_a_restore_closes_the_services_and_no_store_until_it_opens_the_sho
     assert cluster.state("Restoring") == ("False", "NotRestoring")
 
 
+@pytest.mark.parametrize(
+    ("phase", "annotation", "condition"),
+    [
+        ("Restoring", {}, ("True", "Restoring")),
+        ("Restoring", {"platform.ecommerce.dev/restore": "open"}, ("True", "Restoring")),
+        ("Failed/mixed", {}, ("False", "RestoreIncomplete")),
+    ],
+)
+async def test_a_shop_with_databases_of_two_states_is_opened_by_a_value_alone(
+    cluster: ScalableCluster, phase: str, annotation: Manifest, condition: tuple[str, str]
+) -> None:
+    """kubectl replace removes the annotation, too. While a Job may run, nothing opens the shop."""
+    await cluster.start()
+    cluster.spec({}, **closed(phase))
+    await cluster.reconcile()
+    cluster.settle(DEPLOYMENT)
+    await cluster.reconcile()
+    cluster.spec({}, annotations=annotation)
+    cluster.restart()
+    for _ in range(3):
+        await cluster.reconcile()
+        assert (cluster.pods(DEPLOYMENT), cluster.state("Restoring")) == (0, condition)
+    cluster.spec({}, **closed("Failed/mixed"))
+    await cluster.reconcile()
+    cluster.spec({}, annotations={"platform.ecommerce.dev/restore": "open"})
+    await cluster.reconcile()
+    assert cluster.state("Restoring") == ("False", "NotRestoring")
+
+
 async def test_a_shop_that_is_being_restored_keeps_its_release(cluster: ScalableCluster) -> None:
     await cluster.start()
     cluster.spec({}, **closed("Restoring"))

@@ -30,7 +30,7 @@ from platform_operator.api.spec import WITH_DATABASE
 from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import BACKUP_LABELS, CHILD_KINDS, JOB
 from platform_operator.backups.restore_controller import RestoreController
-from platform_operator.backups.store import BackupStore, restore_key
+from platform_operator.backups.store import BackupStore, restore_key, schedule_key
 from platform_operator.cache.observed import observe_platform
 from platform_operator.cache.store import Cache
 from platform_operator.errors import ApiError
@@ -48,11 +48,14 @@ class FakeServer(FakeApiServer):
 
     def __init__(self) -> None:
         super().__init__()
+        self.backup_pods: list[Manifest] = []
         self.service_pods: list[Manifest] = []
 
     async def list(self, kind: Kind, namespace: str, selector: str) -> tuple[list[Manifest], int]:
         if selector.startswith("app.kubernetes.io/instance=market,"):
             return copy.deepcopy(self.service_pods), self.version
+        if selector == f"{LABEL_PLATFORM}=market,app.kubernetes.io/component=backup":
+            return copy.deepcopy(self.backup_pods), self.version
         return await super().list(kind, namespace, selector)
 
     async def apply(
@@ -118,8 +121,16 @@ class FakeCluster:
             shops, Installation("1.2", "registry.example.com"), lambda: self.now, lambda _: self.results,
             self.woken.append,
         )  # fmt: skip
+        self.controller = controller
         keys = [restore_key("shop", name) for name in names or ["now"]]
         return (await asyncio.gather(*map(controller.reconcile, keys)))[-1]
+
+    async def delete(self, name: str = "now") -> None:
+        """Deletes a PlatformRestore, with its Job, and makes a pass over the shop."""
+        del self.server.objects[PLATFORM_RESTORE.kind, "shop", name]
+        self.server.objects.pop((JOB.kind, "shop", f"restore-{name}"), None)
+        await self.reconcile(name)
+        await self.controller.reconcile_shop(SHOP)
 
     def status(self, name: str = "now") -> Manifest:
         return dict(self.server.objects[PLATFORM_RESTORE.kind, "shop", name].get("status", {}))
@@ -192,7 +203,7 @@ async def test_a_restore_closes_the_shop_restores_once_and_opens_it(cluster: Fak
     await cluster.reconcile()
     assert cluster.said()[:3] == ("Restoring", "Unknown", "Running")
     await cluster.reconcile()
-    assert restore_mark({ANNOTATION_RESTORE: cluster.mark or ""}).closes  # type: ignore[union-attr]
+    assert restore_mark({ANNOTATION_RESTORE: cluster.mark or ""}, {}).closes  # type: ignore[union-attr]
     cluster.end("Complete", RESTORED)
     await cluster.reconcile()
     assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Opening", ("Opening", "Unknown", "Opening"))
@@ -463,6 +474,67 @@ async def test_a_later_shop_of_the_name_is_neither_restored_nor_closed(cluster: 
     assert (JOB.kind, "shop", "restore-now") not in cluster.server.objects
 
 
+@pytest.mark.parametrize("is_replaced", [True, False])
+async def test_the_job_of_a_shop_that_was_deleted_is_deleted(cluster: FakeCluster, is_replaced: bool) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    shop = cluster.server.objects.pop((PLATFORM.kind, "shop", SHOP.name))
+    if is_replaced:
+        shop["metadata"] |= {"uid": "another", "annotations": {}}
+        cluster.server.objects[PLATFORM.kind, "shop", SHOP.name] = shop
+    await cluster.reconcile()
+    assert cluster.said()[2] == ("PlatformReplaced" if is_replaced else "PlatformMissing")
+    assert (JOB.kind, "shop", "restore-now") not in cluster.server.objects
+
+
+async def test_a_shop_whose_restore_was_deleted_is_left_closed(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.reconcile()
+    await cluster.controller.reconcile_shop(SHOP)
+    assert cluster.mark == "now/uid-now/Closing", "its restore leads it on"
+    await cluster.delete()
+    assert (cluster.mark, cluster.woken) == ("now/uid-now/Failed", [SHOP]), "no Job was created"
+    cluster.restore("again", backup="before")
+    await cluster.until_restoring("again")
+    await cluster.delete("again")
+    assert cluster.mark == "again/uid-again/Failed/mixed", "its Job may have committed"
+    await cluster.controller.reconcile_shop(SHOP)
+    assert cluster.server.writes[1:] == []
+
+
+async def test_a_shop_whose_restore_was_deleted_while_it_opens_is_opened(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.end("Complete", RESTORED)
+    await cluster.reconcile()
+    await cluster.delete()
+    assert cluster.mark == "now/uid-now/Opening"
+    cluster.shop_says("Reopening", "True")
+    await cluster.reconcile()
+    await cluster.controller.reconcile_shop(SHOP)
+    assert cluster.mark is None
+
+
+async def test_a_mark_that_was_removed_with_its_restore_is_written_again(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.server.objects[PLATFORM.kind, "shop", SHOP.name]["metadata"]["annotations"] = {}
+    await cluster.delete()
+    assert cluster.mark == "//Failed/mixed"
+
+
+async def test_a_restore_waits_for_the_pod_of_one_that_was_deleted(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    labels = cluster.job()["spec"]["template"]["metadata"]["labels"]
+    assert {LABEL_PLATFORM: "market", "app.kubernetes.io/component": "backup"}.items() <= labels.items()
+    await cluster.delete()
+    cluster.server.backup_pods = [{"metadata": {"name": "p"}, "status": {"phase": "Running"}}]
+    cluster.restore("again", backup="before")
+    await cluster.until_restoring("again")
+    assert cluster.said("again")[:3] == ("Closing", "Unknown", "Closing")
+
+
 async def test_broken_invariants_of_a_restored_shop_are_named(cluster: FakeCluster) -> None:
     cluster.restore()
     await cluster.until_restoring()
@@ -486,7 +558,7 @@ async def test_the_annotation_is_put_back_while_the_databases_are_replaced(clust
 
 @pytest.mark.parametrize("text", ["", "x", "a/Closed", "a/Opening", "a/Opening/b", "a/b/Opening/c"])
 def test_an_annotation_that_cannot_be_read_closes_the_shop(text: str) -> None:
-    mark = restore_mark({ANNOTATION_RESTORE: text})
+    mark = restore_mark({ANNOTATION_RESTORE: text}, {})
     assert mark is not None
     assert (mark.closes, mark.may_be_mixed) == (True, True)
 
@@ -505,3 +577,6 @@ def test_the_store_passes_on_the_restores_of_a_shop_that_has_changed() -> None:
     assert queued == []
     store.enqueue_restores_of(SHOP)
     assert queued == [restore_key("shop", "now")]
+    queued.clear()
+    store.change(PLATFORM_RESTORE, "DELETED", {"metadata": metadata, "spec": {"platform": "market"}})
+    assert queued == [schedule_key(SHOP)], "the shop may be closed by it"
