@@ -23,12 +23,14 @@ from platform_operator.api.backups import (
 )
 from platform_operator.api.conditions import ConditionReason, is_met, stored_condition
 from platform_operator.api.kinds import (
+    CHILD_KINDS,
     FIELD_MANAGER,
     LABEL_COMPONENT,
     LABEL_INSTANCE,
     LABEL_PLATFORM,
     PLATFORM,
     POD,
+    VOLUME_CLAIM,
     Manifest,
     ObjectId,
     ObjectKey,
@@ -73,6 +75,8 @@ MARK_MANAGER = f"{FIELD_MANAGER}-restore"
 """The field manager of the annotation alone, so that setting or removing it changes no other field."""
 INTERVAL = 5.0
 """Seconds between two looks at a restore: no event announces the end of a pod, and the shop is closed until then."""
+_USES_DATABASES = ("create", "restore")
+"""Commands. The command verify reads the backup alone."""
 LOOK_AGAIN = 1.0
 """Seconds until a pass is repeated whose view of the shop was old."""
 CONFLICT = 409
@@ -135,7 +139,7 @@ class RestoreController:
             await self._annotate(shop.uid, shop, {ANNOTATION_RESTORE: str(failed)})
 
     def _has_restore(self, shop: Platform, mark: RestoreMark) -> bool:
-        """Returns whether a PlatformRestore exists that leads the shop on. The one that closed it writes a lost mark."""
+        """Returns whether a PlatformRestore exists that leads the shop on. The one that closed it repairs its mark."""
         if mark.uid:
             one = self.jobs.store.restores.get(restore_key(shop.key.namespace, mark.name))
             return one is not None and one.uid == mark.uid
@@ -187,6 +191,8 @@ class RestoreController:
         source = self._source(restore, own, spec)
         if isinstance(source, RestoreOutcome):
             return source
+        if missing := await self._missing(restore.namespace, source.target):
+            return _pending(RestoreReason.NO_DESTINATION, f"{missing} of the backup does not exist: create it.")
         if other := await self._mark(restore, shop, RestorePhase.CLOSING):
             return _other_restore(other)
         return RestoreOutcome(
@@ -207,6 +213,8 @@ class RestoreController:
             )
         if other := self._other(restore, shop):
             return _other_restore(other)
+        if running := self._running_backups(shop.key, restore.uid):
+            return _pending(RestoreReason.BACKUP_RUNNING, _running_backup(running[0]))
         rows = {one["name"]: one for one in shop.status.get("databases", ())}
         missing = [name for name in WITH_DATABASE if not _is_usable(rows.get(f"{name}-db", {}))]
         if missing:
@@ -256,6 +264,17 @@ class RestoreController:
         text += "create a PlatformRestore with source.destination and source.encryptionKeySecretRef."
         return _pending(RestoreReason.NO_DESTINATION, text)
 
+    async def _missing(self, namespace: str, target: Target) -> str:
+        """Returns what its pod would wait for while the shop is closed; empty if it has all. Raises ApiError."""
+        s3, volume = target.destination.s3, target.destination.volume
+        needed = [(CHILD_KINDS["Secret"], target.key_secret)]
+        needed += [(CHILD_KINDS["Secret"], s3.secret_ref.name)] if s3 else []
+        needed += [(VOLUME_CLAIM, volume.claim_name)] if volume else []
+        for kind, name in needed:
+            if await self.jobs.client.get(kind, namespace, name) is None:
+                return f"{kind.kind} {name}"
+        return ""
+
     # Closing: until no service has pods.
 
     async def _close(self, restore: Backup, shop: Platform) -> RestoreOutcome:
@@ -270,8 +289,7 @@ class RestoreController:
         if stored is None or stored["reason"] != ConditionReason.RESTORING or await self._has_pods(shop.key):
             return _wait(RestorePhase.CLOSING, RestoreReason.CLOSING, "The services are being stopped.")
         if running := self._running_backups(shop.key, restore.uid):
-            text = f"The backup {running[0]} still reads the databases: the restore begins when it has ended."
-            return _wait(RestorePhase.CLOSING, RestoreReason.BACKUP_RUNNING, text)
+            return _wait(RestorePhase.CLOSING, RestoreReason.BACKUP_RUNNING, _running_backup(running[0]))
         own, spec = parse_restore(restore.spec), parse(shop.spec)
         source = self._source(restore, own, spec)
         if isinstance(source, RestoreOutcome):
@@ -293,9 +311,9 @@ class RestoreController:
         return False
 
     def _running_backups(self, key: PlatformKey, own: str) -> list[str]:
-        """Returns the Jobs of a shop that have not ended, but for the restore's own, whose creation no one answered."""
+        """Returns the Jobs of a shop that use its databases and have not ended, but for the restore's own."""
         children = (one for one in self.jobs.store.children.values() if own not in one.owners)
-        jobs = (one for one in children if one.job is not None and one.job.ended is None)
+        jobs = (one for one in children if one.job and one.job.command in _USES_DATABASES and one.job.ended is None)
         return [one.key.id.name for one in jobs if (one.key.namespace, one.platform) == (key.namespace, key.name)]
 
     async def _start(self, restore: Backup, shop: Platform, spec: Spec, source: Source) -> RestoreOutcome:
@@ -461,6 +479,10 @@ def _was_mixed(restore: Backup, shop: Platform) -> bool:
     """Returns whether the databases may be of two states by another restore than this one."""
     mark = restore_mark(shop.annotations, shop.status)
     return mark is not None and (mark.mixed if mark.uid == restore.uid else mark.may_be_mixed)
+
+
+def _running_backup(job: str) -> str:
+    return f"The backup {job} still reads the databases: the restore begins when it has ended."
 
 
 def _other_restore(mark: RestoreMark) -> RestoreOutcome:

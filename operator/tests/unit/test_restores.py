@@ -24,7 +24,15 @@ from test_backups import (
 )
 
 from platform_operator.api.backups import PLATFORM_BACKUP, PLATFORM_RESTORE, RestoreReason
-from platform_operator.api.kinds import LABEL_PLATFORM, PLATFORM, Kind, Manifest, ObjectKey, PlatformKey
+from platform_operator.api.kinds import (
+    LABEL_PLATFORM,
+    PLATFORM,
+    VOLUME_CLAIM,
+    Kind,
+    Manifest,
+    ObjectKey,
+    PlatformKey,
+)
 from platform_operator.api.restore_marks import ANNOTATION_RESTORE, restore_mark
 from platform_operator.api.spec import WITH_DATABASE
 from platform_operator.backups.jobs import BackupJobs
@@ -48,8 +56,15 @@ class FakeServer(FakeApiServer):
 
     def __init__(self) -> None:
         super().__init__()
+        self.missing: set[str] = set()
+        """Names of the Secrets and claims that do not exist."""
         self.backup_pods: list[Manifest] = []
         self.service_pods: list[Manifest] = []
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
+        if kind.kind in ("Secret", VOLUME_CLAIM.kind):
+            return None if name in self.missing else {"metadata": {"name": name}}
+        return await super().get(kind, namespace, name)
 
     async def list(self, kind: Kind, namespace: str, selector: str) -> tuple[list[Manifest], int]:
         if selector.startswith("app.kubernetes.io/instance=market,"):
@@ -159,6 +174,10 @@ class FakeCluster:
 
     def job(self, name: str = "restore-now") -> Manifest:
         return self.server.objects[JOB.kind, "shop", name]
+
+    def other_job(self, name: str, command: str) -> None:
+        self.create(JOB, name, spec={"template": {"spec": {"containers": [{"args": [command]}]}}})
+        self.job(name)["metadata"]["labels"] = {LABEL_PLATFORM: "market"}
 
     def end(self, outcome: str, report: Manifest | str, name: str = "restore-now") -> None:
         text = report if isinstance(report, str) else json.dumps(report)
@@ -452,16 +471,46 @@ async def test_a_restore_waits_for_the_shop_and_its_backup(cluster: FakeCluster)
     assert cluster.said("elsewhere")[:3] == ("Pending", "Unknown", "NoDestination")
 
 
-async def test_a_restore_waits_for_a_backup_that_reads_the_databases(cluster: FakeCluster) -> None:
-    cluster.create(JOB, "market-backup-1", spec={"template": {"spec": {"containers": [{"args": ["create"]}]}}})
-    stored = cluster.server.objects[JOB.kind, "shop", "market-backup-1"]
-    stored["metadata"]["labels"] = {LABEL_PLATFORM: "market"}
+@pytest.mark.parametrize("closes_before", [False, True])
+async def test_a_restore_waits_for_a_backup_that_reads_the_databases(cluster: FakeCluster, closes_before: bool) -> None:
+    cluster.restore()
+    if closes_before:
+        await cluster.reconcile()
+    cluster.other_job("market-backup-1", "create")
+    await cluster.until_restoring()
+    phase = "Closing" if closes_before else "Pending"
+    assert cluster.said()[:3] == (phase, "Unknown", "BackupRunning"), "a shop that serves is not closed for so long"
+    cluster.end("Complete", ARCHIVE, "market-backup-1")
+    await cluster.until_restoring()
+    assert cluster.said()[0] == "Restoring"
+
+
+async def test_a_restore_waits_for_no_verification(cluster: FakeCluster) -> None:
+    cluster.other_job("market-backup-verify-1", "verify")
     cluster.restore()
     await cluster.until_restoring()
-    assert cluster.said()[:3] == ("Closing", "Unknown", "BackupRunning")
-    cluster.end("Complete", ARCHIVE, "market-backup-1")
-    await cluster.reconcile()
     assert cluster.said()[0] == "Restoring"
+
+
+@pytest.mark.parametrize(
+    ("destination", "missing", "named"),
+    [
+        ({"s3": {"bucket": "b", "secretRef": {"name": "bucket"}}}, "the-key", "Secret the-key"),
+        ({"s3": {"bucket": "b", "secretRef": {"name": "bucket"}}}, "bucket", "Secret bucket"),
+        ({"volume": {"claimName": "disk"}}, "disk", "PersistentVolumeClaim disk"),
+    ],
+)
+async def test_a_shop_is_not_closed_for_a_restore_whose_pod_could_not_start(
+    cluster: FakeCluster, destination: Manifest, missing: str, named: str
+) -> None:
+    cluster.server.missing = {missing}
+    cluster.restore(source={"destination": destination, "encryptionKeySecretRef": {"name": "the-key"}})
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == (None, ("Pending", "Unknown", "NoDestination"))
+    assert cluster.said()[3] == f"{named} of the backup does not exist: create it."
+    cluster.server.missing = set()
+    await cluster.reconcile()
+    assert cluster.said()[0] == "Closing"
 
 
 async def test_a_later_shop_of_the_name_is_neither_restored_nor_closed(cluster: FakeCluster) -> None:
