@@ -85,12 +85,13 @@ def running_clusters(observed: Children, spec: Spec) -> list[str]:
 def keeps_release(spec: Spec, status: Mapping[str, Any], annotations: Mapping[str, str]) -> bool:
     """Returns whether a shop keeps its release, since it is hibernated, being hibernated or waking, or being restored.
 
-    A shop that cannot wake at its version takes another one that its spec names.
+    A shop that cannot wake, or be opened after a restore, at its version takes another one that its spec names.
     """
     if is_in_steps(status):
         return False
-    if restore_mark(annotations, status) is not None:
-        return True
+    mark = restore_mark(annotations, status)
+    if mark is not None:
+        return mark.closes or not _is_corrected(spec, status)
     return spec.hibernated or (was_hibernated(status) and not _is_corrected(spec, status))
 
 

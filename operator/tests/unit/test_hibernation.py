@@ -380,6 +380,15 @@ async def test_a_shop_that_is_being_restored_keeps_its_release(cluster: Scalable
         assert (versions(cluster)[0], cluster.state("Upgraded")) == ("1", ("False", "Restoring"))
 
 
+def test_a_restored_shop_that_cannot_be_opened_takes_the_version_of_its_spec() -> None:
+    """The backup may have a newer schema than the version of the shop."""
+    status = {"version": "1", "conditions": [{"type": "Degraded", "status": "True", "reason": "MigrationFailed"}]}
+    for phase, keeps in (("Opening", False), ("Closing", True), ("Failed", True)):
+        assert keeps_release(Spec(version="2"), status, closed(phase)["annotations"]) is keeps
+    assert keeps_release(Spec(version="1"), status, closed("Opening")["annotations"])
+    assert keeps_release(Spec(version="2"), {"version": "1"}, closed("Opening")["annotations"])
+
+
 async def test_the_invariants_of_a_closed_shop_stay_as_they_were(cluster: ScalableCluster) -> None:
     """No service checks them."""
     cluster.spec({}, **closed("Failed"))

@@ -597,6 +597,39 @@ async def test_broken_invariants_of_a_restored_shop_are_named(cluster: FakeClust
     assert cluster.status()["invariants"] == "1 broken"
 
 
+async def test_invariants_that_no_service_reports_end_a_restore(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.end("Complete", RESTORED)
+    await cluster.reconcile()
+    cluster.shop_says("Reopening", "True")
+    await cluster.reconcile()
+    cluster.now += timedelta(seconds=89)
+    await cluster.reconcile()
+    assert cluster.said()[2] == "CheckingInvariants"
+    cluster.now += timedelta(seconds=1)
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == (None, ("Succeeded", "True", "Succeeded"))
+    assert cluster.status()["invariants"] == "unknown"
+
+
+async def test_another_restore_replaces_one_whose_shop_cannot_be_opened(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.end("Complete", RESTORED)
+    await cluster.reconcile()
+    cluster.restore("again", backup="before")
+    cluster.shop_says("Reopening")
+    await cluster.reconcile("again")
+    assert cluster.said("again")[:3] == ("Pending", "Unknown", "OtherRestore"), "it may still become Ready"
+    stored = cluster.server.objects[PLATFORM.kind, "shop", SHOP.name]
+    stored["status"]["conditions"].append({"type": "Degraded", "status": "True", "reason": "MigrationFailed"})
+    await cluster.reconcile("again")
+    assert cluster.mark == "again/uid-again/Closing"
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == ("again/uid-again/Closing", ("Failed", "False", "OtherRestore"))
+
+
 async def test_the_annotation_is_put_back_while_the_databases_are_replaced(cluster: FakeCluster) -> None:
     cluster.restore()
     await cluster.until_restoring()
