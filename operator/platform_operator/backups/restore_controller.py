@@ -49,9 +49,10 @@ from platform_operator.backups.objects import (
     policy_target,
     restore_release,
     restore_values,
+    target_digest,
     target_of,
 )
-from platform_operator.backups.observed import Backup, Child, observe_backup
+from platform_operator.backups.observed import UNKNOWN, Backup, Child, observe_backup
 from platform_operator.backups.restore_status import (
     MAY_HAVE_CHANGED,
     RestoreOutcome,
@@ -255,10 +256,21 @@ class RestoreController:
             phase = backup.status.get("phase", BackupPhase.PENDING)
             text = f"PlatformBackup {own.backup} is {phase}: the restore begins when it is "
             return _pending(RestoreReason.BACKUP_NOT_COMPLETE, text + "Succeeded; create another for another backup.")
+        if backup.status["backupId"] == UNKNOWN:
+            text = f"The id of PlatformBackup {own.backup} is not known, since its pod did not report it: create a "
+            return _pending(RestoreReason.BACKUP_MISSING, text + "PlatformRestore with source.id.")
         made = parse_backup(backup.spec)
         maker = self.shops.platforms.get(PlatformKey(restore.namespace, made.platform))
         makers = parse(maker.spec).backup if maker else None
-        return self._found(target_of(made, makers), f"{restore.namespace}/{made.platform}", backup.status["backupId"])
+        target, place = target_of(made, makers), f"{restore.namespace}/{made.platform}"
+        if made.destination is None and _is_another(target, maker, backup):
+            text = (
+                f"PlatformBackup {own.backup} is of a former shop, or of another destination or "
+            )
+            text += "key than spec.backup has today: create a PlatformRestore with source.id "
+            text += f"{backup.status['backupId']}, and with the destination and the key of that time."
+            return _pending(RestoreReason.BACKUP_MISSING, text)
+        return self._found(target, place, backup.status["backupId"])
 
     def _found(self, target: Target | None, shop: str, backup: str) -> Source | RestoreOutcome:
         if target is not None:
@@ -386,7 +398,7 @@ class RestoreController:
         if broken is None and self._is_overdue(restore):
             await self._unmark(restore, shop)
             text = (
-                "The shop serves what was restored. Its invariants are not known, since not all services report them: "
+                "The shop serves what was restored. Not all services report their invariants: "
             )
             text += "kubectl ecommerce invariants shows which."
             return RestoreOutcome(RestorePhase.SUCCEEDED, RestoreReason.SUCCEEDED, text, invariants="unknown")
@@ -491,6 +503,12 @@ def _is_reopening(shop: Platform) -> bool:
     """Returns whether the reconciler of a shop opens it: its other conditions are not those of before."""
     stored = stored_condition(shop.status, "Restoring")
     return stored is not None and stored["reason"] == ConditionReason.REOPENING
+
+
+def _is_another(target: Target | None, maker: Platform | None, backup: Backup) -> bool:
+    """Returns whether a PlatformBackup has another target than spec.backup. One of an earlier release has no digest."""
+    digest = backup.status.get("targetDigest")
+    return bool(digest and target and maker and digest != target_digest(maker.uid, target))
 
 
 def _reason(status: Mapping[str, Any]) -> str | None:

@@ -23,7 +23,7 @@ from test_backups import (
     environment,
 )
 
-from platform_operator.api.backups import PLATFORM_BACKUP, PLATFORM_RESTORE, RestoreReason
+from platform_operator.api.backups import PLATFORM_BACKUP, PLATFORM_RESTORE, BackupPolicy, RestoreReason
 from platform_operator.api.kinds import (
     LABEL_PLATFORM,
     PLATFORM,
@@ -34,9 +34,9 @@ from platform_operator.api.kinds import (
     PlatformKey,
 )
 from platform_operator.api.restore_marks import ANNOTATION_RESTORE, restore_mark
-from platform_operator.api.spec import WITH_DATABASE
+from platform_operator.api.spec import WITH_DATABASE, parse
 from platform_operator.backups.jobs import BackupJobs
-from platform_operator.backups.objects import BACKUP_LABELS, CHILD_KINDS, JOB
+from platform_operator.backups.objects import BACKUP_LABELS, CHILD_KINDS, JOB, policy_target, target_digest
 from platform_operator.backups.restore_controller import RestoreController
 from platform_operator.backups.store import BackupStore, restore_key, schedule_key
 from platform_operator.cache.observed import observe_platform
@@ -483,6 +483,27 @@ async def test_a_restore_waits_for_a_backup_that_reads_the_databases(cluster: Fa
     cluster.end("Complete", ARCHIVE, "market-backup-1")
     await cluster.until_restoring()
     assert cluster.said()[0] == "Restoring"
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [({"backupId": "unknown"}, "source.id."), ({"targetDigest": "another"}, f"source.id {ARCHIVE['id']}, and with")],
+)
+async def test_a_backup_of_an_unknown_id_or_another_place_is_not_looked_for(
+    cluster: FakeCluster, status: Manifest, said: str
+) -> None:
+    backup = cluster.server.objects[PLATFORM_BACKUP.kind, "shop", "before"]
+    policy = cast(BackupPolicy, parse({"backup": POLICY}).backup)
+    backup["status"]["targetDigest"] = target_digest(f"uid-{SHOP.name}", policy_target(policy))
+    stored = dict(backup["status"])
+    backup["status"] |= status
+    cluster.restore()
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == (None, ("Pending", "Unknown", "BackupMissing"))
+    assert said in cluster.said()[3]
+    backup["status"] = stored
+    await cluster.reconcile()
+    assert cluster.said()[0] == "Closing"
 
 
 async def test_a_restore_waits_for_no_verification(cluster: FakeCluster) -> None:
