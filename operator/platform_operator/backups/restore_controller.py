@@ -41,6 +41,7 @@ from platform_operator.api.restore_marks import ANNOTATION_RESTORE, RestoreMark,
 from platform_operator.api.spec import SERVICES, WITH_DATABASE, Spec, parse
 from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import (
+    CRON_JOB,
     JOB,
     Source,
     Target,
@@ -61,11 +62,11 @@ from platform_operator.backups.restore_status import (
     status_manifest,
 )
 from platform_operator.backups.store import backup_key, restore_key
-from platform_operator.cache.observed import Platform, observe_platform
+from platform_operator.cache.observed import JobProgress, Platform, observe_platform
 from platform_operator.cache.store import Cache
 from platform_operator.errors import ApiError, InvalidSpecError, RenderError, RenderTimeoutError
 from platform_operator.invariants.scrape_results import UNKNOWN_AFTER, ScrapeResult
-from platform_operator.plan.hibernation import is_in_steps
+from platform_operator.plan.hibernation import is_in_steps, services_are_stopped
 from platform_operator.render.values import Installation
 from platform_operator.status.diagnosis import diagnose
 from platform_operator.workqueue import Requeue
@@ -206,7 +207,8 @@ class RestoreController:
             text = "The shop is observed, and nothing is done to it: set its spec.mode to Manage, and paused to false."
             return _pending(RestoreReason.OBSERVED, text)
         if spec.hibernated:
-            text = "The shop is hibernated, and its databases are stopped: set spec.hibernated of it to false."
+            text = "The shop is hibernated, and its databases are stopped: set spec.hibernated of it to false, or "
+            text += "spec.suspended of its Tenant."
             return _pending(RestoreReason.HIBERNATED, text)
         if is_in_steps(shop.status):
             return _pending(
@@ -262,15 +264,13 @@ class RestoreController:
         made = parse_backup(backup.spec)
         maker = self.shops.platforms.get(PlatformKey(restore.namespace, made.platform))
         makers = parse(maker.spec).backup if maker else None
-        target, place = target_of(made, makers), f"{restore.namespace}/{made.platform}"
+        target, maker_name = target_of(made, makers), f"{restore.namespace}/{made.platform}"
         if made.destination is None and _is_another(target, maker, backup):
-            text = (
-                f"PlatformBackup {own.backup} is of a former shop, or of another destination or "
-            )
+            text = f"PlatformBackup {own.backup} is of a former shop, or of another destination or "
             text += "key than spec.backup has today: create a PlatformRestore with source.id "
             text += f"{backup.status['backupId']}, and with the destination and the key of that time."
             return _pending(RestoreReason.BACKUP_MISSING, text)
-        return self._found(target, place, backup.status["backupId"])
+        return self._found(target, maker_name, backup.status["backupId"])
 
     def _found(self, target: Target | None, shop: str, backup: str) -> Source | RestoreOutcome:
         if target is not None:
@@ -301,8 +301,9 @@ class RestoreController:
             name = restore_release(restore.name)
             return RestoreOutcome(RestorePhase.RESTORING, RestoreReason.RUNNING, "The restore begins.", job=name)
         stored = stored_condition(shop.status, "Restoring")
-        if stored is None or stored["reason"] != ConditionReason.RESTORING or await self._has_pods(shop.key):
-            return _wait(RestorePhase.CLOSING, RestoreReason.CLOSING, "The services are being stopped.")
+        is_seen = stored is not None and stored["reason"] == ConditionReason.RESTORING
+        if not is_seen or self._may_start_pods(shop.key) or await self._has_pods(shop.key):
+            return _wait(RestorePhase.CLOSING, RestoreReason.CLOSING, f"The services are being stopped.{_hold(shop)}")
         if running := self._running_backups(shop.key, restore.uid):
             return _wait(RestorePhase.CLOSING, RestoreReason.BACKUP_RUNNING, _running_backup(running[0]))
         own, spec = parse_restore(restore.spec), parse(shop.spec)
@@ -310,6 +311,19 @@ class RestoreController:
         if isinstance(source, RestoreOutcome):
             return await self._failed(restore, source.reason, source.message)
         return await self._start(restore, shop, spec, source)
+
+    def _may_start_pods(self, key: PlatformKey) -> bool:
+        """Returns whether a controller may still start a pod that uses a database: the pass over the shop that should
+        have stopped them may have failed."""
+        observed = self.shops.children(key)
+        jobs = (one.state for one in observed.values() if isinstance(one.state, JobProgress))
+        crons = (one for one in self.jobs.store.children.values() if one.key.id.kind == CRON_JOB.kind)
+        own = (one for one in crons if (one.key.namespace, one.platform) == (key.namespace, key.name))
+        return (
+            not services_are_stopped(observed)
+            or any(not (one.complete or one.failure) for one in jobs)
+            or any(not one.suspended for one in own)
+        )
 
     async def _has_pods(self, key: PlatformKey) -> bool:
         """Returns whether a pod of a service, a migration or a backup may use a database: that of a deleted Job may
@@ -392,14 +406,12 @@ class RestoreController:
         if self._is_marked(restore, shop, RestorePhase.OPENING) and not _is_open(shop):
             ready = stored_condition(shop.status, "Ready")
             said = f" {ready['message']}" if _is_reopening(shop) and ready else ""
-            text = f"The databases are restored, and the services are being started.{said}"
+            text = f"The databases are restored, and the services are being started.{_hold(shop) or said}"
             return _wait(RestorePhase.OPENING, RestoreReason.OPENING, text)
         broken = _broken_invariants(self.scrape_results(shop.key))
         if broken is None and self._is_overdue(restore):
             await self._unmark(restore, shop)
-            text = (
-                "The shop serves what was restored. Not all services report their invariants: "
-            )
+            text = "The shop serves what was restored. Not all services report their invariants: "
             text += "kubectl ecommerce invariants shows which."
             return RestoreOutcome(RestorePhase.SUCCEEDED, RestoreReason.SUCCEEDED, text, invariants="unknown")
         if broken is None:
@@ -493,6 +505,13 @@ def _shop_key(restore: Backup) -> PlatformKey:
 def _is_open(shop: Platform) -> bool:
     """Returns whether a shop serves what was restored."""
     return _is_reopening(shop) and is_met(shop.status, "Ready")
+
+
+def _hold(shop: Platform) -> str:
+    """Returns what keeps the reconciler of a shop from stopping and starting its services; empty if nothing does."""
+    if shop.spec.get("paused") or shop.spec.get("mode") == "Observe":
+        return " But the shop is observed: set its spec.mode to Manage, and paused to false."
+    return ""
 
 
 def _does_not_open(shop: Platform, mark: RestoreMark) -> bool:

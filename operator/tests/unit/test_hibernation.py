@@ -315,7 +315,7 @@ async def test_a_restore_closes_the_services_and_no_store_until_it_opens_the_sho
     assert (cluster.state("Restoring"), cluster.state("Ready")) == (("True", "Restoring"), ("False", "Restoring"))
     cluster.settle(DEPLOYMENT)
     for phase, reason in (("Restoring", "Restoring"), ("Failed", "RestoreFailed")):
-        cluster.spec({"hibernated": phase == "Failed"}, **closed(phase))
+        cluster.spec({"hibernated": phase == "Restoring"}, **closed(phase))
         cluster.restart()
         await cluster.reconcile()
         await cluster.reconcile()
@@ -366,6 +366,26 @@ async def test_a_shop_with_databases_of_two_states_is_opened_by_a_value_alone(
     cluster.spec({}, annotations={"platform.ecommerce.dev/restore": "open"})
     await cluster.reconcile()
     assert cluster.state("Restoring") == ("False", "NotRestoring")
+
+
+async def test_a_shop_whose_restore_has_failed_can_be_hibernated(cluster: ScalableCluster) -> None:
+    """That of a suspended tenant has no use of its stores."""
+    await cluster.start()
+    cluster.spec({}, **closed("Failed/mixed"))
+    await cluster.reconcile()
+    cluster.settle(DEPLOYMENT)
+    cluster.spec({"hibernated": True}, **closed("Failed/mixed"))
+    for _ in range(2):
+        await cluster.reconcile()
+    assert [cluster.pods(one) for one in WORKLOADS] == [0, 0, 0]
+    for one in WORKLOADS:
+        cluster.settle(one)
+    await cluster.reconcile()
+    assert (cluster.state(), cluster.state("Restoring")) == (("True", "Hibernated"), ("False", "RestoreIncomplete"))
+    cluster.spec({}, **closed("Failed/mixed"))
+    for _ in range(2):
+        await cluster.reconcile()
+    assert [cluster.pods(one) for one in WORKLOADS] == [1, 1, 0], "and is closed again when it wakes"
 
 
 async def test_a_shop_that_is_being_restored_keeps_its_release(cluster: ScalableCluster) -> None:

@@ -36,10 +36,10 @@ from platform_operator.api.kinds import (
 from platform_operator.api.restore_marks import ANNOTATION_RESTORE, restore_mark
 from platform_operator.api.spec import WITH_DATABASE, parse
 from platform_operator.backups.jobs import BackupJobs
-from platform_operator.backups.objects import BACKUP_LABELS, CHILD_KINDS, JOB, policy_target, target_digest
+from platform_operator.backups.objects import BACKUP_LABELS, CHILD_KINDS, CRON_JOB, JOB, policy_target, target_digest
 from platform_operator.backups.restore_controller import RestoreController
 from platform_operator.backups.store import BackupStore, restore_key, schedule_key
-from platform_operator.cache.observed import observe_platform
+from platform_operator.cache.observed import observe, observe_platform
 from platform_operator.cache.store import Cache
 from platform_operator.errors import ApiError
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
@@ -100,6 +100,8 @@ class FakeCluster:
         self.server, self.now = FakeServer(), NOW
         self.chart, self.helm = charts / "backup", helm
         self.results: dict[str, ScrapeResult] = {}
+        self.children: list[Manifest] = []
+        """Objects of the shop that its reconciler has made."""
         self.shop()
         self.backup()
 
@@ -136,6 +138,8 @@ class FakeCluster:
             shops, Installation("1.2", "registry.example.com"), lambda: self.now, lambda _: self.results,
             self.woken.append,
         )  # fmt: skip
+        for one in self.children:
+            shops.store(SHOP, observe(one))
         self.controller = controller
         keys = [restore_key("shop", name) for name in names or ["now"]]
         return (await asyncio.gather(*map(controller.reconcile, keys)))[-1]
@@ -504,6 +508,61 @@ async def test_a_backup_of_an_unknown_id_or_another_place_is_not_looked_for(
     backup["status"] = stored
     await cluster.reconcile()
     assert cluster.said()[0] == "Closing"
+
+
+def child(kind: str, **content: Any) -> Manifest:
+    metadata = {"name": "market-order", "namespace": "shop", "uid": "c", "resourceVersion": "1", "generation": 1}
+    return {"kind": kind, "metadata": metadata | {"labels": {LABEL_PLATFORM: "market"}}, **content}
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        child("Job", spec={}, status={"active": 0, "failed": 1}),
+        child("Deployment", spec={"replicas": 1}, status={"observedGeneration": 1}),
+        child("Deployment", spec={"replicas": 0}, status={"observedGeneration": 1, "replicas": 1}),
+    ],
+)
+async def test_a_restore_waits_for_what_may_still_start_pods(cluster: FakeCluster, left: Manifest) -> None:
+    """A migration between two attempts has no pod, and a Deployment that the pass has not scaled may get one again."""
+    cluster.children = [left]
+    cluster.restore()
+    await cluster.until_restoring()
+    await cluster.reconcile()
+    assert cluster.said()[:3] == ("Closing", "Unknown", "Closing")
+    cluster.children = []
+    await cluster.reconcile()
+    assert cluster.said()[0] == "Restoring"
+
+
+async def test_a_restore_says_that_the_observed_shop_keeps_it_waiting(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.reconcile()
+    spec = cluster.server.objects[PLATFORM.kind, "shop", SHOP.name]["spec"]
+    spec["paused"] = True
+    await cluster.reconcile()
+    assert cluster.said()[3] == (
+        "The services are being stopped. But the shop is observed: set its spec.mode to Manage, and paused to false."
+    )
+    spec["paused"] = False
+    await cluster.until_restoring()
+    cluster.end("Complete", RESTORED)
+    await cluster.reconcile()
+    spec["mode"] = "Observe"
+    await cluster.reconcile()
+    assert "But the shop is observed" in cluster.said()[3]
+
+
+async def test_a_restore_waits_until_no_backup_is_scheduled(cluster: FakeCluster) -> None:
+    cluster.create(CRON_JOB, "market-backup", spec={"suspend": False})
+    stored = cluster.server.objects[CRON_JOB.kind, "shop", "market-backup"]
+    stored["metadata"]["labels"] = {LABEL_PLATFORM: "market"}
+    cluster.restore()
+    await cluster.until_restoring()
+    assert cluster.said()[:3] == ("Closing", "Unknown", "Closing")
+    stored["spec"]["suspend"] = True
+    await cluster.reconcile()
+    assert cluster.said()[0] == "Restoring"
 
 
 async def test_a_restore_waits_for_no_verification(cluster: FakeCluster) -> None:
