@@ -87,6 +87,7 @@ class RestoreReason(StrEnum):
     BACKUP_NOT_COMPLETE = "BackupNotComplete"
     NO_DESTINATION = "NoDestination"
     OTHER_RESTORE = "OtherRestore"
+    ALREADY_RESTORED = "AlreadyRestored"
     REFUSED = "Refused"
     RENDER_TIMED_OUT = "RenderTimedOut"
     RENDER_FAILED = "RenderFailed"

@@ -47,7 +47,7 @@ class RestoreMark:
 
 
 def restore_mark(annotations: Mapping[str, str], status: Mapping[str, Any]) -> RestoreMark | None:
-    """Returns the mark of a shop; None for one that no PlatformRestore closes.
+    """Returns the mark of a shop; None for one that no PlatformRestore closes or opens.
 
     One that cannot be read closes the shop, and its databases count as being of two states: a shop is rather closed
     than open with half of its data. So does one that was removed while a Job may have run, or after one that has left
@@ -59,8 +59,19 @@ def restore_mark(annotations: Mapping[str, str], status: Mapping[str, Any]) -> R
         return RestoreMark("", "", RestorePhase.RESTORING, mixed=True)
     if text is None and reason == ConditionReason.RESTORE_INCOMPLETE:
         return _unreadable("")
-    if text in (None, OPEN):
+    if text is None or text == OPEN:
         return None
+    mark = _parse(text)
+    return None if mark.phase is RestorePhase.SUCCEEDED else mark
+
+
+def last_restore(annotations: Mapping[str, str]) -> RestoreMark | None:
+    """Returns the mark of the restore that a shop serves; None if the annotation does not say it."""
+    mark = _parse(annotations.get(ANNOTATION_RESTORE, ""))
+    return mark if mark.phase is RestorePhase.SUCCEEDED else None
+
+
+def _parse(text: str) -> RestoreMark:
     parts = text.split("/")
     if len(parts) >= 3 and parts[2] in set(RestorePhase) and parts[3:] in ([], [_MIXED]):
         return RestoreMark(parts[0], parts[1], RestorePhase(parts[2]), mixed=bool(parts[3:]))

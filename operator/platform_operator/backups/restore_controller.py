@@ -37,7 +37,7 @@ from platform_operator.api.kinds import (
     PlatformKey,
     owner_reference,
 )
-from platform_operator.api.restore_marks import ANNOTATION_RESTORE, RestoreMark, restore_mark
+from platform_operator.api.restore_marks import ANNOTATION_RESTORE, RestoreMark, last_restore, restore_mark
 from platform_operator.api.spec import SERVICES, WITH_DATABASE, Spec, parse
 from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import (
@@ -135,7 +135,7 @@ class RestoreController:
             return
         if mark.phase is RestorePhase.OPENING:
             if _is_open(shop):
-                await self._annotate(shop.uid, shop, {})
+                await self._record_success(shop, mark)
         elif mark.phase is not RestorePhase.FAILED:
             failed = RestoreMark(mark.name, mark.uid, RestorePhase.FAILED, mark.may_be_mixed)
             await self._annotate(shop.uid, shop, {ANNOTATION_RESTORE: str(failed)})
@@ -188,6 +188,11 @@ class RestoreController:
         except InvalidSpecError as error:
             text = f"The spec of the shop is invalid: {error}. Correct it."
             return _pending(RestoreReason.PLATFORM_INVALID, text)
+        last = last_restore(shop.annotations)
+        if last is not None and last.name == restore.name and last.uid != restore.uid:
+            text = f"The shop serves what a PlatformRestore of the name {last.name} has restored: nothing is done. To "
+            text += "restore again, create one of another name."
+            return RestoreOutcome(RestorePhase.FAILED, RestoreReason.ALREADY_RESTORED, text)
         if obstacle := self._obstacle(restore, shop, spec):
             return obstacle
         source = self._source(restore, own, spec)
@@ -410,14 +415,14 @@ class RestoreController:
             return _wait(RestorePhase.OPENING, RestoreReason.OPENING, text)
         broken = _broken_invariants(self.scrape_results(shop.key))
         if broken is None and self._is_overdue(restore):
-            await self._unmark(restore, shop)
+            await self._end(restore, shop)
             text = "The shop serves what was restored. Not all services report their invariants: "
             text += "kubectl ecommerce invariants shows which."
             return RestoreOutcome(RestorePhase.SUCCEEDED, RestoreReason.SUCCEEDED, text, invariants="unknown")
         if broken is None:
             text = "The shop serves, and its services check their invariants."
             return _wait(RestorePhase.OPENING, RestoreReason.CHECKING_INVARIANTS, text)
-        await self._unmark(restore, shop)
+        await self._end(restore, shop)
         if broken:
             text = (
                 f"The shop serves what was restored. Broken invariants: {', '.join(broken)}. The services compare what "
@@ -481,10 +486,15 @@ class RestoreController:
             await self._annotate(shop.uid, newest, {ANNOTATION_RESTORE: str(mark)})
         return None
 
-    async def _unmark(self, restore: Backup, shop: Platform) -> None:
+    async def _end(self, restore: Backup, shop: Platform) -> None:
         mark = restore_mark(shop.annotations, shop.status)
         if mark is not None and mark.uid == restore.uid:
-            await self._annotate(shop.uid, shop, {})
+            await self._record_success(shop, mark)
+
+    async def _record_success(self, shop: Platform, mark: RestoreMark) -> None:
+        """Leaves the name of the restore in the shop, so that one that is created again does not restore again."""
+        done = RestoreMark(mark.name, mark.uid, RestorePhase.SUCCEEDED)
+        await self._annotate(shop.uid, shop, {ANNOTATION_RESTORE: str(done)})
 
     async def _annotate(self, uid: str, shop: Platform, annotations: Mapping[str, str]) -> None:
         """Applies the annotation. Fails with 409 if the platform was written since it was read, so that of two restores

@@ -241,7 +241,7 @@ async def test_a_restore_closes_the_shop_restores_once_and_opens_it(cluster: Fak
     cluster.checked()
     cluster.now += timedelta(seconds=20)
     assert (await cluster.reconcile()).delay is None
-    assert (cluster.mark, cluster.said()[:3]) == (None, ("Succeeded", "True", "Succeeded"))
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Succeeded", ("Succeeded", "True", "Succeeded"))
     status = cluster.status()
     assert (status["backupId"], status["cutTime"]) == (ARCHIVE["id"], "2026-01-01T11:55:00Z")
     assert (status["resentEvents"], status["closedSeconds"], status["invariants"]) == (7, 83, "all hold")
@@ -641,7 +641,27 @@ async def test_a_shop_whose_restore_was_deleted_while_it_opens_is_opened(cluster
     cluster.shop_says("Reopening", "True")
     await cluster.reconcile()
     await cluster.controller.reconcile_shop(SHOP)
-    assert cluster.mark is None
+    assert cluster.mark == "now/uid-now/Succeeded"
+
+
+async def test_a_restore_that_is_created_again_does_not_restore_again(cluster: FakeCluster) -> None:
+    """GitOps does that after a deletion, and Velero without the status."""
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.end("Complete", RESTORED)
+    await cluster.reconcile()
+    cluster.shop_says("Reopening", "True")
+    cluster.checked()
+    await cluster.reconcile()
+    assert cluster.said()[0] == "Succeeded"
+    cluster.restore()
+    cluster.server.objects[PLATFORM_RESTORE.kind, "shop", "now"]["metadata"]["uid"] = "another"
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Succeeded", ("Failed", "False", "AlreadyRestored"))
+    cluster.shop_says("NotRestoring", "True")
+    cluster.restore("other", backup="before")
+    await cluster.reconcile("other")
+    assert cluster.mark == "other/uid-other/Closing"
 
 
 async def test_a_mark_that_was_removed_with_its_restore_is_written_again(cluster: FakeCluster) -> None:
@@ -689,7 +709,7 @@ async def test_invariants_that_no_service_reports_end_a_restore(cluster: FakeClu
     assert cluster.said()[2] == "CheckingInvariants"
     cluster.now += timedelta(seconds=1)
     await cluster.reconcile()
-    assert (cluster.mark, cluster.said()[:3]) == (None, ("Succeeded", "True", "Succeeded"))
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Succeeded", ("Succeeded", "True", "Succeeded"))
     assert cluster.status()["invariants"] == "unknown"
 
 
@@ -723,6 +743,10 @@ def test_an_annotation_that_cannot_be_read_closes_the_shop(text: str) -> None:
     mark = restore_mark({ANNOTATION_RESTORE: text}, {})
     assert mark is not None
     assert (mark.closes, mark.may_be_mixed) == (True, True)
+
+
+def test_the_mark_of_a_restore_that_has_succeeded_closes_nothing() -> None:
+    assert restore_mark({ANNOTATION_RESTORE: "now/uid-now/Succeeded"}, {}) is None
 
 
 def test_every_failure_of_the_command_is_a_reason() -> None:
