@@ -119,8 +119,8 @@ watches, so `get` is rare. */}}
   resources: [pods]
   verbs: [list]
 # get: see whether the volume of a backup exists, before a shop is closed for its restore; list: find volumes of builtin
-# stores that a Cluster would leave; delete: delete the volumes of a platform that is deleted with deletionPolicy Delete;
-# the latter two selected by label
+# stores that a Cluster would leave; delete: delete those of a platform that is deleted with deletionPolicy Delete; the
+# latter two selected by label
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get, list, delete]
