@@ -129,6 +129,13 @@ class RestoreController:
     async def reconcile_shop(self, key: PlatformKey) -> None:
         """Leads a shop on whose PlatformRestore was deleted: opens one that was being opened, and leaves another one
         closed. Raises ApiError if it has to be retried."""
+        try:
+            await self._lead_on(key)
+        except ApiError as error:
+            if error.status != CONFLICT:  # else the watch brings the newer shop, and another pass
+                raise
+
+    async def _lead_on(self, key: PlatformKey) -> None:
         shop = self.shops.platforms.get(key)
         mark = restore_mark(shop.annotations, shop.status) if shop is not None and not shop.deleting else None
         if shop is None or mark is None or self._has_restore(shop, mark):

@@ -627,8 +627,22 @@ async def test_a_shop_whose_restore_was_deleted_is_left_closed(cluster: FakeClus
     await cluster.until_restoring("again")
     await cluster.delete("again")
     assert cluster.mark == "again/uid-again/Failed/mixed", "its Job may have committed"
+    writes = list(cluster.server.writes)
     await cluster.controller.reconcile_shop(SHOP)
-    assert cluster.server.writes[1:] == []
+    assert cluster.server.writes == writes
+
+
+async def test_a_shop_that_has_changed_since_it_was_read_is_looked_at_again(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.reconcile()
+    del cluster.server.objects[PLATFORM_RESTORE.kind, "shop", "now"]
+    await cluster.reconcile()
+    cluster.shop_says("Restoring")
+    await cluster.controller.reconcile_shop(SHOP)
+    assert cluster.mark == "now/uid-now/Closing"
+    await cluster.reconcile()
+    await cluster.controller.reconcile_shop(SHOP)
+    assert cluster.mark == "now/uid-now/Failed"
 
 
 async def test_a_shop_whose_restore_was_deleted_while_it_opens_is_opened(cluster: FakeCluster) -> None:
