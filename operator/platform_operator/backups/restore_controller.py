@@ -228,7 +228,7 @@ class RestoreController:
             )
         if other := self._other(restore, shop):
             return _other_restore(other)
-        if running := self._running_backups(shop.key, restore.uid):
+        if running := self._running_backups(shop.key):
             return _pending(RestoreReason.BACKUP_RUNNING, _running_backup(running[0]))
         rows = {one["name"]: one for one in shop.status.get("databases", ())}
         missing = [name for name in WITH_DATABASE if not _is_usable(rows.get(f"{name}-db", {}))]
@@ -316,7 +316,7 @@ class RestoreController:
         is_seen = stored is not None and stored["reason"] == ConditionReason.RESTORING
         if not is_seen or self._may_start_pods(shop.key) or await self._has_pods(shop.key):
             return _wait(RestorePhase.CLOSING, RestoreReason.CLOSING, f"The services are being stopped.{_hold(shop)}")
-        if running := self._running_backups(shop.key, restore.uid):
+        if running := self._running_backups(shop.key):
             return _wait(RestorePhase.CLOSING, RestoreReason.BACKUP_RUNNING, _running_backup(running[0]))
         own, spec = parse_restore(restore.spec), parse(shop.spec)
         source = self._source(restore, own, spec)
@@ -351,10 +351,13 @@ class RestoreController:
                 return True
         return False
 
-    def _running_backups(self, key: PlatformKey, own: str) -> list[str]:
-        """Returns the Jobs of a shop that use its databases and have not ended, but for the restore's own."""
-        children = (one for one in self.jobs.store.children.values() if own not in one.owners)
-        jobs = (one for one in children if one.job and one.job.command in _USES_DATABASES and one.job.ended is None)
+    def _running_backups(self, key: PlatformKey) -> list[str]:
+        """Returns the Jobs of a shop that use its databases and have not ended."""
+        jobs = (
+            one
+            for one in self.jobs.store.children.values()
+            if one.job and one.job.command in _USES_DATABASES and one.job.ended is None
+        )
         return [one.key.id.name for one in jobs if (one.key.namespace, one.platform) == (key.namespace, key.name)]
 
     async def _start(self, restore: Backup, shop: Platform, spec: Spec, source: Source) -> RestoreOutcome:
