@@ -109,6 +109,11 @@ RUNBOOKS: Mapping[str, Runbook] = {
     "Restoring": Runbook("Wait: the databases of the shop are being replaced.", _RESTORES, _RESTORE, waits=True),
     "Reopening": Runbook("Wait: the restored shop is being opened.", _RESTORES, _RESTORE, waits=True),
     "RestoreFailed": Runbook("Do what the message of the PlatformRestore says.", _RESTORES, _RESTORE),
+    "RestoreIncomplete": Runbook(
+        "Do not open the shop, but create another PlatformRestore: the databases may be of two states.",
+        _RESTORES,
+        _RESTORE,
+    ),
     "OutsideMaintenance": Runbook(
         "Wait for the hours of spec.maintenance, or set spec.version to upgrade now.",
         "kubectl -n {namespace} get ecp {name} -o jsonpath='{{.spec.maintenance}}'",

@@ -14,7 +14,7 @@ import aiohttp
 
 from platform_operator import metrics
 from platform_operator.api.backups import PLATFORM_BACKUP, PLATFORM_RESTORE
-from platform_operator.api.kinds import ObjectKey, PlatformKey
+from platform_operator.api.kinds import PLATFORM, ObjectKey, PlatformKey
 from platform_operator.api.tenants import TENANT, TENANT_PLAN
 from platform_operator.backups.controller import BackupController
 from platform_operator.backups.jobs import BackupJobs
@@ -189,8 +189,11 @@ class _Operator:
         )
 
         async def reconcile(key: ObjectKey) -> Requeue:
-            is_restore = key.id.kind == PLATFORM_RESTORE.kind
-            return await (restores.reconcile(key) if is_restore else controller.reconcile(key))
+            if key.id.kind == PLATFORM_RESTORE.kind:
+                return await restores.reconcile(key)
+            if key.id.kind == PLATFORM.kind:
+                await restores.reconcile_shop(PlatformKey(key.namespace, key.id.name))
+            return await controller.reconcile(key)
 
         await self._run_controller(reflectors, queue, reconcile)
 

@@ -73,6 +73,7 @@ from platform_operator.plan.fleet import (
 )
 from platform_operator.plan.hibernation import (
     Hibernation,
+    has_stopped_store,
     hibernation_of,
     is_closed,
     is_draining,
@@ -688,7 +689,8 @@ class Reconciler:
         allowed = platform.annotations.get(ANNOTATION_ALLOW_PRUNE, "")
         closed = is_closed(platform)
         guard = PruneGuard(declared_removals(platform.key, spec, closed=closed), allowed)
-        stops = (spec.hibernated or closed) and not is_in_steps(platform.status)
+        closes = closed and not has_stopped_store(observed, spec)
+        stops = (spec.hibernated or closes) and not is_in_steps(platform.status)
         return make_plan(desired, inventory, observed, protected, guard, attempted, stops=stops)
 
     async def _apply(self, platform: Platform, changes: Sequence[Change], progress: _PassProgress) -> None:

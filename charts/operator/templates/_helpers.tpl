@@ -118,11 +118,12 @@ watches, so `get` is rare. */}}
 - apiGroups: [""]
   resources: [pods]
   verbs: [list]
-# list: find volumes of builtin stores that a Cluster would leave; delete: delete the volumes of a platform that is
-# deleted with deletionPolicy Delete; both selected by label
+# get: see whether the volume of a backup exists, before a shop is closed for its restore; list: find volumes of builtin
+# stores that a Cluster would leave; delete: delete those of a platform that is deleted with deletionPolicy Delete; the
+# latter two selected by label
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
-  verbs: [list, delete]
+  verbs: [get, list, delete]
 # create: report transitions and repairs as Events, which `kubectl describe` shows; list: read why an object that is not
 # ready has no pods, such as an exceeded quota
 - apiGroups: [""]

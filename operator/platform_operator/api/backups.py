@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -17,8 +16,6 @@ PLATFORM_RESTORE = Kind(f"{GROUP}/{PLATFORM_VERSION}", "PlatformRestore", "platf
 
 ANNOTATION_TARGET = f"{GROUP}/backup-target"
 """Annotation of a Job: the digest of its shop, destination and key. Backups with another digest are not the shop's."""
-ANNOTATION_RESTORE = f"{GROUP}/restore"
-"""Annotation of an EcommercePlatform: the PlatformRestore that closes it, and how far that is, as <name>/<phase>."""
 MAX_BACKUP_NAME = 40
 """Characters of the name of a PlatformBackup or PlatformRestore: its Job and its pods are named after it."""
 
@@ -93,6 +90,7 @@ class RestoreReason(StrEnum):
     BACKUP_NOT_COMPLETE = "BackupNotComplete"
     NO_DESTINATION = "NoDestination"
     OTHER_RESTORE = "OtherRestore"
+    ALREADY_RESTORED = "AlreadyRestored"
     REFUSED = "Refused"
     RENDER_TIMED_OUT = "RenderTimedOut"
     RENDER_FAILED = "RenderFailed"
@@ -119,33 +117,6 @@ class RestoreReason(StrEnum):
     BACKUP_DAMAGED = "BackupDamaged"
     RESTORE_REFUSED = "RestoreRefused"
     RESTORE_INCOMPLETE = "RestoreIncomplete"
-
-
-@dataclass(frozen=True)
-class RestoreMark:
-    """What the annotation of a shop says about the PlatformRestore that closes it."""
-
-    name: str
-    phase: RestorePhase
-
-    @property
-    def closes(self) -> bool:
-        """True if the shop is closed: no service has pods."""
-        return self.phase is not RestorePhase.OPENING
-
-    def __str__(self) -> str:
-        return f"{self.name}/{self.phase}"
-
-
-def restore_mark(annotations: Mapping[str, str]) -> RestoreMark | None:
-    """Returns the mark of a shop; None for one that no PlatformRestore closes.
-
-    One that cannot be read closes the shop: a shop is rather closed than open with half of its data.
-    """
-    if ANNOTATION_RESTORE not in annotations:
-        return None
-    name, _, phase = annotations[ANNOTATION_RESTORE].partition("/")
-    return RestoreMark(name, RestorePhase(phase) if phase in set(RestorePhase) else RestorePhase.FAILED)
 
 
 class Bucket(Model):

@@ -62,6 +62,7 @@ class ConditionReason(StrEnum):
     RESTORING = "Restoring"
     REOPENING = "Reopening"
     RESTORE_FAILED = "RestoreFailed"
+    RESTORE_INCOMPLETE = "RestoreIncomplete"
     NOT_RESTORING = "NotRestoring"
 
     ALL_HOLD = "AllHold"

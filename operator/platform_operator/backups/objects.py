@@ -173,6 +173,9 @@ def _child(rendered: Manifest, namespace: str, platform: str, owner: Manifest) -
     metadata = manifest["metadata"]
     metadata["labels"] = {**metadata.get("labels", {}), **labels}
     metadata |= {"namespace": namespace, "ownerReferences": [owner]}
+    if manifest["kind"] == JOB.kind:  # a restore waits for its pods, also when it was deleted
+        pod = manifest["spec"]["template"]["metadata"]
+        pod["labels"] = {**pod.get("labels", {}), LABEL_PLATFORM: platform}
     if manifest["kind"] == CRON_JOB.kind:
         template = manifest["spec"]["jobTemplate"]["metadata"]
         template["labels"] = {**template.get("labels", {}), **labels}

@@ -60,6 +60,8 @@ class Child:
     job: JobState | None
     target: str = ""
     """The digest of the target of a Job."""
+    suspended: bool = False
+    """True for a CronJob that starts no Jobs."""
 
 
 def observe_backup(manifest: Manifest) -> Backup:
@@ -87,6 +89,7 @@ def observe_child(manifest: Manifest) -> Child:
         tuple(one["uid"] for one in metadata.get("ownerReferences") or ()),
         _job(manifest) if manifest["kind"] == "Job" else None,
         (metadata.get("annotations") or {}).get(ANNOTATION_TARGET, ""),
+        (manifest.get("spec") or {}).get("suspend") is True,
     )
 
 

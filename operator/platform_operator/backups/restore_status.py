@@ -7,22 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from platform_operator.api.backups import (
-    ANNOTATION_RESTORE,
-    PLATFORM_RESTORE,
-    RestorePhase,
-    RestoreReason,
-)
+from platform_operator.api.backups import PLATFORM_RESTORE, RestorePhase, RestoreReason
 from platform_operator.api.conditions import TIME_FORMAT, Condition, dated, stored_condition
 from platform_operator.api.kinds import Manifest, PlatformKey
+from platform_operator.api.restore_marks import ANNOTATION_RESTORE
 from platform_operator.backups.observed import Backup
 from platform_operator.backups.status import MAX_MESSAGE
 from platform_operator.status.backups import BackupRun
 
-_MAY_HAVE_CHANGED = (
+MAY_HAVE_CHANGED = (
     RestoreReason.RESTORE_INCOMPLETE, RestoreReason.JOB_FAILED, RestoreReason.JOB_LOST,
 )  # fmt: skip
-"""The failures after which databases may be of two states. Before any other one nothing was committed."""
+"""The failures of a Job that may have committed. Before any other one it has committed nothing."""
 _KEPT = ("platformUID", "job", "startTime", "backupId", "cutTime", "sizeBytes", "resentEvents", "closedSeconds")
 _SERVES = (RestoreReason.CHECKING_INVARIANTS, RestoreReason.SUCCEEDED, RestoreReason.INVARIANT_BROKEN)
 """The reasons of a shop that serves again."""
@@ -74,10 +70,10 @@ def _closed_seconds(status: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     return {"closedSeconds": max(0, int((now - datetime.fromisoformat(status["startTime"])).total_seconds()))}
 
 
-def failure_advice(key: PlatformKey, reason: RestoreReason, message: str) -> str:
+def failure_advice(key: PlatformKey, message: str, *, mixed: bool) -> str:
     """Returns why a restore of a closed shop has failed, the state of the shop, and what to do."""
     text = message[: MAX_MESSAGE // 2].rstrip(". ")
-    if reason in _MAY_HAVE_CHANGED:
+    if mixed:
         return (
             f"{text}. The shop is closed, and its databases may be of two states: do not open it, but correct this and "
             "create another PlatformRestore."

@@ -93,7 +93,9 @@ class BackupStore(KeyedStore):
             self.backups.pop(key, None)
             self.enqueue(key)
         elif kind is PLATFORM_RESTORE:
-            self.restores.pop(key, None)
+            gone_restore = self.restores.pop(key, None)
+            if gone_restore is not None:
+                self._enqueue_platform(key.namespace, str(gone_restore.spec.get("platform", "")))
         elif (gone := self.children.pop(key, None)) is not None:
             self._enqueue_owners(gone)
 

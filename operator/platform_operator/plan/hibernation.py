@@ -10,9 +10,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from platform_operator.api.backups import restore_mark
+from platform_operator.api.backups import RestorePhase
 from platform_operator.api.conditions import ConditionReason, is_met, stored_condition
 from platform_operator.api.kinds import CLUSTER_KINDS, STORE_KINDS, Manifest
+from platform_operator.api.restore_marks import restore_mark
 from platform_operator.api.spec import Spec
 from platform_operator.cache.observed import Children, Platform, Workload
 from platform_operator.plan.store_providers import is_used
@@ -34,11 +35,13 @@ def hibernation_of(platform: Platform, spec: Spec, observed: Children, *, draini
     `draining` says that pods of services still complete requests: a Deployment no longer counts them.
 
     Stores that are stopped stay so, even if a person starts a pod of a service by hand. The steps of an upgrade go
-    first, since each is measured by pods. A shop that is closed for a restore has its stores, whatever its spec says.
+    first, since each is measured by pods. A shop that is closed for a restore has its stores, whatever its spec says,
+    until the restore has failed.
     """
     if is_in_steps(platform.status):
         return Hibernation.NONE
-    if is_closed(platform):
+    mark = restore_mark(platform.annotations, platform.status)
+    if mark is not None and mark.closes and not (spec.hibernated and mark.phase is RestorePhase.FAILED):
         return Hibernation.SERVICES
     if not spec.hibernated:
         return Hibernation.NONE
@@ -48,14 +51,24 @@ def hibernation_of(platform: Platform, spec: Spec, observed: Children, *, draini
 
 def is_closed(platform: Platform) -> bool:
     """Returns whether a PlatformRestore has closed the shop: its services have no pods until it is opened again."""
-    mark = restore_mark(platform.annotations)
+    mark = restore_mark(platform.annotations, platform.status)
     return mark is not None and mark.closes
+
+
+def services_are_stopped(observed: Children) -> bool:
+    """Returns whether no service has pods, and none is to have some."""
+    return all(one.desired == one.total == 0 for one in _workloads(observed, "Deployment"))
 
 
 def stores_are_stopped(observed: Children, spec: Spec) -> bool:
     """Returns whether there are stores of the shop's own, and none of them is to have a pod."""
     stores = _workloads(observed, *_store_kinds(spec))
     return bool(stores) and all(one.desired == 0 for one in stores)
+
+
+def has_stopped_store(observed: Children, spec: Spec) -> bool:
+    """Returns whether a store of the shop's own is to have no pod: a shop that is only closed starts it."""
+    return any(one.desired == 0 for one in _workloads(observed, *_store_kinds(spec)))
 
 
 def is_draining(pods: Iterable[Manifest], now: datetime) -> bool:
@@ -85,12 +98,13 @@ def running_clusters(observed: Children, spec: Spec) -> list[str]:
 def keeps_release(spec: Spec, status: Mapping[str, Any], annotations: Mapping[str, str]) -> bool:
     """Returns whether a shop keeps its release, since it is hibernated, being hibernated or waking, or being restored.
 
-    A shop that cannot wake at its version takes another one that its spec names.
+    A shop that cannot wake, or be opened after a restore, at its version takes another one that its spec names.
     """
     if is_in_steps(status):
         return False
-    if restore_mark(annotations) is not None:
-        return True
+    mark = restore_mark(annotations, status)
+    if mark is not None:
+        return mark.closes or not _is_corrected(spec, status)
     return spec.hibernated or (was_hibernated(status) and not _is_corrected(spec, status))
 
 

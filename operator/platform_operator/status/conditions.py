@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from platform_operator.api.backups import RestoreMark, RestorePhase
+from platform_operator.api.backups import RestorePhase
 from platform_operator.api.conditions import Condition, ConditionReason
 from platform_operator.api.kinds import ANNOTATION_ADOPT, CHILD_KINDS, ObjectId, PlatformKey
+from platform_operator.api.restore_marks import RestoreMark
 from platform_operator.api.spec import SERVICES, Spec
 from platform_operator.cache.observed import ObservedObject
 from platform_operator.errors import (
@@ -120,7 +121,12 @@ def hibernated_condition(
 
 
 _STOPPING = (ConditionReason.HIBERNATING, ConditionReason.RESTORING)
-_STOP_REASONS = (*_STOPPING, ConditionReason.HIBERNATED, ConditionReason.RESTORE_FAILED)
+_STOP_REASONS = (
+    *_STOPPING,
+    ConditionReason.HIBERNATED,
+    ConditionReason.RESTORE_FAILED,
+    ConditionReason.RESTORE_INCOMPLETE,
+)
 
 
 def restoring_condition(key: PlatformKey, mark: RestoreMark | None, *, reported_before: bool) -> Condition | None:
@@ -129,14 +135,23 @@ def restoring_condition(key: PlatformKey, mark: RestoreMark | None, *, reported_
         text = "No PlatformRestore restores the shop."
         return Condition("Restoring", False, ConditionReason.NOT_RESTORING, text) if reported_before else None
     if mark.phase is RestorePhase.FAILED:
-        text = f"PlatformRestore {mark.name} has failed, and the shop is closed: kubectl -n {key.namespace} describe "
-        text += f"platformrestore {mark.name} says why, and what to do."
-        return Condition("Restoring", False, ConditionReason.RESTORE_FAILED, text)
+        return _failed_restore(key, mark)
     if mark.closes:
-        text = f"The shop is closed while PlatformRestore {mark.name} replaces its databases."
+        name = mark.name or "of an annotation that was removed"
+        text = f"The shop is closed while PlatformRestore {name} replaces its databases."
         return Condition("Restoring", True, ConditionReason.RESTORING, text)
     text = f"The shop is being opened: PlatformRestore {mark.name} has replaced its databases."
     return Condition("Restoring", True, ConditionReason.REOPENING, text)
+
+
+def _failed_restore(key: PlatformKey, mark: RestoreMark) -> Condition:
+    name = mark.name or "<name>"
+    text = f"PlatformRestore {name} has failed or was deleted, and the shop is closed"
+    seen = f"kubectl -n {key.namespace} describe platformrestore {name} says why"
+    if not mark.mixed:
+        return Condition("Restoring", False, ConditionReason.RESTORE_FAILED, f"{text}: {seen}, and what to do.")
+    text += ". The databases may be of two states: do not open it, but create another PlatformRestore"
+    return Condition("Restoring", False, ConditionReason.RESTORE_INCOMPLETE, f"{text}; {seen}.")
 
 
 def ready_condition(

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from platform_operator.api.backups import restore_mark
 from platform_operator.api.conditions import Condition, ConditionReason, dated, stored_condition
 from platform_operator.api.kinds import DATABASE_CLUSTER, PLATFORM, STORE_KINDS, Manifest, ObjectId
+from platform_operator.api.restore_marks import restore_mark
 from platform_operator.api.spec import SERVICES, WITH_DATABASE, Spec
 from platform_operator.cache.observed import FINALIZER, Children, Platform, Workload, state_of
 from platform_operator.errors import ApiError
@@ -147,7 +147,7 @@ def _hibernated(snapshot: Snapshot, result: PassResult) -> Condition | None:
 
 def _restoring(platform: Platform) -> Condition | None:
     reported_before = stored_condition(platform.status, "Restoring") is not None
-    mark = restore_mark(platform.annotations)
+    mark = restore_mark(platform.annotations, platform.status)
     return restoring_condition(platform.key, mark, reported_before=reported_before)
 
 

@@ -303,7 +303,7 @@ async def test_a_new_shop_may_be_hibernated_and_is_migrated_when_it_wakes(cluste
 
 
 def closed(phase: str) -> Manifest:
-    return {"annotations": {"platform.ecommerce.dev/restore": f"now/{phase}"}}
+    return {"annotations": {"platform.ecommerce.dev/restore": f"now/uid/{phase}"}}
 
 
 async def test_a_restore_closes_the_services_and_no_store_until_it_opens_the_shop(cluster: ScalableCluster) -> None:
@@ -315,7 +315,7 @@ async def test_a_restore_closes_the_services_and_no_store_until_it_opens_the_sho
     assert (cluster.state("Restoring"), cluster.state("Ready")) == (("True", "Restoring"), ("False", "Restoring"))
     cluster.settle(DEPLOYMENT)
     for phase, reason in (("Restoring", "Restoring"), ("Failed", "RestoreFailed")):
-        cluster.spec({"hibernated": phase == "Failed"}, **closed(phase))
+        cluster.spec({"hibernated": phase == "Restoring"}, **closed(phase))
         cluster.restart()
         await cluster.reconcile()
         await cluster.reconcile()
@@ -339,6 +339,55 @@ async def test_a_restore_closes_the_services_and_no_store_until_it_opens_the_sho
     assert cluster.state("Restoring") == ("False", "NotRestoring")
 
 
+@pytest.mark.parametrize(
+    ("phase", "annotation", "condition"),
+    [
+        ("Restoring", {}, ("True", "Restoring")),
+        ("Restoring", {"platform.ecommerce.dev/restore": "open"}, ("True", "Restoring")),
+        ("Failed/mixed", {}, ("False", "RestoreIncomplete")),
+    ],
+)
+async def test_a_shop_with_databases_of_two_states_is_opened_by_a_value_alone(
+    cluster: ScalableCluster, phase: str, annotation: Manifest, condition: tuple[str, str]
+) -> None:
+    """kubectl replace removes the annotation, too. While a Job may run, nothing opens the shop."""
+    await cluster.start()
+    cluster.spec({}, **closed(phase))
+    await cluster.reconcile()
+    cluster.settle(DEPLOYMENT)
+    await cluster.reconcile()
+    cluster.spec({}, annotations=annotation)
+    cluster.restart()
+    for _ in range(3):
+        await cluster.reconcile()
+        assert (cluster.pods(DEPLOYMENT), cluster.state("Restoring")) == (0, condition)
+    cluster.spec({}, **closed("Failed/mixed"))
+    await cluster.reconcile()
+    cluster.spec({}, annotations={"platform.ecommerce.dev/restore": "open"})
+    await cluster.reconcile()
+    assert cluster.state("Restoring") == ("False", "NotRestoring")
+
+
+async def test_a_shop_whose_restore_has_failed_can_be_hibernated(cluster: ScalableCluster) -> None:
+    """That of a suspended tenant has no use of its stores."""
+    await cluster.start()
+    cluster.spec({}, **closed("Failed/mixed"))
+    await cluster.reconcile()
+    cluster.settle(DEPLOYMENT)
+    cluster.spec({"hibernated": True}, **closed("Failed/mixed"))
+    for _ in range(2):
+        await cluster.reconcile()
+    assert [cluster.pods(one) for one in WORKLOADS] == [0, 0, 0]
+    for one in WORKLOADS:
+        cluster.settle(one)
+    await cluster.reconcile()
+    assert (cluster.state(), cluster.state("Restoring")) == (("True", "Hibernated"), ("False", "RestoreIncomplete"))
+    cluster.spec({}, **closed("Failed/mixed"))
+    for _ in range(2):
+        await cluster.reconcile()
+    assert [cluster.pods(one) for one in WORKLOADS] == [1, 1, 0], "and is closed again when it wakes"
+
+
 async def test_a_shop_that_is_being_restored_keeps_its_release(cluster: ScalableCluster) -> None:
     await cluster.start()
     cluster.spec({}, **closed("Restoring"))
@@ -349,6 +398,15 @@ async def test_a_shop_that_is_being_restored_keeps_its_release(cluster: Scalable
         cluster.spec({}, **closed(phase))
         await cluster.reconcile()
         assert (versions(cluster)[0], cluster.state("Upgraded")) == ("1", ("False", "Restoring"))
+
+
+def test_a_restored_shop_that_cannot_be_opened_takes_the_version_of_its_spec() -> None:
+    """The backup may have a newer schema than the version of the shop."""
+    status = {"version": "1", "conditions": [{"type": "Degraded", "status": "True", "reason": "MigrationFailed"}]}
+    for phase, keeps in (("Opening", False), ("Closing", True), ("Failed", True)):
+        assert keeps_release(Spec(version="2"), status, closed(phase)["annotations"]) is keeps
+    assert keeps_release(Spec(version="1"), status, closed("Opening")["annotations"])
+    assert keeps_release(Spec(version="2"), {"version": "1"}, closed("Opening")["annotations"])
 
 
 async def test_the_invariants_of_a_closed_shop_stay_as_they_were(cluster: ScalableCluster) -> None:

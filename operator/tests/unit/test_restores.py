@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 from collections.abc import Iterator
@@ -22,20 +23,23 @@ from test_backups import (
     environment,
 )
 
-from platform_operator.api.backups import (
-    ANNOTATION_RESTORE,
-    PLATFORM_BACKUP,
-    PLATFORM_RESTORE,
-    RestoreReason,
-    restore_mark,
+from platform_operator.api.backups import PLATFORM_BACKUP, PLATFORM_RESTORE, BackupPolicy, RestoreReason
+from platform_operator.api.kinds import (
+    LABEL_PLATFORM,
+    PLATFORM,
+    VOLUME_CLAIM,
+    Kind,
+    Manifest,
+    ObjectKey,
+    PlatformKey,
 )
-from platform_operator.api.kinds import LABEL_PLATFORM, PLATFORM, Kind, Manifest, ObjectKey, PlatformKey
-from platform_operator.api.spec import WITH_DATABASE
+from platform_operator.api.restore_marks import ANNOTATION_RESTORE, restore_mark
+from platform_operator.api.spec import WITH_DATABASE, parse
 from platform_operator.backups.jobs import BackupJobs
-from platform_operator.backups.objects import BACKUP_LABELS, CHILD_KINDS, JOB
+from platform_operator.backups.objects import BACKUP_LABELS, CHILD_KINDS, CRON_JOB, JOB, policy_target, target_digest
 from platform_operator.backups.restore_controller import RestoreController
-from platform_operator.backups.store import BackupStore, restore_key
-from platform_operator.cache.observed import observe_platform
+from platform_operator.backups.store import BackupStore, restore_key, schedule_key
+from platform_operator.cache.observed import observe, observe_platform
 from platform_operator.cache.store import Cache
 from platform_operator.errors import ApiError
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
@@ -52,11 +56,21 @@ class FakeServer(FakeApiServer):
 
     def __init__(self) -> None:
         super().__init__()
+        self.missing: set[str] = set()
+        """Names of the Secrets and claims that do not exist."""
+        self.backup_pods: list[Manifest] = []
         self.service_pods: list[Manifest] = []
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
+        if kind.kind in ("Secret", VOLUME_CLAIM.kind):
+            return None if name in self.missing else {"metadata": {"name": name}}
+        return await super().get(kind, namespace, name)
 
     async def list(self, kind: Kind, namespace: str, selector: str) -> tuple[list[Manifest], int]:
         if selector.startswith("app.kubernetes.io/instance=market,"):
             return copy.deepcopy(self.service_pods), self.version
+        if selector == f"{LABEL_PLATFORM}=market,app.kubernetes.io/component=backup":
+            return copy.deepcopy(self.backup_pods), self.version
         return await super().list(kind, namespace, selector)
 
     async def apply(
@@ -67,6 +81,9 @@ class FakeServer(FakeApiServer):
         stored = self.objects[kind.kind, namespace, manifest["metadata"]["name"]]
         if stored["metadata"]["uid"] != manifest["metadata"]["uid"]:
             raise ApiError(409, "Conflict", "the uid is another")
+        await asyncio.sleep(0)
+        if stored["metadata"]["resourceVersion"] != manifest["metadata"]["resourceVersion"]:
+            raise ApiError(409, "Conflict", "the object has been modified")
         assert "spec" not in manifest, "only the annotation is the restore's"
         self.version += 1
         self.writes.append(f"annotate {manifest['metadata']['annotations'].get(ANNOTATION_RESTORE, '-')}")
@@ -83,6 +100,8 @@ class FakeCluster:
         self.server, self.now = FakeServer(), NOW
         self.chart, self.helm = charts / "backup", helm
         self.results: dict[str, ScrapeResult] = {}
+        self.children: list[Manifest] = []
+        """Objects of the shop that its reconciler has made."""
         self.shop()
         self.backup()
 
@@ -103,8 +122,8 @@ class FakeCluster:
     def restore(self, name: str = "now", **spec: Any) -> None:
         self.create(PLATFORM_RESTORE, name, spec={"platform": "market"} | (spec or {"backup": "before"}))
 
-    async def reconcile(self, name: str = "now") -> Requeue:
-        """Makes one pass by a process that has just been started."""
+    async def reconcile(self, *names: str) -> Requeue:
+        """Makes one pass, by workers of a process that has just been started."""
         self.server.writes.clear()
         self.queued: set[ObjectKey] = set()
         self.woken: list[PlatformKey] = []
@@ -119,7 +138,18 @@ class FakeCluster:
             shops, Installation("1.2", "registry.example.com"), lambda: self.now, lambda _: self.results,
             self.woken.append,
         )  # fmt: skip
-        return await controller.reconcile(restore_key("shop", name))
+        for one in self.children:
+            shops.store(SHOP, observe(one))
+        self.controller = controller
+        keys = [restore_key("shop", name) for name in names or ["now"]]
+        return (await asyncio.gather(*map(controller.reconcile, keys)))[-1]
+
+    async def delete(self, name: str = "now") -> None:
+        """Deletes a PlatformRestore, with its Job, and makes a pass over the shop."""
+        del self.server.objects[PLATFORM_RESTORE.kind, "shop", name]
+        self.server.objects.pop((JOB.kind, "shop", f"restore-{name}"), None)
+        await self.reconcile(name)
+        await self.controller.reconcile_shop(SHOP)
 
     def status(self, name: str = "now") -> Manifest:
         return dict(self.server.objects[PLATFORM_RESTORE.kind, "shop", name].get("status", {}))
@@ -148,6 +178,10 @@ class FakeCluster:
 
     def job(self, name: str = "restore-now") -> Manifest:
         return self.server.objects[JOB.kind, "shop", name]
+
+    def other_job(self, name: str, command: str) -> None:
+        self.create(JOB, name, spec={"template": {"spec": {"containers": [{"args": [command]}]}}})
+        self.job(name)["metadata"]["labels"] = {LABEL_PLATFORM: "market"}
 
     def end(self, outcome: str, report: Manifest | str, name: str = "restore-now") -> None:
         text = report if isinstance(report, str) else json.dumps(report)
@@ -183,7 +217,7 @@ async def test_a_restore_closes_the_shop_restores_once_and_opens_it(cluster: Fak
     cluster.restore()
     cluster.server.service_pods = [{"metadata": {"name": "p"}, "status": {"phase": "Running"}}]
     await cluster.reconcile()
-    assert (cluster.mark, cluster.said()[:3]) == ("now/Closing", ("Closing", "Unknown", "Closing"))
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Closing", ("Closing", "Unknown", "Closing"))
     assert cluster.woken == [SHOP], "its reconciler stops the services"
     cluster.shop_says("Restoring")
     await cluster.reconcile()
@@ -192,10 +226,10 @@ async def test_a_restore_closes_the_shop_restores_once_and_opens_it(cluster: Fak
     await cluster.reconcile()
     assert cluster.said()[:3] == ("Restoring", "Unknown", "Running")
     await cluster.reconcile()
-    assert restore_mark({ANNOTATION_RESTORE: cluster.mark or ""}).closes  # type: ignore[union-attr]
+    assert restore_mark({ANNOTATION_RESTORE: cluster.mark or ""}, {}).closes  # type: ignore[union-attr]
     cluster.end("Complete", RESTORED)
     await cluster.reconcile()
-    assert (cluster.mark, cluster.said()[:3]) == ("now/Opening", ("Opening", "Unknown", "Opening"))
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Opening", ("Opening", "Unknown", "Opening"))
     assert cluster.woken == [SHOP], "its reconciler starts the services"
     cluster.shop_says("Restoring", "True")
     await cluster.reconcile()
@@ -207,7 +241,7 @@ async def test_a_restore_closes_the_shop_restores_once_and_opens_it(cluster: Fak
     cluster.checked()
     cluster.now += timedelta(seconds=20)
     assert (await cluster.reconcile()).delay is None
-    assert (cluster.mark, cluster.said()[:3]) == (None, ("Succeeded", "True", "Succeeded"))
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Succeeded", ("Succeeded", "True", "Succeeded"))
     status = cluster.status()
     assert (status["backupId"], status["cutTime"]) == (ARCHIVE["id"], "2026-01-01T11:55:00Z")
     assert (status["resentEvents"], status["closedSeconds"], status["invariants"]) == (7, 83, "all hold")
@@ -277,7 +311,7 @@ async def test_a_restore_that_fails_leaves_the_shop_closed_and_says_what_to_do(
     await cluster.until_restoring()
     cluster.end("Failed", {"reason": reason, "message": "the key is another: use the Secret with that key"})
     assert (await cluster.reconcile()).delay is None
-    assert (cluster.mark, cluster.said()[:3]) == ("now/Failed", ("Failed", "False", reason))
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed", ("Failed", "False", reason))
     assert cluster.said()[3] == (
         "the key is another: use the Secret with that key. Nothing was changed, and the shop is closed: correct this "
         "and create another PlatformRestore, or open the shop as it was: kubectl -n shop annotate ecp market "
@@ -295,8 +329,50 @@ async def test_a_shop_with_databases_of_two_states_is_not_to_be_opened(
     await cluster.until_restoring()
     cluster.end("Failed", report)
     await cluster.reconcile()
-    assert cluster.mark == "now/Failed"
+    assert cluster.mark == "now/uid-now/Failed/mixed"
     assert "do not open it, but correct this and create another PlatformRestore" in cluster.said()[3]
+
+
+async def test_only_a_restore_that_succeeds_makes_one_state_of_two(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.end("Failed", {"reason": "RestoreIncomplete", "message": "order is of another state"})
+    await cluster.reconcile()
+    for name, reason in (("second", "DestinationUnavailable"), ("third", "WrongKey")):
+        cluster.restore(name, backup="before")
+        await cluster.until_restoring(name)
+        assert cluster.mark == f"{name}/uid-{name}/Restoring/mixed"
+        cluster.end("Failed", {"reason": reason, "message": "it failed"}, f"restore-{name}")
+        await cluster.reconcile(name)
+        assert cluster.mark == f"{name}/uid-{name}/Failed/mixed"
+        assert "do not open it, but correct this" in cluster.said(name)[3]
+    cluster.restore("fourth", backup="before")
+    await cluster.reconcile("fourth")
+    del cluster.server.objects[PLATFORM_BACKUP.kind, "shop", "before"]
+    cluster.shop_says("Restoring")
+    await cluster.reconcile("fourth")
+    assert "do not open it, but correct this" in cluster.said("fourth")[3], "it has failed before its Job"
+    cluster.backup()
+    cluster.restore("fifth", backup="before")
+    await cluster.until_restoring("fifth")
+    cluster.end("Complete", RESTORED, "restore-fifth")
+    await cluster.reconcile("fifth")
+    assert cluster.mark == "fifth/uid-fifth/Opening"
+
+
+async def test_a_restore_fails_after_the_creation_of_its_job_was_not_answered(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.reconcile()
+    cluster.shop_says("Restoring")
+    cluster.server.loses_answers = True
+    with pytest.raises(ApiError):
+        await cluster.reconcile()
+    del (
+        cluster.server.objects[JOB.kind, "shop", "restore-now"],
+        cluster.server.objects["PlatformBackup", "shop", "before"],
+    )
+    await cluster.reconcile()
+    assert cluster.mark == "now/uid-now/Failed/mixed", "the Job may have run"
 
 
 async def test_a_restore_is_never_run_twice(cluster: FakeCluster) -> None:
@@ -304,7 +380,7 @@ async def test_a_restore_is_never_run_twice(cluster: FakeCluster) -> None:
     await cluster.until_restoring()
     del cluster.server.objects[JOB.kind, "shop", "restore-now"]
     await cluster.reconcile()
-    assert (cluster.mark, cluster.said()[:3]) == ("now/Failed", ("Failed", "False", "JobLost"))
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed/mixed", ("Failed", "False", "JobLost"))
     await cluster.reconcile()
     assert (JOB.kind, "shop", "restore-now") not in cluster.server.objects
 
@@ -330,9 +406,33 @@ async def test_another_restore_repairs_a_shop_after_one_that_has_failed(cluster:
     cluster.end("Failed", {"reason": "RestoreIncomplete", "message": "order is of another state"})
     await cluster.reconcile()
     await cluster.reconcile("again")
-    assert (cluster.mark, cluster.said("again")[0]) == ("again/Closing", "Closing")
+    assert (cluster.mark, cluster.said("again")[0]) == ("again/uid-again/Closing/mixed", "Closing")
     await cluster.reconcile()
-    assert cluster.mark == "again/Closing", "the one that has failed leaves the mark alone"
+    assert cluster.mark == "again/uid-again/Closing/mixed", "the one that has failed leaves the mark alone"
+
+
+async def test_of_two_restores_at_once_one_has_the_shop_to_its_end(cluster: FakeCluster) -> None:
+    cluster.restore()
+    cluster.restore("again", backup="before")
+    await cluster.reconcile("now", "again")
+    assert (cluster.mark, cluster.said("now")[0]) == ("now/uid-now/Closing", "Closing")
+    cluster.shop_says("Restoring")
+    await cluster.reconcile("again", "now")
+    assert cluster.said("again")[:3] == ("Pending", "Unknown", "OtherRestore")
+    assert [name for kind, _, name in cluster.server.objects if kind == JOB.kind] == ["restore-now"]
+    assert cluster.mark == "now/uid-now/Restoring"
+
+
+async def test_a_restore_that_has_lost_the_shop_waits_and_leaves_the_mark_alone(cluster: FakeCluster) -> None:
+    cluster.restore("again", backup="before")
+    await cluster.reconcile("again")
+    cluster.restore()
+    stored = cluster.server.objects[PLATFORM.kind, "shop", SHOP.name]["metadata"]
+    stored["annotations"] = {ANNOTATION_RESTORE: "now/uid-now/Closing"}
+    cluster.shop_says("Restoring")
+    await cluster.reconcile("again")
+    assert (cluster.mark, cluster.said("again")[:3]) == ("now/uid-now/Closing", ("Pending", "Unknown", "OtherRestore"))
+    assert (JOB.kind, "shop", "restore-again") not in cluster.server.objects
 
 
 @pytest.mark.parametrize(
@@ -375,16 +475,122 @@ async def test_a_restore_waits_for_the_shop_and_its_backup(cluster: FakeCluster)
     assert cluster.said("elsewhere")[:3] == ("Pending", "Unknown", "NoDestination")
 
 
-async def test_a_restore_waits_for_a_backup_that_reads_the_databases(cluster: FakeCluster) -> None:
-    cluster.create(JOB, "market-backup-1", spec={"template": {"spec": {"containers": [{"args": ["create"]}]}}})
-    stored = cluster.server.objects[JOB.kind, "shop", "market-backup-1"]
+@pytest.mark.parametrize("closes_before", [False, True])
+async def test_a_restore_waits_for_a_backup_that_reads_the_databases(cluster: FakeCluster, closes_before: bool) -> None:
+    cluster.restore()
+    if closes_before:
+        await cluster.reconcile()
+    cluster.other_job("market-backup-1", "create")
+    await cluster.until_restoring()
+    phase = "Closing" if closes_before else "Pending"
+    assert cluster.said()[:3] == (phase, "Unknown", "BackupRunning"), "a shop that serves is not closed for so long"
+    cluster.end("Complete", ARCHIVE, "market-backup-1")
+    await cluster.until_restoring()
+    assert cluster.said()[0] == "Restoring"
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [({"backupId": "unknown"}, "source.id."), ({"targetDigest": "another"}, f"source.id {ARCHIVE['id']}, and with")],
+)
+async def test_a_backup_of_an_unknown_id_or_another_place_is_not_looked_for(
+    cluster: FakeCluster, status: Manifest, said: str
+) -> None:
+    backup = cluster.server.objects[PLATFORM_BACKUP.kind, "shop", "before"]
+    policy = cast(BackupPolicy, parse({"backup": POLICY}).backup)
+    backup["status"]["targetDigest"] = target_digest(f"uid-{SHOP.name}", policy_target(policy))
+    stored = dict(backup["status"])
+    backup["status"] |= status
+    cluster.restore()
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == (None, ("Pending", "Unknown", "BackupMissing"))
+    assert said in cluster.said()[3]
+    backup["status"] = stored
+    await cluster.reconcile()
+    assert cluster.said()[0] == "Closing"
+
+
+def child(kind: str, **content: Any) -> Manifest:
+    metadata = {"name": "market-order", "namespace": "shop", "uid": "c", "resourceVersion": "1", "generation": 1}
+    return {"kind": kind, "metadata": metadata | {"labels": {LABEL_PLATFORM: "market"}}, **content}
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        child("Job", spec={}, status={"active": 0, "failed": 1}),
+        child("Deployment", spec={"replicas": 1}, status={"observedGeneration": 1}),
+        child("Deployment", spec={"replicas": 0}, status={"observedGeneration": 1, "replicas": 1}),
+    ],
+)
+async def test_a_restore_waits_for_what_may_still_start_pods(cluster: FakeCluster, left: Manifest) -> None:
+    """A migration between two attempts has no pod, and a Deployment that the pass has not scaled may get one again."""
+    cluster.children = [left]
+    cluster.restore()
+    await cluster.until_restoring()
+    await cluster.reconcile()
+    assert cluster.said()[:3] == ("Closing", "Unknown", "Closing")
+    cluster.children = []
+    await cluster.reconcile()
+    assert cluster.said()[0] == "Restoring"
+
+
+async def test_a_restore_says_that_the_observed_shop_keeps_it_waiting(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.reconcile()
+    spec = cluster.server.objects[PLATFORM.kind, "shop", SHOP.name]["spec"]
+    spec["paused"] = True
+    await cluster.reconcile()
+    assert cluster.said()[3] == (
+        "The services are being stopped. But the shop is observed: set its spec.mode to Manage, and paused to false."
+    )
+    spec["paused"] = False
+    await cluster.until_restoring()
+    cluster.end("Complete", RESTORED)
+    await cluster.reconcile()
+    spec["mode"] = "Observe"
+    await cluster.reconcile()
+    assert "But the shop is observed" in cluster.said()[3]
+
+
+async def test_a_restore_waits_until_no_backup_is_scheduled(cluster: FakeCluster) -> None:
+    cluster.create(CRON_JOB, "market-backup", spec={"suspend": False})
+    stored = cluster.server.objects[CRON_JOB.kind, "shop", "market-backup"]
     stored["metadata"]["labels"] = {LABEL_PLATFORM: "market"}
     cluster.restore()
     await cluster.until_restoring()
-    assert cluster.said()[:3] == ("Closing", "Unknown", "BackupRunning")
-    cluster.end("Complete", ARCHIVE, "market-backup-1")
+    assert cluster.said()[:3] == ("Closing", "Unknown", "Closing")
+    stored["spec"]["suspend"] = True
     await cluster.reconcile()
     assert cluster.said()[0] == "Restoring"
+
+
+async def test_a_restore_waits_for_no_verification(cluster: FakeCluster) -> None:
+    cluster.other_job("market-backup-verify-1", "verify")
+    cluster.restore()
+    await cluster.until_restoring()
+    assert cluster.said()[0] == "Restoring"
+
+
+@pytest.mark.parametrize(
+    ("destination", "missing", "named"),
+    [
+        ({"s3": {"bucket": "b", "secretRef": {"name": "bucket"}}}, "the-key", "Secret the-key"),
+        ({"s3": {"bucket": "b", "secretRef": {"name": "bucket"}}}, "bucket", "Secret bucket"),
+        ({"volume": {"claimName": "disk"}}, "disk", "PersistentVolumeClaim disk"),
+    ],
+)
+async def test_a_shop_is_not_closed_for_a_restore_whose_pod_could_not_start(
+    cluster: FakeCluster, destination: Manifest, missing: str, named: str
+) -> None:
+    cluster.server.missing = {missing}
+    cluster.restore(source={"destination": destination, "encryptionKeySecretRef": {"name": "the-key"}})
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == (None, ("Pending", "Unknown", "NoDestination"))
+    assert cluster.said()[3] == f"{named} of the backup does not exist: create it."
+    cluster.server.missing = set()
+    await cluster.reconcile()
+    assert cluster.said()[0] == "Closing"
 
 
 async def test_a_later_shop_of_the_name_is_neither_restored_nor_closed(cluster: FakeCluster) -> None:
@@ -395,6 +601,101 @@ async def test_a_later_shop_of_the_name_is_neither_restored_nor_closed(cluster: 
     await cluster.reconcile()
     assert (cluster.mark, cluster.said()[:3]) == (None, ("Failed", "False", "PlatformReplaced"))
     assert (JOB.kind, "shop", "restore-now") not in cluster.server.objects
+
+
+@pytest.mark.parametrize("is_replaced", [True, False])
+async def test_the_job_of_a_shop_that_was_deleted_is_deleted(cluster: FakeCluster, is_replaced: bool) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    shop = cluster.server.objects.pop((PLATFORM.kind, "shop", SHOP.name))
+    if is_replaced:
+        shop["metadata"] |= {"uid": "another", "annotations": {}}
+        cluster.server.objects[PLATFORM.kind, "shop", SHOP.name] = shop
+    await cluster.reconcile()
+    assert cluster.said()[2] == ("PlatformReplaced" if is_replaced else "PlatformMissing")
+    assert (JOB.kind, "shop", "restore-now") not in cluster.server.objects
+
+
+async def test_a_shop_whose_restore_was_deleted_is_left_closed(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.reconcile()
+    await cluster.controller.reconcile_shop(SHOP)
+    assert cluster.mark == "now/uid-now/Closing", "its restore leads it on"
+    await cluster.delete()
+    assert (cluster.mark, cluster.woken) == ("now/uid-now/Failed", [SHOP]), "no Job was created"
+    cluster.restore("again", backup="before")
+    await cluster.until_restoring("again")
+    await cluster.delete("again")
+    assert cluster.mark == "again/uid-again/Failed/mixed", "its Job may have committed"
+    writes = list(cluster.server.writes)
+    await cluster.controller.reconcile_shop(SHOP)
+    assert cluster.server.writes == writes
+
+
+async def test_a_shop_that_has_changed_since_it_was_read_is_looked_at_again(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.reconcile()
+    del cluster.server.objects[PLATFORM_RESTORE.kind, "shop", "now"]
+    await cluster.reconcile()
+    cluster.shop_says("Restoring")
+    await cluster.controller.reconcile_shop(SHOP)
+    assert cluster.mark == "now/uid-now/Closing"
+    await cluster.reconcile()
+    await cluster.controller.reconcile_shop(SHOP)
+    assert cluster.mark == "now/uid-now/Failed"
+
+
+async def test_a_shop_whose_restore_was_deleted_while_it_opens_is_opened(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.end("Complete", RESTORED)
+    await cluster.reconcile()
+    await cluster.delete()
+    assert cluster.mark == "now/uid-now/Opening"
+    cluster.shop_says("Reopening", "True")
+    await cluster.reconcile()
+    await cluster.controller.reconcile_shop(SHOP)
+    assert cluster.mark == "now/uid-now/Succeeded"
+
+
+async def test_a_restore_that_is_created_again_does_not_restore_again(cluster: FakeCluster) -> None:
+    """GitOps does that after a deletion, and Velero without the status."""
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.end("Complete", RESTORED)
+    await cluster.reconcile()
+    cluster.shop_says("Reopening", "True")
+    cluster.checked()
+    await cluster.reconcile()
+    assert cluster.said()[0] == "Succeeded"
+    cluster.restore()
+    cluster.server.objects[PLATFORM_RESTORE.kind, "shop", "now"]["metadata"]["uid"] = "another"
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Succeeded", ("Failed", "False", "AlreadyRestored"))
+    cluster.shop_says("NotRestoring", "True")
+    cluster.restore("other", backup="before")
+    await cluster.reconcile("other")
+    assert cluster.mark == "other/uid-other/Closing"
+
+
+async def test_a_mark_that_was_removed_with_its_restore_is_written_again(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.server.objects[PLATFORM.kind, "shop", SHOP.name]["metadata"]["annotations"] = {}
+    await cluster.delete()
+    assert cluster.mark == "//Failed/mixed"
+
+
+async def test_a_restore_waits_for_the_pod_of_one_that_was_deleted(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    labels = cluster.job()["spec"]["template"]["metadata"]["labels"]
+    assert {LABEL_PLATFORM: "market", "app.kubernetes.io/component": "backup"}.items() <= labels.items()
+    await cluster.delete()
+    cluster.server.backup_pods = [{"metadata": {"name": "p"}, "status": {"phase": "Running"}}]
+    cluster.restore("again", backup="before")
+    await cluster.until_restoring("again")
+    assert cluster.said("again")[:3] == ("Closing", "Unknown", "Closing")
 
 
 async def test_broken_invariants_of_a_restored_shop_are_named(cluster: FakeCluster) -> None:
@@ -410,19 +711,56 @@ async def test_broken_invariants_of_a_restored_shop_are_named(cluster: FakeClust
     assert cluster.status()["invariants"] == "1 broken"
 
 
+async def test_invariants_that_no_service_reports_end_a_restore(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.end("Complete", RESTORED)
+    await cluster.reconcile()
+    cluster.shop_says("Reopening", "True")
+    await cluster.reconcile()
+    cluster.now += timedelta(seconds=89)
+    await cluster.reconcile()
+    assert cluster.said()[2] == "CheckingInvariants"
+    cluster.now += timedelta(seconds=1)
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Succeeded", ("Succeeded", "True", "Succeeded"))
+    assert cluster.status()["invariants"] == "unknown"
+
+
+async def test_another_restore_replaces_one_whose_shop_cannot_be_opened(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.end("Complete", RESTORED)
+    await cluster.reconcile()
+    cluster.restore("again", backup="before")
+    cluster.shop_says("Reopening")
+    await cluster.reconcile("again")
+    assert cluster.said("again")[:3] == ("Pending", "Unknown", "OtherRestore"), "it may still become Ready"
+    stored = cluster.server.objects[PLATFORM.kind, "shop", SHOP.name]
+    stored["status"]["conditions"].append({"type": "Degraded", "status": "True", "reason": "MigrationFailed"})
+    await cluster.reconcile("again")
+    assert cluster.mark == "again/uid-again/Closing"
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == ("again/uid-again/Closing", ("Failed", "False", "OtherRestore"))
+
+
 async def test_the_annotation_is_put_back_while_the_databases_are_replaced(cluster: FakeCluster) -> None:
     cluster.restore()
     await cluster.until_restoring()
     cluster.shop({"conditions": cluster.server.objects[PLATFORM.kind, "shop", SHOP.name]["status"]["conditions"]})
     await cluster.reconcile()
-    assert cluster.mark == "now/Restoring"
+    assert cluster.mark == "now/uid-now/Restoring/mixed", "whether it was mixed is not known any more"
 
 
-@pytest.mark.parametrize("text", ["", "x", "a/Closed", "a/Opening/b"])
+@pytest.mark.parametrize("text", ["", "x", "a/Closed", "a/Opening", "a/Opening/b", "a/b/Opening/c"])
 def test_an_annotation_that_cannot_be_read_closes_the_shop(text: str) -> None:
-    mark = restore_mark({ANNOTATION_RESTORE: text})
+    mark = restore_mark({ANNOTATION_RESTORE: text}, {})
     assert mark is not None
-    assert mark.closes
+    assert (mark.closes, mark.may_be_mixed) == (True, True)
+
+
+def test_the_mark_of_a_restore_that_has_succeeded_closes_nothing() -> None:
+    assert restore_mark({ANNOTATION_RESTORE: "now/uid-now/Succeeded"}, {}) is None
 
 
 def test_every_failure_of_the_command_is_a_reason() -> None:
@@ -441,3 +779,6 @@ def test_the_store_passes_on_the_restores_of_a_shop_that_has_changed() -> None:
     assert queued == []
     store.enqueue_restores_of(SHOP)
     assert queued == [restore_key("shop", "now")]
+    queued.clear()
+    store.change(PLATFORM_RESTORE, "DELETED", {"metadata": metadata, "spec": {"platform": "market"}})
+    assert queued == [schedule_key(SHOP)], "the shop may be closed by it"
