@@ -18,9 +18,9 @@ from prometheus_client import REGISTRY
 from rotation_harness import RotatingShop
 from test_reconciler import KEY, MASTER_KEY, SALT, VOLUME, Manifest, stored_key
 
-from platform_operator.api.backups import ANNOTATION_RESTORE
 from platform_operator.api.conditions import RotationKind
 from platform_operator.api.kinds import ANNOTATION_GENERATION, ANNOTATION_KEY_ID, PLATFORM, PlatformKey
+from platform_operator.api.restore_marks import ANNOTATION_RESTORE
 from platform_operator.cache.observed import Platform, observe, observe_platform
 from platform_operator.errors import ApiError
 from platform_operator.plan.fleet import UpgradePolicy
@@ -490,7 +490,7 @@ def with_condition(type_: str, status: str, reason: str) -> Manifest:
         {"spec": {"hibernated": True}},
         {"status": {"mode": "Observe"}},
         with_condition("Hibernated", "True", "Hibernated"),
-        {"annotations": {ANNOTATION_RESTORE: "night/Restoring"}},
+        {"annotations": {ANNOTATION_RESTORE: "night/uid-night/Restoring"}},
         with_condition("Rotating", "True", "RotationRefused"),
     ],
     ids=["deleting", "observed", "paused", "hibernated", "observed before", "waking", "closed", "refused"],
