@@ -17,7 +17,7 @@ from platform_operator.plan.inventory import DesiredObject
 from platform_operator.render.helm import Helm
 from platform_operator.render.renderer import Renderer
 from platform_operator.render.values import Installation, chart_values
-from platform_operator.secrets.credentials import credentials
+from platform_operator.secrets.credentials import derived_secrets
 from platform_operator.secrets.master_key import KeyRing, MasterKey
 from platform_operator.secrets.store_tls import StoreTls, own_stores
 from shop_e2e.bench_operator.control_plane import ControlPlane, control_plane, create_namespace, retry
@@ -69,7 +69,7 @@ async def _objects(renderer: Renderer, key: PlatformKey, version: str) -> Sequen
     values = chart_values(key, spec, Installation(version), "small")
     tls = StoreTls(frozenset(own_stores(spec)), "", datetime.now(UTC))
     rendered = await renderer.render(key, "bare", values)
-    return [*credentials(key, spec, KeyRing(MasterKey(os.urandom(32))), {}, tls), *rendered]
+    return [*derived_secrets(key, spec, KeyRing(MasterKey(os.urandom(32))), tls).values(), *rendered]
 
 
 def _without_owner(one: DesiredObject) -> Manifest:

@@ -60,24 +60,6 @@ ANNOTATION_EXPIRES = f"{GROUP}/certificate-expires"
 """The end of a certificate, on its Secret: when it changes, the Secret is applied again."""
 
 
-def credentials(
-    key: PlatformKey,
-    spec: Spec,
-    keys: KeyRing,
-    observed: Children,
-    tls: StoreTls,
-    replaced_version: str = "",
-    rotations: Rotations = NO_ROTATIONS,
-) -> tuple[DesiredObject, ...]:
-    """Returns the Secrets to apply: those that are absent, or that were derived from these master keys.
-
-    All others are left alone. They have no owner: `apply.deletion` deletes them. `replaced_version` is the version
-    whose services show no token, if it may still run.
-    """
-    derived = derived_secrets(key, spec, keys, tls, replaced_version, rotations)
-    return writable_secrets(key, derived, keys, observed)
-
-
 def derived_secrets(
     key: PlatformKey,
     spec: Spec,
@@ -86,7 +68,11 @@ def derived_secrets(
     replaced_version: str = "",
     rotations: Rotations = NO_ROTATIONS,
 ) -> Mapping[str, DesiredObject]:
-    """Returns the Secret of each component, whether it may be written or not."""
+    """Returns the Secret of each component, whether it may be written or not.
+
+    They have no owner: `apply.deletion` deletes them. `replaced_version` is the version whose services show no token,
+    if it may still run.
+    """
     return {
         component: _secret(
             key,
@@ -103,7 +89,10 @@ def derived_secrets(
 def writable_secrets(
     key: PlatformKey, derived: Mapping[str, DesiredObject], keys: KeyRing, observed: Children
 ) -> tuple[DesiredObject, ...]:
-    """Returns those of the derived Secrets that are absent, or that were derived from one of these master keys."""
+    """Returns the derived Secrets to apply: those that are absent, or that were derived from one of these master keys.
+
+    All others are left alone.
+    """
     return tuple(one for component, one in derived.items() if may_write(key, component, keys, observed))
 
 

@@ -19,7 +19,7 @@ from platform_operator.plan.inventory import DesiredObject, Inventory
 from platform_operator.render.helm import Helm
 from platform_operator.render.renderer import Renderer
 from platform_operator.render.values import Installation, chart_values
-from platform_operator.secrets.credentials import credentials
+from platform_operator.secrets.credentials import derived_secrets
 from platform_operator.secrets.master_key import KeyRing, MasterKey
 from platform_operator.secrets.store_tls import StoreTls, own_stores
 
@@ -40,7 +40,7 @@ async def shop(client: KubernetesClient, namespace: str, charts: Path, helm: str
     values = chart_values(key, spec, Installation("1.0"), "medium")
     renderer = Renderer(Helm(executable=helm), charts / "platform")
     tls = StoreTls(frozenset(own_stores(spec)), "", datetime.now(UTC))
-    secrets = credentials(key, spec, KeyRing(MasterKey(b"k" * 32)), {}, tls)
+    secrets = derived_secrets(key, spec, KeyRing(MasterKey(b"k" * 32)), tls).values()
     return [*secrets, *await renderer.render(key, uid, values)]
 
 

@@ -26,7 +26,7 @@ from platform_operator.plan.prune_guard import declared_removals
 from platform_operator.plan.readiness import Blocker, Refusal, blocker
 from platform_operator.render.renderer import desired_objects
 from platform_operator.render.values import Installation, chart_values
-from platform_operator.secrets.credentials import credentials
+from platform_operator.secrets.credentials import derived_secrets
 from platform_operator.secrets.master_key import KeyRing, MasterKey
 from platform_operator.secrets.store_tls import StoreTls, own_stores
 from platform_operator.status.conditions import PassResult, degraded_condition
@@ -124,7 +124,7 @@ def test_a_builtin_broker_is_rendered_as_before() -> None:
 def test_the_users_of_a_cluster_are_those_of_a_builtin_broker_with_the_same_urls() -> None:
     def secrets(spec: dict[str, Any]) -> dict[str, Any]:
         tls = StoreTls(frozenset(own_stores(parse(spec))), "", datetime(2026, 11, 29, tzinfo=UTC))
-        found = credentials(KEY, parse(spec), KeyRing(MasterKey(b"k" * 32)), {}, tls)
+        found = derived_secrets(KEY, parse(spec), KeyRing(MasterKey(b"k" * 32)), tls).values()
         return {one.id.name: one.manifest["data"] for one in found}
 
     cluster = secrets(SPEC)

@@ -15,7 +15,7 @@ from platform_operator.secrets.caller_tokens import (
     grpc_authentication,
     replaced_version,
 )
-from platform_operator.secrets.credentials import credentials
+from platform_operator.secrets.credentials import derived_secrets
 from platform_operator.secrets.master_key import KeyRing, MasterKey
 from platform_operator.secrets.store_tls import StoreTls
 
@@ -27,7 +27,7 @@ APPLIED = Inventory(objects={identity: AppliedObject(0, "d", "o") for identity i
 
 def data_of_all(version: str = "") -> dict[str, dict[str, dict[str, str]]]:
     """Returns the pairs of each service's Secret, by service and variable."""
-    made = credentials(KEY, parse({}), KeyRing(MasterKey(b"k" * 32)), {}, TLS, version)
+    made = derived_secrets(KEY, parse({}), KeyRing(MasterKey(b"k" * 32)), TLS, version).values()
     return {
         one.id.name.removeprefix("shop-").removesuffix("-grpc"): {
             name: dict(pair.split("=") for pair in base64.b64decode(value).decode().split(","))
@@ -133,7 +133,7 @@ def test_the_spec_decides_before_the_observed_version(settings: dict[str, str], 
 
 
 def test_the_secrets_remember_the_version_and_no_other_secret_does() -> None:
-    made = credentials(KEY, parse({}), KeyRing(MasterKey(b"k" * 32)), {}, TLS, "v1")
+    made = derived_secrets(KEY, parse({}), KeyRing(MasterKey(b"k" * 32)), TLS, "v1").values()
     annotated = {
         one.id.name for one in made if ANNOTATION_REPLACES_WITHOUT_TOKENS in one.manifest["metadata"]["annotations"]
     }

@@ -16,7 +16,7 @@ from platform_operator.api.spec import WITH_DATABASE, parse
 from platform_operator.cache.observed import Workload, observe, platform_of
 from platform_operator.plan.hibernation import has_pods
 from platform_operator.render.values import Installation, chart_values
-from platform_operator.secrets.credentials import credentials
+from platform_operator.secrets.credentials import derived_secrets
 from platform_operator.secrets.master_key import KeyRing, MasterKey
 from platform_operator.secrets.store_tls import StoreTls, own_stores
 from platform_operator.settings import Settings
@@ -292,7 +292,7 @@ def test_pools_fit_the_connections_of_a_cluster_and_its_roles_rotate() -> None:
 def secrets_of(spec: dict[str, Any]) -> dict[str, Manifest]:
     parsed = parse(spec)
     tls = StoreTls(frozenset(own_stores(parsed)), "", datetime(2026, 11, 29, tzinfo=UTC))
-    made = credentials(KEY, parsed, KeyRing(MasterKey(b"k" * 32)), {}, tls)
+    made = derived_secrets(KEY, parsed, KeyRing(MasterKey(b"k" * 32)), tls).values()
     return {one.id.name: one.manifest for one in made}
 
 

@@ -25,7 +25,7 @@ from platform_operator.plan.inventory import DesiredObject
 from platform_operator.render.helm import Helm
 from platform_operator.render.renderer import Renderer
 from platform_operator.render.values import Installation, chart_values
-from platform_operator.secrets.credentials import credentials
+from platform_operator.secrets.credentials import derived_secrets
 from platform_operator.secrets.master_key import KeyRing, MasterKey
 from platform_operator.secrets.store_tls import StoreTls, own_stores
 
@@ -54,7 +54,7 @@ async def _by_operator(charts: Path, helm: str, stated: dict[str, Any]) -> list[
     tls = StoreTls(frozenset(own_stores(spec)), "", datetime.now(UTC))
     values = chart_values(KEY, spec, Installation("1.0", "registry:5000"), "small")
     rendered = await Renderer(Helm(executable=helm), charts / "platform").render(KEY, "uid", values)
-    return [*credentials(KEY, spec, KeyRing(MasterKey(b"k" * 32)), {}, tls), *rendered]
+    return [*derived_secrets(KEY, spec, KeyRing(MasterKey(b"k" * 32)), tls).values(), *rendered]
 
 
 def _comparable(manifests: Any) -> dict[ObjectId, Manifest]:

@@ -10,7 +10,7 @@ from platform_operator.api.kinds import ANNOTATION_KEY_ID, ObjectId, PlatformKey
 from platform_operator.api.spec import SERVICES, WITH_BROKER, WITH_DATABASE, parse
 from platform_operator.cache.observed import ObservedObject, StoredData
 from platform_operator.plan.inventory import DesiredObject
-from platform_operator.secrets.credentials import credentials, protected_secrets
+from platform_operator.secrets.credentials import derived_secrets, protected_secrets, writable_secrets
 from platform_operator.secrets.master_key import KeyRing, MasterKey
 from platform_operator.secrets.store_tls import StoreTls, own_stores
 
@@ -23,7 +23,9 @@ TLS = StoreTls(frozenset(own_stores(parse({}))), "", datetime(2026, 11, 29, tzin
 def secrets(
     spec: dict[str, Any], observed: Mapping[ObjectId, ObservedObject] | None = None
 ) -> dict[str, DesiredObject]:
-    return {one.id.name: one for one in credentials(KEY, parse(spec), KeyRing(MASTER_KEY), observed or {}, TLS)}
+    keys = KeyRing(MASTER_KEY)
+    derived = derived_secrets(KEY, parse(spec), keys, TLS)
+    return {one.id.name: one for one in writable_secrets(KEY, derived, keys, observed or {})}
 
 
 def stored(annotations: Mapping[str, str]) -> dict[ObjectId, ObservedObject]:
@@ -136,10 +138,8 @@ def test_an_external_store_has_no_derived_secret() -> None:
 
 
 def test_the_digest_of_a_secret_does_not_depend_on_its_values() -> None:
-    other = credentials(KEY, parse({}), KeyRing(MasterKey(b"o" * 32)), {}, TLS)
-    assert (
-        secrets({})["shop-redis"].digest != {one.id.name: one for one in other}["shop-redis"].digest
-    )  # by the key's id
+    other = derived_secrets(KEY, parse({}), KeyRing(MasterKey(b"o" * 32)), TLS)
+    assert secrets({})["shop-redis"].digest != other["redis"].digest  # by the key's id
     assert MASTER_KEY.password(KEY, "redis", "password") not in secrets({})["shop-redis"].digest
 
 

@@ -12,7 +12,7 @@ from platform_operator.cache.observed import ObservedObject, ObservedState, Stor
 from platform_operator.plan.inventory import AppliedObject, Inventory
 from platform_operator.render.values import Installation, chart_values
 from platform_operator.secrets.certificates import RENEWAL
-from platform_operator.secrets.credentials import ANNOTATION_EXPIRES, credentials
+from platform_operator.secrets.credentials import ANNOTATION_EXPIRES, derived_secrets
 from platform_operator.secrets.master_key import KeyRing, MasterKey
 from platform_operator.secrets.store_tls import StoreTls, own_stores, store_tls
 
@@ -115,8 +115,8 @@ def test_an_external_store_is_not_the_operators_to_encrypt() -> None:
 
 def data(stores: Collection[str], component: str) -> dict[str, str]:
     """Returns the content of a component's Secret, if these stores have TLS."""
-    made = credentials(KEY, parse({}), KeyRing(MasterKey(b"k" * 32)), {}, StoreTls(frozenset(stores), "v1", NOW))
-    (secret,) = [one.manifest for one in made if one.id.name == f"shop-{component}"]
+    made = derived_secrets(KEY, parse({}), KeyRing(MasterKey(b"k" * 32)), StoreTls(frozenset(stores), "v1", NOW))
+    secret = made[component].manifest
     return {name: base64.b64decode(value).decode() for name, value in secret["data"].items()}
 
 
@@ -145,7 +145,7 @@ def test_the_secrets_of_cache_and_databases_lead_to_tls_and_name_the_authority()
 def test_a_renewal_changes_the_secrets_of_the_certificates_and_no_other() -> None:
     keys = KeyRing(MasterKey(b"k" * 32))
     before, after = (
-        {one.id.name: one for one in credentials(KEY, parse({}), keys, {}, StoreTls(ALL, "", now))}
+        {one.id.name: one for one in derived_secrets(KEY, parse({}), keys, StoreTls(ALL, "", now)).values()}
         for now in (NOW, NOW + RENEWAL)
     )
 
@@ -156,7 +156,7 @@ def test_a_renewal_changes_the_secrets_of_the_certificates_and_no_other() -> Non
 
 
 def test_the_authority_remembers_the_version_that_has_no_tls() -> None:
-    made = credentials(KEY, parse({}), KeyRing(MasterKey(b"k" * 32)), {}, StoreTls(ALL, "v1", NOW))
+    made = derived_secrets(KEY, parse({}), KeyRing(MasterKey(b"k" * 32)), StoreTls(ALL, "v1", NOW)).values()
 
     remembered = {
         one.id: one.manifest["metadata"]["annotations"][ANNOTATION_REPLACES_WITHOUT_TLS]
