@@ -117,7 +117,9 @@ class RestoreController:
                 raise
             return Requeue.after(LOOK_AGAIN)
         except RenderTimeoutError as error:
-            outcome = _wait(_phase(restore), RestoreReason.RENDER_TIMED_OUT, f"{error}. The operator renders it again.")
+            outcome = RestoreOutcome(
+                _phase(restore), RestoreReason.RENDER_TIMED_OUT, f"{error}. The operator renders it again."
+            )
         except (InvalidSpecError, RenderError) as error:
             outcome = await self._failed(restore, RestoreReason.RENDER_FAILED, str(error))
         await self._report(restore, outcome)
@@ -145,7 +147,7 @@ class RestoreController:
                 await self._record_success(shop, mark)
         elif mark.phase is not RestorePhase.FAILED:
             failed = RestoreMark(mark.name, mark.uid, RestorePhase.FAILED, mark.may_be_mixed)
-            await self._annotate(shop.uid, shop, {ANNOTATION_RESTORE: str(failed)})
+            await self._write_mark(shop, failed, shop.uid)
 
     def _has_restore(self, shop: Platform, mark: RestoreMark) -> bool:
         """Returns whether a PlatformRestore exists that leads the shop on. The one that closed it repairs its mark."""
@@ -197,8 +199,10 @@ class RestoreController:
             return _pending(RestoreReason.PLATFORM_INVALID, text)
         last = last_restore(shop.annotations)
         if last is not None and last.name == restore.name and last.uid != restore.uid:
-            text = f"The shop serves what a PlatformRestore of the name {last.name} has restored: nothing is done. To "
-            text += "restore again, create one of another name."
+            text = (
+                f"The shop serves what a PlatformRestore of the name {last.name} has restored: nothing is done. To "
+                "restore again, create one of another name."
+            )
             return RestoreOutcome(RestorePhase.FAILED, RestoreReason.ALREADY_RESTORED, text)
         if obstacle := self._obstacle(restore, shop, spec):
             return obstacle
@@ -219,8 +223,10 @@ class RestoreController:
             text = "The shop is observed, and nothing is done to it: set its spec.mode to Manage, and paused to false."
             return _pending(RestoreReason.OBSERVED, text)
         if spec.hibernated:
-            text = "The shop is hibernated, and its databases are stopped: set spec.hibernated of it to false, or "
-            text += "spec.suspended of its Tenant."
+            text = (
+                "The shop is hibernated, and its databases are stopped: set spec.hibernated of it to false, or "
+                "spec.suspended of its Tenant."
+            )
             return _pending(RestoreReason.HIBERNATED, text)
         if is_in_steps(shop.status):
             return _pending(
@@ -235,8 +241,8 @@ class RestoreController:
         if missing:
             text = (
                 f"These databases are not ready, or were never migrated: {', '.join(missing)}. Wait until the shop has "
+                "been Ready once, or see its conditions."
             )
-            text += "been Ready once, or see its conditions."
             return _pending(RestoreReason.DATABASES_NOT_READY, text)
         return None
 
@@ -278,17 +284,21 @@ class RestoreController:
         makers = parse(maker.spec).backup if maker else None
         target, maker_name = target_of(made, makers), f"{restore.namespace}/{made.platform}"
         if made.destination is None and _is_another(target, maker, backup):
-            text = f"PlatformBackup {own.backup} is of a former shop, or of another destination or "
-            text += "key than spec.backup has today: create a PlatformRestore with source.id "
-            text += f"{backup.status['backupId']}, and with the destination and the key of that time."
+            text = (
+                f"PlatformBackup {own.backup} is of a former shop, or of another destination or "
+                "key than spec.backup has today: create a PlatformRestore with source.id "
+                f"{backup.status['backupId']}, and with the destination and the key of that time."
+            )
             return _pending(RestoreReason.BACKUP_MISSING, text)
         return self._found(target, maker_name, backup.status["backupId"])
 
     def _found(self, target: Target | None, shop: str, backup: str) -> Source | RestoreOutcome:
         if target is not None:
             return Source(target, shop, backup)
-        text = "Neither this PlatformRestore nor spec.backup of the shop says where the backup is: set spec.backup, or "
-        text += "create a PlatformRestore with source.destination and source.encryptionKeySecretRef."
+        text = (
+            "Neither this PlatformRestore nor spec.backup of the shop says where the backup is: set spec.backup, or "
+            "create a PlatformRestore with source.destination and source.encryptionKeySecretRef."
+        )
         return _pending(RestoreReason.NO_DESTINATION, text)
 
     async def _missing(self, namespace: str, target: Target) -> str:
@@ -315,9 +325,11 @@ class RestoreController:
         stored = stored_condition(shop.status, "Restoring")
         is_seen = stored is not None and stored["reason"] == ConditionReason.RESTORING
         if not is_seen or self._may_start_pods(shop.key) or await self._has_pods(shop.key):
-            return _wait(RestorePhase.CLOSING, RestoreReason.CLOSING, f"The services are being stopped.{_hold(shop)}")
+            return RestoreOutcome(
+                RestorePhase.CLOSING, RestoreReason.CLOSING, f"The services are being stopped.{_hold(shop)}"
+            )
         if running := self._running_backups(shop.key):
-            return _wait(RestorePhase.CLOSING, RestoreReason.BACKUP_RUNNING, _running_backup(running[0]))
+            return RestoreOutcome(RestorePhase.CLOSING, RestoreReason.BACKUP_RUNNING, _running_backup(running[0]))
         own, spec = parse_restore(restore.spec), parse(shop.spec)
         source = self._source(restore, own, spec)
         if isinstance(source, RestoreOutcome):
@@ -373,7 +385,7 @@ class RestoreController:
             return RestoreOutcome(RestorePhase.RESTORING, RestoreReason.RUNNING, "The restore begins.", job=name)
         await self._mark(restore, shop, RestorePhase.CLOSING)
         reason = RestoreReason.NAME_TAKEN if refusal.name_taken else RestoreReason.REFUSED
-        return _wait(RestorePhase.CLOSING, reason, refusal.message)
+        return RestoreOutcome(RestorePhase.CLOSING, reason, refusal.message)
 
     # Restoring: one Job, which is never started again.
 
@@ -403,8 +415,8 @@ class RestoreController:
     async def _running(self, child: Child) -> RestoreOutcome:
         pods = await self.jobs.pods(child)
         if problem := diagnose([one for one in pods if one.get("status", {}).get("phase") == "Pending"]):
-            return _wait(RestorePhase.RESTORING, RestoreReason.POD_NOT_STARTED, problem)
-        return _wait(RestorePhase.RESTORING, RestoreReason.RUNNING, "A pod restores the databases.")
+            return RestoreOutcome(RestorePhase.RESTORING, RestoreReason.POD_NOT_STARTED, problem)
+        return RestoreOutcome(RestorePhase.RESTORING, RestoreReason.RUNNING, "A pod restores the databases.")
 
     # Opening: until the shop serves, and each service has looked at its invariants.
 
@@ -412,7 +424,7 @@ class RestoreController:
         mark = restore_mark(shop.annotations, shop.status)
         if mark is not None and not mark.uid:  # it was removed before the reconciler had seen it
             await self._mark(restore, shop, RestorePhase.OPENING, mixed=False)
-            return _wait(RestorePhase.OPENING, RestoreReason.OPENING, "The services are being started.")
+            return RestoreOutcome(RestorePhase.OPENING, RestoreReason.OPENING, "The services are being started.")
         if mark is not None and mark.uid != restore.uid:
             text = (
                 f"The databases were restored, and PlatformRestore {mark.name} replaces them before the shop was open."
@@ -422,22 +434,22 @@ class RestoreController:
             ready = stored_condition(shop.status, "Ready")
             said = f" {ready['message']}" if _is_reopening(shop) and ready else ""
             text = f"The databases are restored, and the services are being started.{_hold(shop) or said}"
-            return _wait(RestorePhase.OPENING, RestoreReason.OPENING, text)
+            return RestoreOutcome(RestorePhase.OPENING, RestoreReason.OPENING, text)
         broken = _broken_invariants(self.scrape_results(shop.key))
         if broken is None and self._is_overdue(restore):
             await self._end(restore, shop)
-            text = "The shop serves what was restored. Not all services report their invariants: "
-            text += "kubectl ecommerce invariants shows which."
+            text = (
+                "The shop serves what was restored. Not all services report their invariants: "
+                "kubectl ecommerce invariants shows which."
+            )
             return RestoreOutcome(RestorePhase.SUCCEEDED, RestoreReason.SUCCEEDED, text, invariants="unknown")
         if broken is None:
             text = "The shop serves, and its services check their invariants."
-            return _wait(RestorePhase.OPENING, RestoreReason.CHECKING_INVARIANTS, text)
+            return RestoreOutcome(RestorePhase.OPENING, RestoreReason.CHECKING_INVARIANTS, text)
         await self._end(restore, shop)
         if broken:
             text = (
                 f"The shop serves what was restored. Broken invariants: {', '.join(broken)}. The services compare what "
-            )
-            text += (
                 "they know and correct the most of it within minutes: kubectl ecommerce invariants shows what is left."
             )
             return RestoreOutcome(
@@ -493,7 +505,7 @@ class RestoreController:
             return other
         mark = RestoreMark(restore.name, restore.uid, phase, _was_mixed(restore, newest) if mixed is None else mixed)
         if restore_mark(newest.annotations, newest.status) != mark:
-            await self._annotate(shop.uid, newest, {ANNOTATION_RESTORE: str(mark)})
+            await self._write_mark(newest, mark, shop.uid)
         return None
 
     async def _end(self, restore: Backup, shop: Platform) -> None:
@@ -503,15 +515,17 @@ class RestoreController:
 
     async def _record_success(self, shop: Platform, mark: RestoreMark) -> None:
         """Leaves the name of the restore in the shop, so that one that is created again does not restore again."""
-        done = RestoreMark(mark.name, mark.uid, RestorePhase.SUCCEEDED)
-        await self._annotate(shop.uid, shop, {ANNOTATION_RESTORE: str(done)})
+        await self._write_mark(shop, RestoreMark(mark.name, mark.uid, RestorePhase.SUCCEEDED), shop.uid)
 
-    async def _annotate(self, uid: str, shop: Platform, annotations: Mapping[str, str]) -> None:
+    async def _write_mark(self, shop: Platform, mark: RestoreMark, uid: str) -> None:
         """Applies the annotation. Fails with 409 if the platform was written since it was read, so that of two restores
-        one gets the shop, or if it is gone: it is not created again. Raises ApiError."""
+        one gets the shop, or if that of `uid` is gone: it is not created again. Raises ApiError."""
         metadata = {
-            "name": shop.key.name, "uid": uid, "resourceVersion": str(shop.version), "annotations": dict(annotations),
-        }  # fmt: skip
+            "name": shop.key.name,
+            "uid": uid,
+            "resourceVersion": str(shop.version),
+            "annotations": {ANNOTATION_RESTORE: str(mark)},
+        }
         manifest = {"apiVersion": PLATFORM.api_version, "kind": PLATFORM.kind, "metadata": metadata}
         answer = await self.jobs.client.apply(PLATFORM, shop.key.namespace, manifest, manager=MARK_MANAGER)
         self.shops.store_platform(observe_platform(answer))
@@ -576,10 +590,6 @@ def _other_restore(mark: RestoreMark) -> RestoreOutcome:
 
 def _pending(reason: RestoreReason, message: str) -> RestoreOutcome:
     return RestoreOutcome(RestorePhase.PENDING, reason, message)
-
-
-def _wait(phase: RestorePhase, reason: RestoreReason, message: str) -> RestoreOutcome:
-    return RestoreOutcome(phase, reason, message)
 
 
 def _is_usable(row: Mapping[str, object]) -> bool:
