@@ -78,6 +78,20 @@ class Pod:
         return {(name, value) for name, value in (pair.split("=") for pair in text.split(",") if pair)}
 
 
+WRITES_OF_A_PASS = 60
+"""More writes than any pass makes: an operator that always dies in its first pass goes no further."""
+
+
+def each(first: int) -> Callable[[int, str], bool]:
+    """Returns the choice of one write of every sixty."""
+    return lambda done, write: done % WRITES_OF_A_PASS == first
+
+
+def of(text: str) -> Callable[[int, str], bool]:
+    """Returns the choice of all writes with this text, which names an object."""
+    return lambda done, write: text in write
+
+
 @dataclass
 class RotatingShop:
     """A platform with pods, roles of databases, and tokens of customers. `check` runs whenever any of them changes."""
@@ -117,6 +131,19 @@ class RotatingShop:
         cluster.server.apply = shop._dying(cluster.server.apply)  # type: ignore[method-assign]
         cluster.server.delete = shop._dying(cluster.server.delete)  # type: ignore[method-assign]
         return shop
+
+    def die_once_after(self, dies_after: Callable[[int, str], bool]) -> None:
+        """Lets an operator die once after each such write, in each step of the rotation."""
+        deaths: set[tuple[int, str]] = set()
+
+        def dies_once(done: int, write: str) -> bool:
+            at = (self.starts, write)
+            if not dies_after(done, write) or at in deaths:
+                return False
+            deaths.add(at)
+            return True
+
+        self.dies_after = dies_once
 
     def _dying(self, call: Any) -> Any:
         """Makes a write the last one of the operator's process, when it is its turn."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from prometheus_client import REGISTRY
-from rotation_harness import RotatingShop
+from rotation_harness import WRITES_OF_A_PASS, RotatingShop, each, of
 from test_reconciler import KEY, MASTER_KEY, SALT, VOLUME, Manifest, stored_key
 
 from platform_operator.api.conditions import RotationKind
@@ -175,18 +175,6 @@ async def test_what_a_release_that_knows_one_key_leaves_of_the_record_is_enough(
 # Operators that die, and what they find.
 
 
-WRITES_OF_A_PASS = 60
-"""More writes than any pass makes."""
-
-
-def each(first: int) -> Callable[[int, str], bool]:
-    return lambda done, write: done % WRITES_OF_A_PASS == first
-
-
-def of(text: str) -> Callable[[int, str], bool]:
-    return lambda done, write: text in write
-
-
 @pytest.mark.parametrize(
     "dies_after",
     [
@@ -201,17 +189,7 @@ def of(text: str) -> Callable[[int, str], bool]:
 async def test_operators_that_die_after_a_write_leave_a_move_that_others_finish(
     tmp_path: Path, shop: RotatingShop, dies_after: Callable[[int, str], bool]
 ) -> None:
-    deaths: set[tuple[int, str]] = set()
-
-    def dies_once(done: int, write: str) -> bool:
-        """Lets an operator die once after each such write, in each step of the rotation."""
-        at = (shop.starts, write)
-        if not dies_after(done, write) or at in deaths:
-            return False
-        deaths.add(at)
-        return True
-
-    shop.dies_after = dies_once
+    shop.die_once_after(dies_after)
     await move(shop)
     assert shop.deaths > 0
     assert shop.states() == ALL_MOVED

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rotation_harness import RotatingShop
+from rotation_harness import WRITES_OF_A_PASS, RotatingShop, each, of
 from test_reconciler import KEY, Manifest
 
 from platform_operator.api.conditions import RotationKind, RotationStep
@@ -141,25 +141,10 @@ async def undisturbed(path: Path) -> RotatingShop:
     return shop
 
 
-def each(number: int, first: int) -> Callable[[int, str], bool]:
-    return lambda done, write: done % number == first % number
-
-
-def of(text: str) -> Callable[[int, str], bool]:
-    return lambda done, write: text in write
-
-
-WRITES_OF_A_PASS = 60
-"""More writes than any pass makes: an operator that always dies in its first pass goes no further."""
-
-
 @pytest.mark.parametrize(
     "dies_after",
     [
-        *(
-            pytest.param(each(WRITES_OF_A_PASS, first), marks=pytest.mark.slow if first % 10 else ())
-            for first in range(WRITES_OF_A_PASS)
-        ),
+        *(pytest.param(each(first), marks=pytest.mark.slow if first % 10 else ()) for first in range(WRITES_OF_A_PASS)),
         of("ConfigMap shop-rotation"),
         of("ConfigMap shop-applied"),
         of("shop status"),
@@ -169,17 +154,7 @@ WRITES_OF_A_PASS = 60
 async def test_operators_that_die_after_a_write_leave_a_rotation_that_others_finish(
     tmp_path: Path, shop: RotatingShop, dies_after: Callable[[int, str], bool]
 ) -> None:
-    deaths: set[tuple[int, str]] = set()
-
-    def dies_once(done: int, write: str) -> bool:
-        """Lets an operator die once after each such write, in each step of the rotation."""
-        at = (shop.starts, write)
-        if not dies_after(done, write) or at in deaths:
-            return False
-        deaths.add(at)
-        return True
-
-    shop.dies_after = dies_once
+    shop.die_once_after(dies_after)
     shop.ask("all:first")
     await shop.finish()
     assert shop.deaths > 1
