@@ -5,31 +5,17 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
-from kubectl_ecommerce.commands.command import Command, Report, Session, message_report
-from kubectl_ecommerce.commands.waiting import Waiting
+from kubectl_ecommerce.commands.command import Command, Report, Session
+from kubectl_ecommerce.commands.waiting import add_arguments, create_and_wait
 from kubectl_ecommerce.errors import UsageError
-from kubectl_ecommerce.kubectl import GROUP, RESTORES, Manifest
-from kubectl_ecommerce.shop import Shop
+from kubectl_ecommerce.kubectl import RESTORES, Manifest
+
+KIND = "PlatformRestore"
 
 
 def run(session: Session) -> Report:
-    arguments = session.arguments
-    chosen = _chosen(arguments)
-    shop = session.shop()
-    name = arguments.name or f"{shop.name[:24].rstrip('-')}-{session.now:%Y%m%d-%H%M%S}"
-    manifest = {
-        "apiVersion": f"{GROUP}/v1beta1",
-        "kind": "PlatformRestore",
-        "metadata": {"name": name, "namespace": shop.namespace},
-        "spec": {"platform": shop.name, **chosen},
-    }
-    session.kubectl.create(manifest, dry_run=arguments.dry_run)
-    if arguments.dry_run:
-        return message_report(shop, f"PlatformRestore {name} would be created (dry run: nothing was changed)")
-    if arguments.no_wait:
-        return message_report(shop, f"PlatformRestore {name} is created")
-    waiting = Waiting(session.kubectl, "PlatformRestore", RESTORES, shop.namespace, name)
-    return _report(shop, waiting.until_succeeded(arguments.timeout))
+    chosen = _chosen(session.arguments)
+    return create_and_wait(session, session.shop(), KIND, RESTORES, chosen, _describe)
 
 
 def _chosen(arguments: Namespace) -> dict[str, Any]:
@@ -42,14 +28,11 @@ def _chosen(arguments: Namespace) -> dict[str, Any]:
     return {"source": {field: value for field, value in place.items() if value}}
 
 
-def _report(shop: Shop, stored: Manifest) -> Report:
-    name, status = stored["metadata"]["name"], stored["status"]
-    text = (
+def _describe(status: Manifest) -> str:
+    return (
         f"backup {status['backupId']} of {status.get('cutTime', 'an unknown time')} is restored; the shop was closed "
         f"for {status['closedSeconds']} s, and of its invariants {status['invariants']}"
     )
-    data = {"namespace": shop.namespace, "name": shop.name, "platformRestore": name, "status": status}
-    return Report(data, lambda _: f"{shop}: {text}\n")
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -58,9 +41,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     which.add_argument("--id", help="id of a backup in the destination of the shop's spec.backup")
     which.add_argument("--newest", action="store_true", help="the newest whole backup in that destination")
     parser.add_argument("--of", metavar="NAMESPACE/SHOP", help="the shop that was backed up, if it is another")
-    parser.add_argument("--name", help="name of the PlatformRestore [that of the shop with the time]")
-    parser.add_argument("--no-wait", action="store_true", help="create it, and do not wait until it has ended")
-    parser.add_argument("--timeout", default="1h", metavar="TIME", help="time to wait once it has begun, like 30m [1h]")
+    add_arguments(parser, KIND)
 
 
 RESTORE = Command(

@@ -1,12 +1,17 @@
-"""Waits for a PlatformBackup or a PlatformRestore, which has no end while it cannot begin."""
+"""Creates a PlatformBackup or a PlatformRestore, and waits for it: it has no end while it cannot begin."""
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from kubectl_ecommerce.commands.command import Report, Session, message_report
 from kubectl_ecommerce.errors import BackupFailedError, KubectlTimeoutError
-from kubectl_ecommerce.kubectl import Kubectl, Manifest
+from kubectl_ecommerce.kubectl import GROUP, Kubectl, Manifest
 from kubectl_ecommerce.runbooks import OPERATOR_NAMESPACE
+from kubectl_ecommerce.shop import Shop
 
 REPORTS_WITHIN = "1m"
 """Time within which a running operator has reported about it."""
@@ -14,8 +19,46 @@ BEGINS_WITHIN = "10s"
 """Time within which it begins if nothing is in its way."""
 
 
+def create_and_wait(
+    session: Session,
+    shop: Shop,
+    kind: str,
+    resource: str,
+    spec: Mapping[str, Any],
+    describe: Callable[[Manifest], str],
+) -> Report:
+    """Creates an object for a shop, and reports what `describe` says of its status when it has succeeded.
+
+    With --dry-run or --no-wait reports that it is created. Raises BackupFailedError.
+    """
+    arguments = session.arguments
+    name = arguments.name or f"{shop.name[:24].rstrip('-')}-{session.now:%Y%m%d-%H%M%S}"
+    manifest = {
+        "apiVersion": f"{GROUP}/v1beta1",
+        "kind": kind,
+        "metadata": {"name": name, "namespace": shop.namespace},
+        "spec": {"platform": shop.name, **spec},
+    }
+    session.kubectl.create(manifest, dry_run=arguments.dry_run)
+    if arguments.dry_run:
+        return message_report(shop, f"{kind} {name} would be created (dry run: nothing was changed)")
+    if arguments.no_wait:
+        return message_report(shop, f"{kind} {name} is created")
+    status = _Waiting(session.kubectl, kind, resource, shop.namespace, name).until_succeeded(arguments.timeout)
+    data = {"namespace": shop.namespace, "name": shop.name, kind[0].lower() + kind[1:]: name, "status": status}
+    text = describe(status)
+    return Report(data, lambda _: f"{shop}: {text}\n")
+
+
+def add_arguments(parser: ArgumentParser, kind: str) -> None:
+    """Adds the arguments that `create_and_wait` reads."""
+    parser.add_argument("--name", help=f"name of the {kind} [that of the shop with the time]")
+    parser.add_argument("--no-wait", action="store_true", help="create it, and do not wait until it has ended")
+    parser.add_argument("--timeout", default="1h", metavar="TIME", help="time to wait once it has begun, like 30m [1h]")
+
+
 @dataclass(frozen=True)
-class Waiting:
+class _Waiting:
     """Waits for one object."""
 
     kubectl: Kubectl
@@ -25,7 +68,7 @@ class Waiting:
     name: str
 
     def until_succeeded(self, timeout: str) -> Manifest:
-        """Returns it with its result. Raises BackupFailedError."""
+        """Returns its status with its result. Raises BackupFailedError."""
         if not self._has("phase", REPORTS_WITHIN):
             look = f"kubectl -n {OPERATOR_NAMESPACE} get pods"
             raise BackupFailedError(f"the operator has not reported about {self.kind} {self.name}: see {look}")
@@ -37,7 +80,7 @@ class Waiting:
         stored = self._read()
         if stored["status"]["phase"] != "Succeeded":
             raise BackupFailedError(f"{self.kind} {self.name} is {_state(stored)}")
-        return stored
+        return stored["status"]  # type: ignore[no-any-return]
 
     def _must_have_begun(self) -> None:
         stored = self._read()
