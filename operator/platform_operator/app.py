@@ -62,8 +62,8 @@ async def run(settings: Settings) -> None:
     def elector(client: LeaseClient) -> LeaderElector:
         return LeaderElector(client, own, settings.identity, time.monotonic, classed, namespaces, shard)
 
-    async with await connect() as connection, LeaseThread(_lease_client, elector) as lease:
-        client = KubernetesClient(connection, lease.require_leadership)
+    async with LeaseThread(_lease_client, elector) as lease, await connect(lease.require_leadership) as connection:
+        client = KubernetesClient(connection)
         others = OtherInstallations(client, own, classed, namespaces, time.monotonic, shard=shard)
         await _Operator(settings, client, lease, others, Cache(operator_class=classed, shard=shard)).run()
 
@@ -72,7 +72,7 @@ async def run(settings: Settings) -> None:
 async def _lease_client() -> AsyncIterator[LeaseClient]:
     """Connects for the Lease alone, whose writes do not need leadership: its resourceVersion guards them."""
     async with await connect() as connection:
-        yield KubernetesClient(connection, lambda: None)
+        yield KubernetesClient(connection)
 
 
 @dataclass

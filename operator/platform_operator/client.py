@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -37,10 +38,15 @@ _METADATA_LIST = f"{_JSON};as=PartialObjectMetadataList{_METADATA}"
 _METADATA_WATCH = f"{_JSON};as=PartialObjectMetadata{_METADATA}"
 
 
-async def connect() -> ApiClient:
-    """Connects to the cluster that the process runs in, or else to the one that KUBECONFIG names."""
+async def connect(require_leadership: Callable[[], None] = lambda: None) -> ApiClient:
+    """Connects to the cluster that the process runs in, or else to the one that KUBECONFIG names.
+
+    `require_leadership` is called when a write is about to be sent, also one that is sent again or that had to wait for
+    a connection. If it raises LeadershipLostError, the write is not sent.
+    """
     configuration = Configuration(
         connection_pool_maxsize=0,  # unlimited: each watch holds a connection
+        trace_configs=[_fence(require_leadership)],
         client_session_kwargs={"trust_env": False},  # aiohttp would look for both before each request, in threads
     )
     if "KUBERNETES_SERVICE_HOST" in os.environ:
@@ -54,6 +60,16 @@ async def connect() -> ApiClient:
     return client
 
 
+def _fence(require_leadership: Callable[[], None]) -> aiohttp.TraceConfig:
+    async def check(_: aiohttp.ClientSession, __: SimpleNamespace, sent: aiohttp.TraceRequestHeadersSentParams) -> None:
+        if sent.method != "GET":
+            require_leadership()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_headers_sent.append(check)  # called before they are sent, despite its name
+    return trace
+
+
 def _environment_proxy(url: str) -> str | None:
     """Returns the proxy by which the environment says that a URL is reached; None for none."""
     parts = urlsplit(url)
@@ -61,14 +77,10 @@ def _environment_proxy(url: str) -> str | None:
 
 
 class KubernetesClient:
-    """Reads and writes Kubernetes objects. Every method raises ApiError.
+    """Reads and writes Kubernetes objects. Every method raises ApiError, and each write what `connect` says."""
 
-    Every write first calls `require_leadership`, which raises LeadershipLostError in a process that lost its Lease.
-    """
-
-    def __init__(self, client: ApiClient, require_leadership: Callable[[], None]) -> None:
+    def __init__(self, client: ApiClient) -> None:
         self._client = client
-        self._require_leadership = require_leadership
 
     async def list(
         self, kind: Kind, namespace: str | None, selector: str = "", limit: int = 0, fields: str = ""
@@ -184,7 +196,6 @@ class KubernetesClient:
     async def _write(
         self, verb: str, path: str, query: dict[str, str], body: Manifest, content_type: str = _JSON
     ) -> Manifest:
-        self._require_leadership()
         return await self._call(verb, path, query, body, content_type, WRITE_TIMEOUT)
 
     async def _call(

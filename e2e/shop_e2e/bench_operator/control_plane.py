@@ -75,7 +75,7 @@ async def control_plane(folder: Path, shops: int) -> AsyncIterator[ControlPlane]
         processes.enter_context(run_process(folder, "etcd", _etcd(folder, etcd, peer)))
         processes.enter_context(run_process(folder, "kube-apiserver", _api_server(folder, etcd, port)))
         os.environ["KUBECONFIG"] = str(kubeconfig)
-        client = PatientClient(await stack.enter_async_context(await connect()), lambda: None)
+        client = PatientClient(await stack.enter_async_context(await connect()))
         await _until_ready(url, token)
         for name, arguments in _controllers(folder, kubeconfig).items():
             processes.enter_context(run_process(folder, name, arguments))

@@ -34,7 +34,7 @@ async def connection() -> AsyncIterator[ApiClient]:
 @pytest.fixture(scope="session")
 async def client(connection: ApiClient) -> KubernetesClient:
     """A client of a cluster that has the CustomResourceDefinition of this working tree."""
-    client = KubernetesClient(connection, lambda: None)
+    client = KubernetesClient(connection)
     try:
         await client.apply(CRD, "", crd(), manager="operator-api-tests")
     except ApiError as error:

@@ -44,7 +44,7 @@ def definition(*versions: str) -> Manifest:
 
 @pytest.fixture
 async def server(connection: ApiClient) -> AsyncIterator[KubernetesClient]:
-    client = KubernetesClient(connection, lambda: None)
+    client = KubernetesClient(connection)
     yield client
     stored = await client.get(CRD, "", NAME)
     if stored is not None:

@@ -17,7 +17,7 @@ from typing import Any
 from aiohttp import web
 from test_reconciler import FakeApiServer, Manifest
 
-from platform_operator.api.backups import PLATFORM_BACKUP
+from platform_operator.api.backups import PLATFORM_BACKUP, PLATFORM_RESTORE
 from platform_operator.api.kinds import CHILD_KINDS, CRD, EVENT, LEASE, PLATFORM, POD, VOLUME_CLAIM, Kind
 from platform_operator.backups.objects import CRON_JOB
 from platform_operator.errors import ApiError
@@ -25,7 +25,18 @@ from platform_operator.secrets.master_key_store import MASTER_KEY_NAME
 
 KINDS = {
     (kind.group, kind.plural): kind
-    for kind in (*CHILD_KINDS.values(), CRD, CRON_JOB, EVENT, LEASE, PLATFORM, PLATFORM_BACKUP, POD, VOLUME_CLAIM)
+    for kind in (
+        *CHILD_KINDS.values(),
+        CRD,
+        CRON_JOB,
+        EVENT,
+        LEASE,
+        PLATFORM,
+        PLATFORM_BACKUP,
+        PLATFORM_RESTORE,
+        POD,
+        VOLUME_CLAIM,
+    )
 }
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from http_api_server import HttpApiServer
+from operator_harness import write_kubeconfig
 
-from platform_operator.api.kinds import PLATFORM
+from platform_operator.api.kinds import LEASE, PLATFORM
 from platform_operator.client import KubernetesClient, connect
-from platform_operator.errors import ApiError
+from platform_operator.errors import ApiError, LeadershipLostError
 
 
 class FakeConnection:
@@ -43,7 +46,7 @@ class FakeConnection:
 async def test_an_error_message_is_decoded_and_truncated(text: bytes, message: str) -> None:
     connection: Any = FakeConnection(503, text)
     with pytest.raises(ApiError) as raised:
-        await KubernetesClient(connection, lambda: None).list(PLATFORM, None)
+        await KubernetesClient(connection).list(PLATFORM, None)
     assert (raised.value.status, str(raised.value)) == (503, message)
 
 
@@ -51,7 +54,7 @@ async def test_an_error_message_is_decoded_and_truncated(text: bytes, message: s
 async def test_an_error_says_how_long_the_api_server_asks_to_wait(header: str, seconds: float) -> None:
     connection: Any = FakeConnection(429, b"{}", {"Retry-After": header} if header else {})
     with pytest.raises(ApiError) as raised:
-        await KubernetesClient(connection, lambda: None).list(PLATFORM, None)
+        await KubernetesClient(connection).list(PLATFORM, None)
     assert raised.value.retry_after == seconds
 
 
@@ -59,7 +62,7 @@ async def test_an_error_says_how_long_the_api_server_asks_to_wait(header: str, s
 async def test_an_answer_that_is_no_object_is_no_answer(text: bytes) -> None:
     connection: Any = FakeConnection(200, text)
     with pytest.raises(ApiError, match="is no object") as raised:
-        await KubernetesClient(connection, lambda: None).list(PLATFORM, None)
+        await KubernetesClient(connection).list(PLATFORM, None)
     assert raised.value.status == 0
 
 
@@ -73,7 +76,7 @@ async def test_an_answer_that_is_no_object_is_no_answer(text: bytes) -> None:
 )
 async def test_names_are_those_of_a_whole_list_or_none(text: bytes, names: set[str] | None) -> None:
     connection: Any = FakeConnection(200, text)
-    assert await KubernetesClient(connection, lambda: None).names(PLATFORM, "shop") == names
+    assert await KubernetesClient(connection).names(PLATFORM, "shop") == names
 
 
 @pytest.mark.parametrize(
@@ -106,5 +109,29 @@ async def test_the_cause_of_a_refusal_says_that_the_namespace_is_being_deleted()
         text = json.dumps({"reason": "Forbidden", "message": "forbidden", "details": details}).encode()
         connection: Any = FakeConnection(403, text)
         with pytest.raises(ApiError) as raised:
-            await KubernetesClient(connection, lambda: None).create(PLATFORM, "shop", {"metadata": {"name": "a"}})
+            await KubernetesClient(connection).create(PLATFORM, "shop", {"metadata": {"name": "a"}})
         assert raised.value.namespace_terminating is expected
+
+
+async def test_a_write_that_waited_for_its_connection_is_not_sent_when_the_lease_was_lost_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    lost = asyncio.Event()
+
+    def require_leadership() -> None:
+        if lost.is_set():
+            raise LeadershipLostError
+
+    server = HttpApiServer()
+    async with server.serving() as address:
+        monkeypatch.setenv("KUBECONFIG", str(write_kubeconfig(tmp_path / "config", address, "operator")))
+        async with await connect(require_leadership) as connection:
+            client = KubernetesClient(connection)
+            write = asyncio.create_task(client.create(LEASE, "shop", {"metadata": {"name": "a"}}))
+            await asyncio.sleep(0)  # it waits for its connection
+            lost.set()
+            with pytest.raises(LeadershipLostError):
+                await write
+            assert await client.list(LEASE, "shop") == ([], server.version), "reads need no leadership"
+    assert [request.verb for request in server.requests] == ["GET"]

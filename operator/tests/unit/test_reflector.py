@@ -164,7 +164,7 @@ async def client() -> AsyncIterator[KubernetesClient]:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     async with ApiClient(Configuration(host=f"http://127.0.0.1:{runner.addresses[0][1]}")) as connection:
-        yield KubernetesClient(connection, lambda: None)
+        yield KubernetesClient(connection)
     await runner.cleanup()
 
 
