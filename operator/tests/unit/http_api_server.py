@@ -118,10 +118,11 @@ class HttpApiServer(FakeApiServer):
         """The content and the version of each object."""
         self._changed = asyncio.Event()
         self._watches: set[asyncio.Transport] = set()
+        self._faults: list[Exception] = []
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
-        """Serves on a port of its own. Yields the address."""
+        """Serves on a port of its own. Yields the address. Raises at the end what no answer was written for."""
         server = web.Server(self._handle)
         runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await runner.setup()
@@ -130,6 +131,8 @@ class HttpApiServer(FakeApiServer):
             yield f"http://127.0.0.1:{runner.addresses[0][1]}"
         finally:
             await runner.cleanup()
+        if self._faults:
+            raise ExceptionGroup("requests that the fake API server cannot answer", self._faults)
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Waits until a condition holds after a change of an object. A leader's Lease changes every two seconds."""
@@ -225,6 +228,9 @@ class HttpApiServer(FakeApiServer):
             answer = await self._answer(raw, request, body)
         except ApiError as error:
             return _refusal(error)
+        except Exception as error:
+            self._faults.append(error)
+            raise
         return _reset(raw) if fault is Fault.LOST_ANSWER else answer
 
     async def _answer(self, raw: web.BaseRequest, request: Request, body: Manifest) -> web.StreamResponse:
