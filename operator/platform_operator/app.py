@@ -33,12 +33,17 @@ from platform_operator.invariants.scraper import InvariantScraper, http_fetch
 from platform_operator.invariants.step_meter import StepMeter
 from platform_operator.leader_election import LeaderElector, LeaseClient
 from platform_operator.lease_thread import LeaseThread
+from platform_operator.plan.field_fights import FieldFights
 from platform_operator.plan.fleet import UpgradePolicy
+from platform_operator.plan.job_retries import JobRetries
 from platform_operator.reconciler import Reconciler
 from platform_operator.reflector import Reflector
+from platform_operator.release_chooser import ReleaseChooser
 from platform_operator.render.helm import Helm
 from platform_operator.render.renderer import Renderer, chart_images
 from platform_operator.render.values import Installation
+from platform_operator.reporter import Reporter
+from platform_operator.rotator import Rotator
 from platform_operator.secrets.master_key_store import MasterKeyStore
 from platform_operator.secrets.salt import new_salt
 from platform_operator.settings import Settings
@@ -131,7 +136,7 @@ class _Operator:
             scraper = InvariantScraper(self.cache, self.queue.add, fetch, time.time)
             reconciler = self._reconciler(scraper, PodCounter(self.client, fetch))
             workers = (run_worker(self.queue, reconciler.reconcile) for _ in range(self.settings.workers))
-            beside = [scraper.run(), reconciler.recorder.run(), self._run_backups(scraper)]
+            beside = [scraper.run(), reconciler.reporter.recorder.run(), self._run_backups(scraper)]
             if not self.settings.watch_namespaces and not self.settings.shard.index:  # of those that see all, the first
                 beside.append(StorageVersionMigrator(self.client).run())
             if self.settings.tenant_admin_role:
@@ -141,7 +146,7 @@ class _Operator:
             finally:
                 with contextlib.suppress(TimeoutError, LeadershipLostError):
                     async with asyncio.timeout(1):
-                        await reconciler.recorder.flush()
+                        await reconciler.reporter.recorder.flush()
 
     async def _run_tenants(self, scraper: InvariantScraper) -> None:
         """Watches Tenants, TenantPlans and the objects of tenants, and reconciles tenants; only while leading."""
@@ -157,7 +162,7 @@ class _Operator:
             self.cache,
             self.queue.add,
             role,
-            lambda: datetime.now(UTC),
+            _now,
             scraper.results,
             time.time(),
         )
@@ -181,12 +186,8 @@ class _Operator:
             )
         ]
         jobs = BackupJobs(self.client, store, Helm(executable=settings.helm), settings.charts / "backup")
-        controller = BackupController(
-            jobs, self.cache, self._installation(), lambda: datetime.now(UTC), self.queue.add, self.backup_reports
-        )
-        restores = RestoreController(
-            jobs, self.cache, self._installation(), lambda: datetime.now(UTC), scraper.results, self.queue.add
-        )
+        controller = BackupController(jobs, self.cache, self._installation(), _now, self.queue.add, self.backup_reports)
+        restores = RestoreController(jobs, self.cache, self._installation(), _now, scraper.results, self.queue.add)
 
         async def reconcile(key: ObjectKey) -> Requeue:
             if key.id.kind == PLATFORM_RESTORE.kind:
@@ -230,23 +231,26 @@ class _Operator:
         )
 
     def _reconciler(self, scraper: InvariantScraper, pods: PodCounter) -> Reconciler:
-        settings = self.settings
-        reconciler = Reconciler(
-            self.client,
-            self.cache,
-            Renderer(Helm(executable=settings.helm), settings.charts / "platform"),
-            MasterKeyStore(self.client, settings.namespace, self.cache),
-            self._installation(),
-            EventRecorder(self.client, settings.identity),
-            lambda: datetime.now(UTC),
-            scraper.results,
-            StepMeter(scraper.results, pods.count),
-            new_salt,
-            UpgradePolicy(settings.upgrade_canary, settings.upgrade_concurrency),
-            self.backup_reports,
-        )
-        metrics.UPGRADES_HALTED.set_function(reconciler.upgrades_halted)
-        return reconciler
+        client, cache, settings, installation = self.client, self.cache, self.settings, self._installation()
+        renderer = Renderer(Helm(executable=settings.helm), settings.charts / "platform")
+        policy = UpgradePolicy(settings.upgrade_canary, settings.upgrade_concurrency)
+        meter, fights, retries = StepMeter(scraper.results, pods.count), FieldFights(), JobRetries()
+        recorder = EventRecorder(client, settings.identity)
+        releases = ReleaseChooser(client, cache, renderer, meter, settings.version, policy, _now)
+        metrics.UPGRADES_HALTED.set_function(releases.are_halted)
+        return Reconciler(
+            client, cache, renderer, MasterKeyStore(client, settings.namespace, cache), installation, releases,
+            Rotator(client, cache, settings.version, policy.concurrency, _now),
+            Reporter(
+                client, cache, recorder, installation.store_images, scraper.results, self.backup_reports, fights,
+                retries, _now,
+            ),
+            _now, new_salt, fights, retries,
+        )  # fmt: skip
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 async def _wait(event: asyncio.Event) -> None:

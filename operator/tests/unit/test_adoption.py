@@ -74,7 +74,9 @@ class Release(FakeCluster):
         for manifest in manifests:
             self.put(copy.deepcopy(manifest))
         self.restart()
-        self.reconciler.renderer = Renderer(Helm(executable=helm), charts / "platform")
+        self.reconciler.renderer = self.reconciler.releases.renderer = Renderer(
+            Helm(executable=helm), charts / "platform"
+        )
 
     def put(self, manifest: Manifest) -> None:
         """Stores an object as Helm creates it, with pods that are ready."""

@@ -23,7 +23,6 @@ from platform_operator.api.kinds import ANNOTATION_GENERATION, ANNOTATION_KEY_ID
 from platform_operator.api.restore_marks import ANNOTATION_RESTORE
 from platform_operator.cache.observed import Platform, observe, observe_platform
 from platform_operator.errors import ApiError
-from platform_operator.plan.fleet import UpgradePolicy
 from platform_operator.secrets.master_key import SALTED, KeyRing, MasterKey
 from platform_operator.secrets.master_key_store import MASTER_KEY_NAME, READ_INTERVAL, decode_keys
 from platform_operator.secrets.rotation import REQUESTED, is_rotating
@@ -404,7 +403,7 @@ async def test_a_shop_that_was_rotated_before_moves_on_from_its_generations(shop
 async def test_a_rotation_that_is_asked_for_waits_for_no_turn_and_moves_the_whole_shop(
     shop: RotatingShop,
 ) -> None:
-    shop.cluster.reconciler.policy = UpgradePolicy(concurrency=1)
+    shop.cluster.reconciler.rotator.concurrency = 1
     shop.cluster.add_shop("other")["status"] = {"rotation": [{"name": "grpc", "generation": 0, "step": "Publish"}]}
     shop.ask("grpc:first")
     store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
@@ -416,7 +415,7 @@ async def test_a_shop_waits_for_its_turn_and_the_log_says_for_which(
     shop: RotatingShop, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    shop.cluster.reconciler.policy = UpgradePolicy(concurrency=1)
+    shop.cluster.reconciler.rotator.concurrency = 1
     other = shop.cluster.add_shop("other")
     other["status"] = {"rotation": [{"name": "signing", "generation": 0, "step": "Publish"}]}
     store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
@@ -474,7 +473,7 @@ def with_condition(type_: str, status: str, reason: str) -> Manifest:
     ids=["deleting", "observed", "paused", "hibernated", "observed before", "waking", "closed", "refused"],
 )
 async def test_a_shop_whose_rotation_cannot_go_on_lets_others_move(shop: RotatingShop, change: Manifest) -> None:
-    shop.cluster.reconciler.policy = UpgradePolicy(concurrency=1)
+    shop.cluster.reconciler.rotator.concurrency = 1
     other = shop.cluster.add_shop("other")
     other["status"] = {"rotation": [{"name": "grpc", "generation": 0, "step": "Publish"}]}
     store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
@@ -509,17 +508,17 @@ async def test_a_shop_counts_from_the_record_of_its_rotation_until_its_status_sh
     shop: RotatingShop, refused: dict[str, ApiError], counts: bool
 ) -> None:
     reconciler, others = shop.cluster.reconciler, PlatformKey("other", "other")
-    reconciler.policy = UpgradePolicy(concurrency=1)
+    reconciler.rotator.concurrency = 1
     store(shop, stored_keys(NEXT_KEY, MASTER_KEY))
     shop.cluster.server.refuse = refused
     for _ in range(2):
         with pytest.raises(ApiError):
             await shop.reconcile()
-        assert bool(reconciler._rotated_before(others)) is counts
+        assert bool(reconciler.rotator.rotated_before(others)) is counts
 
     shop.cluster.server.refuse = {}
     await shop.finish()
-    assert not reconciler._rotated_before(others)
+    assert not reconciler.rotator.rotated_before(others)
 
 
 async def test_a_rotation_that_is_refused_in_the_middle_says_so(shop: RotatingShop) -> None:

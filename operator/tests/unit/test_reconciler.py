@@ -46,8 +46,9 @@ from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMet
 from platform_operator.invariants.step_meter import StepMeter
 from platform_operator.plan.data_loss import CHECK_AFTER
 from platform_operator.plan.error_rates import PodCounts, PodId, RequestCounts
-from platform_operator.plan.field_fights import FORGET_AFTER
+from platform_operator.plan.field_fights import FORGET_AFTER, FieldFights
 from platform_operator.plan.fleet import Target, UpgradePolicy, choose_target, with_targets
+from platform_operator.plan.job_retries import JobRetries
 from platform_operator.plan.planner import make_plan
 from platform_operator.plan.releases import HISTORY_LIMIT
 from platform_operator.reconciler import (
@@ -58,11 +59,14 @@ from platform_operator.reconciler import (
     TURN_INTERVAL,
     Reconciler,
 )
+from platform_operator.release_chooser import ReleaseChooser
 from platform_operator.render import renderer
 from platform_operator.render.helm import Helm
 from platform_operator.render.renderer import Renderer
 from platform_operator.render.store_images import CHARTS_OWN, StoreImages
 from platform_operator.render.values import Installation
+from platform_operator.reporter import Reporter
+from platform_operator.rotator import Rotator
 from platform_operator.secrets.certificates import RENEWAL
 from platform_operator.secrets.master_key import MasterKey
 from platform_operator.secrets.master_key_store import MASTER_KEY_NAME, MasterKeyStore
@@ -270,13 +274,23 @@ class FakeCluster:
         return shop
 
     def restart(self, store_images: StoreImages = CHARTS_OWN) -> None:
-        renderer, server = Renderer(self.helm, self.tmp_path), cast(Any, self.server)
+        renderer, server, cache = Renderer(self.helm, self.tmp_path), cast(Any, self.server), Cache()
         installation = Installation(self.version, store_images=store_images)
+        policy, fights, retries = UpgradePolicy(), FieldFights(), JobRetries()
+        meter = StepMeter(self.scrape, self.count_requests)
         self.reconciler = Reconciler(
-            server, Cache(), renderer, MasterKeyStore(server, "operator", Cache(), lambda: self.now), installation,
-            EventRecorder(server, "test"), lambda: self.now, self.scrape,
-            StepMeter(self.scrape, self.count_requests), self.new_salt,
+            server, cache, renderer, MasterKeyStore(server, "operator", Cache(), self.clock), installation,
+            ReleaseChooser(server, cache, renderer, meter, self.version, policy, self.clock),
+            Rotator(server, cache, self.version, policy.concurrency, self.clock),
+            Reporter(
+                server, cache, EventRecorder(server, "test"), store_images, self.scrape, {}, fights, retries,
+                self.clock,
+            ),
+            self.clock, self.new_salt, fights, retries,
         )  # fmt: skip
+
+    def clock(self) -> datetime:
+        return self.now
 
     def new_salt(self) -> str:
         return SALT
@@ -309,11 +323,12 @@ class FakeCluster:
         try:
             return await self.make_pass()
         finally:
-            await self.reconciler.recorder.flush()
+            await self.reconciler.reporter.recorder.flush()
 
     async def make_pass(self) -> Requeue:
         """Makes one pass, with the cache as the watches would fill it."""
-        cache = self.reconciler.cache = self.reconciler.master_keys.cache = Cache()
+        cache, one = Cache(), self.reconciler
+        one.cache = one.releases.cache = one.rotator.cache = one.reporter.cache = one.master_keys.cache = cache
         for (kind, _), stored in self.server.objects.items():
             if kind == PLATFORM.kind:
                 cache.store_platform(observe_platform(stored))
@@ -393,7 +408,7 @@ async def test_a_pass_lets_other_tasks_run_between_its_parts_although_every_answ
 
     monkeypatch.setattr(renderer, "desired_objects", recorded("render", renderer.desired_objects))
     monkeypatch.setattr("platform_operator.reconciler.make_plan", recorded("plan", make_plan))
-    monkeypatch.setattr("platform_operator.reconciler.describe", recorded("report", describe))
+    monkeypatch.setattr("platform_operator.reporter.describe", recorded("report", describe))
     task = asyncio.create_task(others())
     await cluster.make_pass()
     task.cancel()
@@ -1163,7 +1178,7 @@ async def test_a_shop_waits_while_another_is_upgraded_and_when_that_has_failed(c
     cluster.server.touch(other)
     await cluster.reconcile()
     assert cluster.condition("Upgraded") == ("False", "UpgradesHalted")
-    assert cluster.reconciler.upgrades_halted()
+    assert cluster.reconciler.releases.are_halted()
     assert "other/first" in cluster.message("Upgraded")
     assert versions(cluster) == ("1", "1")
 
@@ -1178,7 +1193,7 @@ async def test_workers_beside_each_other_start_one_shop(cluster: FakeCluster) ->
 
     async def look(kind: Kind, namespace: str, manifest: Manifest, *more: Any, **named: Any) -> Manifest:
         platforms = {one.key.name: one for one in reconciler.cache.platforms.values()}
-        fleet = with_targets(platforms.values(), reconciler._starting)
+        fleet = with_targets(platforms.values(), reconciler.releases._starting)
         release = Target("2", reconciler.renderer.chart_digest)
         chosen = choose_target(
             platforms["other"], parse({}), release, fleet, UpgradePolicy(), cluster.now, edited=False
@@ -1358,7 +1373,7 @@ async def test_no_pass_waits_for_its_events(cluster: FakeCluster) -> None:
     assert cluster.condition("Ready") == ("False", "WaitingForStores")
     assert [w for w in cluster.server.writes if "Event" in w] == []
 
-    await cluster.reconciler.recorder.flush()
+    await cluster.reconciler.reporter.recorder.flush()
     assert [w for w in cluster.server.writes if "Event" in w] == ["create Event WaitingForStores"]
 
 
@@ -1369,7 +1384,7 @@ async def test_events_that_no_api_server_stores_do_not_pile_up(
     platform = cluster.reconciler.cache.platforms[KEY]
     (condition, *_) = cluster.server.objects[PLATFORM.kind, "shop"]["status"]["conditions"]
     for _ in range(MAX_WAITING + 3):
-        cluster.reconciler.recorder.emit_transition(platform, condition, NOW)
+        cluster.reconciler.reporter.recorder.emit_transition(platform, condition, NOW)
     assert [record.message for record in caplog.records].count("an Event was dropped: too many wait") == 3
 
 

@@ -1,0 +1,100 @@
+"""Rotates the credentials of shops, one recorded step after the other.
+
+See docs/adr/0046-credentials-rotate-in-recorded-steps.md.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from platform_operator.api.conditions import ConditionReason, stored_condition
+from platform_operator.api.kinds import PlatformKey
+from platform_operator.api.spec import Spec
+from platform_operator.apply.applier import find_conflict
+from platform_operator.apply.rotation_store import write_rotations
+from platform_operator.apply.salt_store import write_base
+from platform_operator.cache.observed import Platform
+from platform_operator.cache.store import Cache
+from platform_operator.client import KubernetesClient
+from platform_operator.errors import ApiError
+from platform_operator.plan.hibernation import is_closed
+from platform_operator.secrets.master_key import KeyRing
+from platform_operator.secrets.rotation import (
+    RotationReport,
+    Rotations,
+    advance_rotations,
+    is_rotating,
+    rotation_id,
+    shop_key_ids,
+)
+from platform_operator.status.conditions import PassResult
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Rotator:
+    """Records the steps of the rotations of an installation's shops."""
+
+    client: KubernetesClient
+    cache: Cache
+    version: str
+    """The release of the operator."""
+    concurrency: int
+    """Shops that move to another master key at once."""
+    now: Callable[[], datetime]
+    _beginning: set[PlatformKey] = field(init=False, default_factory=set)
+    """Shops whose rotation begins and is not in their status yet, so that workers beside each other do not begin too
+    many."""
+
+    async def advance(
+        self, platform: Platform, spec: Spec, rotations: Rotations, keys: KeyRing, result: PassResult
+    ) -> RotationReport:
+        """Records the next steps of rotations, if they may come. The next pass changes what follows from them.
+
+        Raises ApiError.
+        """
+        key = platform.key
+        is_stopped = spec.hibernated or is_closed(platform)
+        goes_on = result.converged and not result.holds and not spec.observes and not is_stopped
+        observed = self.cache.children(key)
+        own = self.version
+        older_than = "" if result.target is None or result.target.version == own else own
+        before_it = self.rotated_before(key)
+        report = advance_rotations(
+            platform, spec, observed, rotations, self.now(), keys,
+            goes_on=goes_on, older_than=older_than, before_it=before_it,
+        )  # fmt: skip
+        waits = stored_condition(platform.status, "Rotating")
+        if report.awaits_turn and (waits is None or waits["reason"] != ConditionReason.ROTATION_WAITS):
+            others = ", ".join(sorted(map(str, before_it)))
+            logger.info("the rotations of %s end first", others, extra={"platform": str(key)})
+        if report.moves_base:
+            await write_base(self.client, self.cache, key, keys)
+        if not report.is_record_due:
+            return report
+        if report.begins:
+            self._beginning.add(key)
+        if conflict := await find_conflict(self.client, self.cache, key, rotation_id(key)):
+            self._beginning.discard(key)
+            return report.refused(f"{conflict} has the name of the record of rotations: rename it.")
+        ids = shop_key_ids(report.rotations, keys)
+        try:
+            await write_rotations(self.client, self.cache, key, report.rotations, ids)
+        except ApiError as error:
+            if not error.transient:  # else it may have been recorded
+                self._beginning.discard(key)
+            raise
+        return report
+
+    def rotated_before(self, key: PlatformKey) -> frozenset[PlatformKey]:
+        """Returns the shops that are rotated now, if they are too many for this one to move to another master key."""
+        rotating = {one.key for one in self.cache.fleet() if is_rotating(one, begins=one.key in self._beginning)}
+        return frozenset() if key in rotating or len(rotating) < self.concurrency else frozenset(rotating)
+
+    def forget_beginning(self, key: PlatformKey) -> None:
+        """Forgets that a rotation begins: the status of the shop shows it, or the shop is gone."""
+        self._beginning.discard(key)
