@@ -118,6 +118,15 @@ async def newest_backup(shop: Shop, *, of_any: bool = False) -> Manifest:
     return await find_backup(shop, whole[-1].id)
 
 
+async def require_files(shop: Shop, manifest: Manifest) -> None:
+    """Raises BackupDamaged unless all files of a backup exist with their size. It reads none of them."""
+    folder = f"{manifest.shop}/{manifest.id}/"
+    sizes = await shop.destination.list(folder)
+    entries = manifest.databases.values()
+    if damaged := sorted(entry.file for entry in entries if sizes.get(folder + entry.file) != entry.size):
+        raise BackupDamaged(f"{manifest.id}: {', '.join(damaged)} is missing or cut off: restore another backup")
+
+
 async def verify_files(shop: Shop, manifest: Manifest, services: Iterable[str]) -> None:
     """Reads the files of these services: their digests, and that each decrypts to its end. Raises BackupDamaged."""
     for service in services:

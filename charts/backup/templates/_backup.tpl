@@ -21,7 +21,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{- end -}}
 {{- $command := first .Values.job | default "create" -}}
 {{- if and .Values.backupsOf (has $command (list "create" "prune")) -}}
-{{- $commands := "set job to list, verify or restore" -}}
+{{- $commands := "set job to list, verify, check or restore" -}}
 {{- fail (printf "backupsOf is another shop's, whose backups %s would write or delete: %s" $command $commands) -}}
 {{- end -}}
 {{- if and $s3.bucket (not $s3.secret) -}}

@@ -69,6 +69,7 @@ class RestorePhase(StrEnum):
     """How far a PlatformRestore is."""
 
     PENDING = "Pending"
+    CHECKING = "Checking"
     CLOSING = "Closing"
     RESTORING = "Restoring"
     OPENING = "Opening"
@@ -95,6 +96,7 @@ class RestoreReason(StrEnum):
     RENDER_TIMED_OUT = "RenderTimedOut"
     RENDER_FAILED = "RenderFailed"
     NAME_TAKEN = "NameTaken"
+    CHECKING_BACKUP = "CheckingBackup"
     CLOSING = "Closing"
     BACKUP_RUNNING = "BackupRunning"
     RUNNING = "Running"

@@ -53,6 +53,11 @@ def restore_release(name: str) -> str:
     return f"restore-{name}"
 
 
+def check_release(name: str) -> str:
+    """Returns the name of the Helm release, and of the Job, by which a PlatformRestore looks for its backup."""
+    return f"check-{name}"
+
+
 def target_of(spec: PlatformBackupSpec, policy: BackupPolicy | None) -> Target | None:
     """Returns the target of a PlatformBackup. None if it names none, and its shop has none."""
     if spec.destination is not None and spec.encryption_key_secret_ref is not None:
@@ -121,6 +126,17 @@ class Source:
 
 def restore_values(platform: str, spec: Spec, source: Source, installation: Installation) -> ChartValues:
     """Returns the values of charts/backup for one restore, which replaces what the databases have."""
+    return _of_source(platform, spec, source, installation, "restore", "--replace")
+
+
+def check_values(platform: str, spec: Spec, source: Source, installation: Installation) -> ChartValues:
+    """Returns the values of charts/backup for a look at the backup of a restore, which reads no database."""
+    return _of_source(platform, spec, source, installation, "check")
+
+
+def _of_source(
+    platform: str, spec: Spec, source: Source, installation: Installation, command: str, *flags: str
+) -> ChartValues:
     values = _common(platform, spec, source.target, installation)
     chosen = [source.backup] if source.backup else []
     policies = {**values["networkPolicies"], "ofJob": True}
@@ -128,7 +144,7 @@ def restore_values(platform: str, spec: Spec, source: Source, installation: Inst
         **values,
         "networkPolicies": policies,
         "backupsOf": source.shop,
-        "job": ["restore", *chosen, "--replace"],
+        "job": [command, *chosen, *flags],
     }
 
 
