@@ -69,6 +69,7 @@ async def _run(chosen: argparse.Namespace, settings: BackupSettings) -> dict[str
     shop = Shop(
         name=settings.backup_shop,
         uid=settings.backup_shop_uid,
+        created=settings.shop_created,
         databases=await choose_passwords(read_databases(settings.backup_databases)) if needs_databases else {},
         key=settings.key,
         destination=open_destination(settings),

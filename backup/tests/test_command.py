@@ -200,6 +200,7 @@ async def test_a_killed_backup_is_none(shop: Shop, environment: dict[str, str], 
     ("changes", "arguments", "status", "said"),
     [
         ({"BACKUP_KEY": "short"}, ["create"], 78, "BACKUP_KEY is malformed"),
+        ({"BACKUP_SHOP_CREATED": "2026-01-31T03:00:00"}, ["list"], 78, "write a time with its zone"),
         ({"BACKUP_DESTINATION": "s3://bucket"}, ["create"], 78, "set BACKUP_S3_ACCESS_KEY_ID"),
         ({"BACKUP_DATABASES": "/missing"}, ["create"], 78, "SettingsWrong: /missing has no Secret of a database"),
         ({"BACKUP_DESTINATION": "file:///missing"}, ["list"], 1, "DestinationUnavailable: the folder /missing"),

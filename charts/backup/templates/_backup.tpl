@@ -121,6 +121,8 @@ template:
   value: {{ .Values.backupsOf | default (printf "%s/%s" .Release.Namespace .Values.shop) | quote }}
 - name: BACKUP_SHOP_UID
   value: {{ .Values.shopUid | quote }}
+- name: BACKUP_SHOP_CREATED
+  value: {{ .Values.shopCreated | quote }}
 - name: TENANT
   value: {{ .Values.shop | quote }}
 - name: BACKUP_KEEP

@@ -338,7 +338,7 @@ class RestoreController:
         return RestoreOutcome(RestorePhase.FAILED, _failure(run), refusal_advice(run.message, closed=is_closed(shop)))
 
     async def _start_check(self, restore: Backup, shop: Platform, spec: Spec, source: Source) -> RestoreOutcome:
-        values = check_values(shop.key.name, spec, source, self.installation)
+        values = check_values(shop, spec, source, self.installation)
         objects = await self._render(restore, shop, check_release(restore.name), values)
         refusal = await self.jobs.start(objects, restore.uid)
         if refusal is None:
@@ -408,9 +408,7 @@ class RestoreController:
 
     async def _start(self, restore: Backup, shop: Platform, spec: Spec, source: Source) -> RestoreOutcome:
         name = restore_release(restore.name)
-        objects = await self._render(
-            restore, shop, name, restore_values(shop.key.name, spec, source, self.installation)
-        )
+        objects = await self._render(restore, shop, name, restore_values(shop, spec, source, self.installation))
         if other := await self._mark(restore, shop, RestorePhase.RESTORING):
             return _other_restore(other)
         refusal = await self.jobs.start(objects, restore.uid)

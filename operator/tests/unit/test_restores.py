@@ -308,6 +308,19 @@ async def test_a_backup_of_any_shop_and_place_is_restored(
     assert environment(spec)["BACKUP_KEY"]["secretKeyRef"]["name"] == key
 
 
+@pytest.mark.parametrize(("of", "uid", "created"), [({}, "uid-market", True), ({"shop": "gone/market"}, "", False)])
+async def test_a_restore_knows_the_age_of_the_shop_whose_backup_it_is(
+    cluster: FakeCluster, of: Manifest, uid: str, created: bool
+) -> None:
+    time = "2026-01-01T09:00:00Z"
+    cluster.server.objects[PLATFORM.kind, "shop", SHOP.name]["metadata"]["creationTimestamp"] = time
+    cluster.restore(source=of)
+    await cluster.until_restoring()
+    for job in ("check-now", "restore-now"):
+        variables = environment(cluster.job(job)["spec"])
+        assert (variables["BACKUP_SHOP_UID"], variables["BACKUP_SHOP_CREATED"]) == (uid, time if created else "")
+
+
 async def test_a_backup_with_a_place_of_its_own_is_restored_from_there(cluster: FakeCluster) -> None:
     cluster.backup(destination={"volume": {"claimName": "disk"}}, encryptionKeySecretRef={"name": "own-key"})
     cluster.restore()
