@@ -338,6 +338,13 @@ class PlatformRestoreSpec(Model):
     source: RestoreSource | None = Field(
         default=None, description="A backup of a schedule, of another shop, or of one that exists no more."
     )
+    deadline_seconds: int = Field(
+        default=21_600,
+        ge=60,
+        le=86_400,
+        description="Seconds after which a restore that has not ended is stopped and has failed. The shop is closed "
+        "then, and its databases may be of two states.",
+    )
 
 
 def parse_restore(spec: Mapping[str, Any]) -> PlatformRestoreSpec:

@@ -131,9 +131,12 @@ class Source:
     """The id; empty for the newest whole one."""
 
 
-def restore_values(platform: Platform, spec: Spec, source: Source, installation: Installation) -> ChartValues:
+def restore_values(
+    platform: Platform, spec: Spec, source: Source, installation: Installation, deadline_seconds: int
+) -> ChartValues:
     """Returns the values of charts/backup for one restore, which replaces what the databases have."""
-    return _of_source(platform, spec, source, installation, "restore", "--replace")
+    values = _of_source(platform, spec, source, installation, "restore", "--replace")
+    return {**values, "deadlineSeconds": deadline_seconds}
 
 
 def check_values(platform: Platform, spec: Spec, source: Source, installation: Installation) -> ChartValues:

@@ -408,7 +408,9 @@ class RestoreController:
 
     async def _start(self, restore: Backup, shop: Platform, spec: Spec, source: Source) -> RestoreOutcome:
         name = restore_release(restore.name)
-        objects = await self._render(restore, shop, name, restore_values(shop, spec, source, self.installation))
+        deadline = parse_restore(restore.spec).deadline_seconds
+        values = restore_values(shop, spec, source, self.installation, deadline)
+        objects = await self._render(restore, shop, name, values)
         if other := await self._mark(restore, shop, RestorePhase.RESTORING):
             return _other_restore(other)
         refusal = await self.jobs.start(objects, restore.uid)

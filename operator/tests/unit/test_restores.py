@@ -321,6 +321,13 @@ async def test_a_restore_knows_the_age_of_the_shop_whose_backup_it_is(
         assert (variables["BACKUP_SHOP_UID"], variables["BACKUP_SHOP_CREATED"]) == (uid, time if created else "")
 
 
+@pytest.mark.parametrize(("spec", "seconds"), [({}, 21_600), ({"deadlineSeconds": 86_400}, 86_400)])
+async def test_a_restore_has_the_time_that_it_is_given(cluster: FakeCluster, spec: Manifest, seconds: int) -> None:
+    cluster.restore(backup="before", **spec)
+    await cluster.until_restoring()
+    assert cluster.job()["spec"]["activeDeadlineSeconds"] == seconds
+
+
 async def test_a_backup_with_a_place_of_its_own_is_restored_from_there(cluster: FakeCluster) -> None:
     cluster.backup(destination={"volume": {"claimName": "disk"}}, encryptionKeySecretRef={"name": "own-key"})
     cluster.restore()
