@@ -217,7 +217,8 @@ class RestoreController:
             return source
         if missing := await self._missing(restore.namespace, source.target):
             return _pending(RestoreReason.NO_DESTINATION, f"{missing} of the backup does not exist: create it.")
-        if unchecked := await self._check(restore, shop, spec, source):
+        is_unreported = self._is_marked(restore, shop, RestorePhase.CLOSING)  # the check has succeeded before that
+        if not is_unreported and (unchecked := await self._check(restore, shop, spec, source)):
             return unchecked
         if other := await self._mark(restore, shop, RestorePhase.CLOSING):
             return _other_restore(other)

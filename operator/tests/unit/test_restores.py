@@ -408,6 +408,22 @@ async def test_a_look_for_a_backup_is_followed_after_a_lost_answer_and_begun_aga
     assert (cluster.mark, cluster.said()[0], cluster.jobs_named("")) == (None, "Checking", ["check-now"])
 
 
+async def test_a_restore_that_has_closed_the_shop_and_not_reported_it_goes_on(cluster: FakeCluster) -> None:
+    cluster.finds_backups = False
+    cluster.restore()
+    await cluster.reconcile()
+    stored = cluster.server.objects[PLATFORM_RESTORE.kind, "shop", "now"]
+    before = copy.deepcopy(stored["status"])
+    cluster.end("Complete", ARCHIVE, "check-now")
+    await cluster.reconcile()
+    stored = cluster.server.objects[PLATFORM_RESTORE.kind, "shop", "now"]
+    stored["status"] = before
+    del cluster.server.objects[JOB.kind, "shop", "check-now"]
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[0]) == ("now/uid-now/Closing", "Closing")
+    assert cluster.jobs_named("") == [], "a look at a backup that fails now would leave the shop closed"
+
+
 async def test_a_shop_that_is_not_ready_when_its_backup_was_found_is_not_closed(cluster: FakeCluster) -> None:
     cluster.finds_backups = False
     cluster.restore()
