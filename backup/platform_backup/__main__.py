@@ -1,4 +1,4 @@
-"""The command `python -m platform_backup`: create, list, verify, restore and prune the backups of a shop.
+"""The command `python -m platform_backup`: create, list, verify, check, restore and prune the backups of a shop.
 
 Its settings are environment variables (platform_backup.settings). The last line of its output is what it did, as JSON;
 the lines before are the log. It exits with 0 if it has succeeded, 78 if the settings are wrong, 2 if the arguments are,
@@ -20,7 +20,7 @@ from chassis.errors import DatabaseUnavailable, RuntimeRoleRefused, SettingsErro
 from chassis.observability import logs
 from chassis.settings import load
 
-from platform_backup.catalog import find_backup, list_backups, newest_backup, prune
+from platform_backup.catalog import find_backup, list_backups, newest_backup, prune, require_files
 from platform_backup.create import Shop, create_backup
 from platform_backup.destination import open_destination
 from platform_backup.errors import BackupError, DatabaseFailed
@@ -69,6 +69,7 @@ async def _run(chosen: argparse.Namespace, settings: BackupSettings) -> dict[str
     shop = Shop(
         name=settings.backup_shop,
         uid=settings.backup_shop_uid,
+        created=settings.shop_created,
         databases=await choose_passwords(read_databases(settings.backup_databases)) if needs_databases else {},
         key=settings.key,
         destination=open_destination(settings),
@@ -83,8 +84,11 @@ async def _run(chosen: argparse.Namespace, settings: BackupSettings) -> dict[str
         return {"deleted": await prune(shop, retention, now)}
     if chosen.command == "list":
         return [_listed(backup) for backup in await list_backups(shop)]
-    of_any = chosen.command == "restore"
+    of_any = chosen.command in {"check", "restore"}
     manifest = await (find_backup(shop, chosen.id) if chosen.id else newest_backup(shop, of_any=of_any))
+    if chosen.command == "check":
+        await require_files(shop, manifest)
+        return _summary(manifest)
     if chosen.command == "verify":
         invariants, services = read_invariants(settings.backup_invariants), read_services(settings.backup_databases)
         server = ScratchServer(shop.tools, Path(settings.backup_scratch))
@@ -130,6 +134,10 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("prune", help="delete the backups that are no longer kept")
     for name, text in (
         ("verify", "restore a backup into a server that is thrown away, and check its invariants there"),
+        (
+            "check",
+            "find the backup of a restore, and read its signed manifest and no database",
+        ),
         ("restore", "restore the databases of a closed shop, and send the events since the backup again"),
     ):
         command = commands.add_parser(name, help=text)

@@ -105,9 +105,9 @@ async def newest_backup(shop: Shop, *, of_any: bool = False) -> Manifest:
     while it was still empty.
     """
     whole = [backup for backup in await list_backups(shop) if backup.is_whole]
-    newest = {backup.shop_uid: backup.id for backup in whole}
+    newest = {backup.owner(shop.uid, shop.created): backup.id for backup in whole}
     if not of_any:
-        whole = [backup for backup in whole if backup.belongs_to(shop.uid)]
+        whole = [backup for backup in whole if backup.belongs_to(shop.uid, shop.created)]
     elif len(newest) > 1:
         raise RestoreRefused(
             f"{shop.name} has backups of {len(newest)} shops of this name: name one. The newest of each: "
@@ -116,6 +116,15 @@ async def newest_backup(shop: Shop, *, of_any: bool = False) -> Manifest:
     if not whole:
         raise BackupNotFound(f"{shop.name} has no whole backup that this key can read")
     return await find_backup(shop, whole[-1].id)
+
+
+async def require_files(shop: Shop, manifest: Manifest) -> None:
+    """Raises BackupDamaged unless all files of a backup exist with their size. It reads none of them."""
+    folder = f"{manifest.shop}/{manifest.id}/"
+    sizes = await shop.destination.list(folder)
+    entries = manifest.databases.values()
+    if damaged := sorted(entry.file for entry in entries if sizes.get(folder + entry.file) != entry.size):
+        raise BackupDamaged(f"{manifest.id}: {', '.join(damaged)} is missing or cut off: restore another backup")
 
 
 async def verify_files(shop: Shop, manifest: Manifest, services: Iterable[str]) -> None:
@@ -149,7 +158,7 @@ async def prune(shop: Shop, retention: Retention, now: datetime) -> list[str]:
 
     The manifest goes first: a backup that is half deleted is none.
     """
-    chosen = expired(await list_backups(shop), retention, now, shop.uid)
+    chosen = expired(await list_backups(shop), retention, now, shop.uid, shop.created)
     for backup in chosen:
         folder = f"{shop.name}/{backup.id}/"
         paths = await shop.destination.list(folder)

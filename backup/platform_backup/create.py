@@ -43,6 +43,8 @@ class Shop:
     version: str = "dev"
     uid: str = ""
     """The UID of its EcommercePlatform, which a later shop of the same name does not have; empty if it has none."""
+    created: datetime | None = None
+    """When its EcommercePlatform was created: older backups without a UID are of a former shop. None if not known."""
 
 
 @dataclass(slots=True)

@@ -37,22 +37,35 @@ class StoredBackup:
         """Returns whether it is whole, and no verification has found that it cannot be restored."""
         return self.is_whole and self.is_restorable is not False
 
-    def belongs_to(self, uid: str) -> bool:
-        """Returns whether it may be of the shop of this UID, and not of a former or later one of the same name.
+    def owner(self, uid: str, created: datetime | None) -> str:
+        """Returns the UID of its shop, where `uid` is that of the shop of today; empty for a former shop without a UID.
 
-        One without a UID is of an earlier release, or of a shop without the operator.
+        A backup without a UID is of an earlier release, or of a shop without the operator. It is of the shop of today
+        if that was `created` before it, or if that time is not known.
         """
-        return self.shop_uid in ("", uid)
+        is_of_today = not self.shop_uid and (created is None or self.at >= created)
+        return uid if is_of_today else self.shop_uid
+
+    def belongs_to(self, uid: str, created: datetime | None = None) -> bool:
+        """Returns whether it is of the shop of this UID, and not of a former or later one of the same name."""
+        return self.owner(uid, created) == uid
 
 
-def expired(stored: Sequence[StoredBackup], retention: Retention, now: datetime, uid: str = "") -> list[StoredBackup]:
-    """Returns the backups to delete, the oldest first. Those of another shop of the same name are not among them.
+def expired(
+    stored: Sequence[StoredBackup],
+    retention: Retention,
+    now: datetime,
+    uid: str = "",
+    created: datetime | None = None,
+) -> list[StoredBackup]:
+    """Returns the backups to delete, the oldest first. Those of another shop of the same name are not among them,
+    but for files without a manifest, which are no backup.
 
     Only good backups count as the newest ones, so that damaged ones do not displace them. Without any good backup
     nothing that has a manifest is deleted: it may be whole with another key. The newest one that was verified is kept
     besides, since it is the last one that is known to be restorable.
     """
-    own = [backup for backup in stored if backup.belongs_to(uid)]
+    own = [backup for backup in stored if not backup.has_manifest or backup.belongs_to(uid, created)]
     newest_first = sorted(own, key=lambda backup: backup.at, reverse=True)
     chosen: list[StoredBackup] = []
     newer_good = 0

@@ -1,5 +1,6 @@
 """The settings of a backup or a restore, from the environment and from the mounted Secrets of the databases."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Self, TypeVar
 from urllib.parse import urlsplit
@@ -19,6 +20,12 @@ def _validate_destination(value: str) -> str:
     if (parts.scheme == "s3" and parts.netloc) or (parts.scheme == "file" and parts.path.startswith("/")):
         return value
     raise ValueError("write s3://bucket, s3://bucket/prefix or file:///folder")
+
+
+def _validate_time(value: str) -> str:
+    if value and datetime.fromisoformat(value).tzinfo is None:
+        raise ValueError("write a time with its zone, such as 2026-01-31T03:00:00Z")
+    return value
 
 
 def _validate_key(value: str) -> str:
@@ -58,6 +65,9 @@ class BackupSettings(LogSettings, DestinationSettings):
     backup_shop_uid: Annotated[str, Field(pattern="^[a-z0-9-]{0,64}$")] = ""
     """The UID of the shop's EcommercePlatform. Backups of a former shop of the same name have another one: they are
     neither counted nor deleted nor verified. Empty without the operator."""
+    backup_shop_created: Annotated[str, AfterValidator(_validate_time)] = ""
+    """The creationTimestamp of that EcommercePlatform: a backup without a UID that began before it is one of a former
+    shop. Empty if it is not known; then each backup without a UID counts as the shop's."""
     backup_key: Annotated[str, AfterValidator(_validate_key), Field(repr=False)]
     """The key of the encryption, as `openssl rand -base64 32` prints it. Without it a backup cannot be restored."""
     backup_databases: str = "/databases"
@@ -78,6 +88,10 @@ class BackupSettings(LogSettings, DestinationSettings):
     @property
     def key(self) -> BackupKey:
         return BackupKey.parse(self.backup_key)
+
+    @property
+    def shop_created(self) -> datetime | None:
+        return datetime.fromisoformat(self.backup_shop_created) if self.backup_shop_created else None
 
 
 class OwnerSettings(DatabaseSettings):

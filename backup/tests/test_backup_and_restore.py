@@ -451,3 +451,18 @@ async def test_a_manifest_of_an_earlier_release_has_no_uid_and_counts_as_the_sho
     assert b"shop_uid" not in (folder / before.id / "manifest.json").read_bytes(), "an earlier release refuses it"
     assert await newest_backup(replace(shop, uid="later")) == before
     assert await newest_backup(replace(shop, uid="later"), of_any=True) == before
+
+
+async def test_a_backup_without_a_uid_is_restored_if_it_is_younger_than_the_shop(shop: Shop) -> None:
+    created = NOW - timedelta(days=2)
+    of_today = replace(shop, uid="today", created=created)
+    await create_backup(of_today, "a", lambda: created)
+    newest = await create_backup(shop, "b", lambda: NOW - timedelta(days=1))
+    assert await newest_backup(of_today, of_any=True) == newest
+    with pytest.raises(RestoreRefused, match="backups of 2 shops"):
+        await newest_backup(replace(of_today, created=NOW), of_any=True)
+
+    await create_backup(shop, "c", lambda: created - timedelta(days=1))
+    with pytest.raises(RestoreRefused, match=r"backups of 2 shops of this name: name one.*of unknown UID.*of today"):
+        await newest_backup(of_today, of_any=True)
+    assert await newest_backup(of_today) == newest, "a verification takes none of a former shop"

@@ -94,6 +94,24 @@ def test_backups_are_created_listed_and_restored(shop: Shop, answer: Callable[..
     assert answer("prune") == {"deleted": []}
 
 
+def test_the_backup_of_a_restore_is_looked_for_without_its_databases(
+    environment: dict[str, str], answer: Callable[..., Any], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = answer("create")["id"]
+    environment["BACKUP_DATABASES"] = "/missing"
+    assert answer("check")["id"] == answer("check", made)["id"] == made
+
+    (folder / made / "order.dump").write_bytes(b"cut off")
+    with pytest.raises(SystemExit):
+        answer("check", made)
+    assert "BackupDamaged: " in (said := capsys.readouterr().err), said
+    assert "order.dump is missing or cut off" in said
+    environment["BACKUP_KEY"] = base64.b64encode(b"x" * 32).decode()
+    with pytest.raises(SystemExit):
+        answer("check", made)
+    assert "WrongKey: " in capsys.readouterr().err
+
+
 def test_a_password_that_is_not_replaced_yet_is_the_former_one(answer: Callable[..., Any], tmp_path: Path) -> None:
     folder = tmp_path / "databases/order"
     (folder / "DB_PREVIOUS_PASSWORD").write_text((folder / "DB_PASSWORD").read_text())
@@ -182,11 +200,14 @@ async def test_a_killed_backup_is_none(shop: Shop, environment: dict[str, str], 
     ("changes", "arguments", "status", "said"),
     [
         ({"BACKUP_KEY": "short"}, ["create"], 78, "BACKUP_KEY is malformed"),
+        ({"BACKUP_SHOP_CREATED": "2026-01-31T03:00:00"}, ["list"], 78, "write a time with its zone"),
         ({"BACKUP_DESTINATION": "s3://bucket"}, ["create"], 78, "set BACKUP_S3_ACCESS_KEY_ID"),
         ({"BACKUP_DATABASES": "/missing"}, ["create"], 78, "SettingsWrong: /missing has no Secret of a database"),
         ({"BACKUP_DESTINATION": "file:///missing"}, ["list"], 1, "DestinationUnavailable: the folder /missing"),
         ({}, ["restore", "20260101T000000Z-abcdef"], 1, "BackupNotFound: default/shop has no backup"),
         ({}, ["restore"], 1, "BackupNotFound: default/shop has no whole backup"),
+        ({}, ["check", "20260101T000000Z-abcdef"], 1, "BackupNotFound: default/shop has no backup"),
+        ({}, ["check"], 1, "BackupNotFound: default/shop has no whole backup"),
     ],
 )
 def test_a_failure_is_one_line(

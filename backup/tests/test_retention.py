@@ -75,6 +75,14 @@ def test_backups_of_a_former_shop_of_the_name_are_left_alone() -> None:
     assert [one.id for one in chosen] == ["7"], "nor do they count as its newest ones; those of earlier releases do"
 
 
+def test_a_backup_without_a_uid_that_is_older_than_the_shop_is_of_a_former_one() -> None:
+    created = NOW - timedelta(days=3)
+    stored = [backup(9, manifest=False), *(backup(days) for days in (5, 4, 2, 1)), replace(backup(0.5), shop_uid="own")]
+
+    assert [one.id for one in expired(stored, Retention(1), NOW, "own", created)] == ["9", "2", "1"]
+    assert [one.id for one in expired(stored, Retention(1), NOW, "own")] == ["9", "5", "4", "2", "1"]
+
+
 _BACKUPS = st.builds(
     lambda days, manifest, whole, restorable: backup(days, manifest=manifest, whole=whole, restorable=restorable),
     st.integers(0, 3000),

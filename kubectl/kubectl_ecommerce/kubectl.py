@@ -16,6 +16,7 @@ Manifest: TypeAlias = dict[str, Any]
 GROUP = "platform.ecommerce.dev"
 BACKUPS = f"platformbackups.{GROUP}"
 RESTORES = f"platformrestores.{GROUP}"
+JOBS = "jobs.batch"
 SHOPS = f"ecommerceplatforms.{GROUP}"
 """The resource of the shops, whose short name another resource may have too."""
 CLUSTERS = {"Cluster": "clusters.postgresql.cnpg.io", "RabbitmqCluster": "rabbitmqclusters.rabbitmq.com"}

@@ -24,7 +24,7 @@ KINDS: dict[str, dict[str, str]] = {
         "Deployment": "deployments", "StatefulSet": "statefulsets", "ControllerRevision": "controllerrevisions",
         "ReplicaSet": "replicasets",
     },
-    "batch/v1": {"Job": "jobs"},
+    "batch/v1": {"Job": "jobs", "CronJob": "cronjobs"},
     "autoscaling/v2": {"HorizontalPodAutoscaler": "horizontalpodautoscalers"},
     "networking.k8s.io/v1": {"Ingress": "ingresses", "NetworkPolicy": "networkpolicies"},
     "coordination.k8s.io/v1": {"Lease": "leases"},

@@ -1,4 +1,5 @@
-"""The commands that change a shop: pause, resume, hibernate, wake, rollback, retry, rotate, resend-events, backup."""
+"""The commands that change a shop: pause, resume, hibernate, wake, rollback, retry, rotate, resend-events, backup,
+verify, restore."""
 
 from __future__ import annotations
 
@@ -266,6 +267,72 @@ def test_a_backup_is_not_waited_for_if_it_is_not_to_be(cluster: FakeApiServer, p
     assert _backups(cluster) == []
     assert plugin("backup", "--name", "now", "--no-wait").text == "shop/shop: PlatformBackup now is created\n"
     assert _backups(cluster) == ["now"]
+
+
+def _cron_job(cluster: FakeApiServer) -> None:
+    template = {"metadata": {"annotations": {"digest": "d"}}, "spec": {"backoffLimit": 2, "template": {}}}
+    metadata = {"name": "shop-backup-verify", "namespace": "shop", "uid": "u"}
+    cluster.add({"metadata": metadata, "spec": {"jobTemplate": template}}, "CronJob", "batch/v1")
+
+
+def _end_job(cluster: FakeApiServer, job: str, conditions: dict[str, str], *messages: object) -> None:
+    cluster.status_of_created = {
+        "conditions": [
+            {"type": type_, "status": "True", "reason": "BackoffLimitExceeded", "message": message}
+            for type_, message in conditions.items()
+        ]
+    }
+    for number, message in enumerate(messages):
+        text = message if isinstance(message, str) else json.dumps(message)
+        state = {"terminated": {"finishedAt": f"2026-01-31T12:0{9 - number}:00Z", "message": text}}
+        metadata = {"name": f"{job}-{number}", "namespace": "shop", "labels": {"batch.kubernetes.io/job-name": job}}
+        cluster.add({"metadata": metadata, "status": {"containerStatuses": [{"state": state}]}}, "Pod", "v1")
+
+
+def test_a_verification_is_started_as_by_the_schedule_and_its_result_is_said(
+    cluster: FakeApiServer, plugin: Plugin
+) -> None:
+    cluster.add(shop())
+    _cron_job(cluster)
+    job = "shop-verify-20260131-120000"
+    report = {"id": "20260131T1159-a1", "cut": "2026-01-31T11:59:30.000+00:00", "invariants": {"order": 5, "user": 2}}
+    _end_job(cluster, job, {"SuccessCriteriaMet": ""}, report, {"reason": "DestinationUnavailable", "message": "once"})
+    text = "backup 20260131T1159-a1 of 2026-01-31T11:59:30.000+00:00 is restorable, and its 7 invariants hold"
+    assert plugin("verify", "shop").text == f"shop/shop: {text}\n"
+    created = cluster.objects["jobs", "shop", job]
+    assert created["spec"]["backoffLimit"] == 2
+    assert created["metadata"]["annotations"]["digest"] == "d", "else the operator counts it as one of another target"
+    assert [one["uid"] for one in created["metadata"]["ownerReferences"]] == ["u"]
+    _end_job(cluster, "second", {"Complete": ""}, report)
+    data = json.loads(plugin("verify", "--name", "second", "-o", "json").text)
+    assert (data["job"], data["result"]) == ("second", report)
+    _end_job(cluster, "third", {"Complete": ""})
+    assert "has not reported which backup" in plugin("verify", "--name", "third").text
+
+
+def test_a_backup_that_is_not_restorable_is_a_failure(cluster: FakeApiServer, plugin: Plugin) -> None:
+    cluster.add(shop())
+    _cron_job(cluster)
+    report = {"reason": "InvariantBroken", "message": "violates sums_agree of order (1 row)"}
+    _end_job(cluster, "now", {"FailureTarget": "the limit"}, report, {"reason": "DestinationUnavailable"})
+    line = plugin("verify", "--name", "now").error
+    assert "Job now has failed with InvariantBroken: violates sums_agree of order (1 row)" in line
+    _end_job(cluster, "evicted", {"Failed": "it has reached the limit"}, "not JSON")
+    line = plugin("verify", "--name", "evicted").error
+    assert "Job evicted has failed with BackoffLimitExceeded: it has reached the limit" in line
+    cluster.status_of_created = {}
+    line = plugin("verify", "--name", "slow", "--timeout", "1ms").error
+    assert "Job slow has not ended within 1ms and goes on: see kubectl -n shop describe job slow" in line
+
+
+def test_a_verification_needs_a_schedule_and_can_be_tried(cluster: FakeApiServer, plugin: Plugin) -> None:
+    cluster.add(shop())
+    assert "has no CronJob shop-backup-verify: set spec.backup.verifySchedule" in plugin("verify").error
+    _cron_job(cluster)
+    assert "would be created (dry run: nothing was changed)" in plugin("verify", "--dry-run").text
+    assert [name for kind, _, name in cluster.objects if kind == "jobs"] == []
+    assert plugin("verify", "--name", "now", "--no-wait").text == "shop/shop: Job now is created\n"
+    assert [name for kind, _, name in cluster.objects if kind == "jobs"] == ["now"]
 
 
 def test_a_restore_is_created_and_its_result_is_said(cluster: FakeApiServer, plugin: Plugin) -> None:

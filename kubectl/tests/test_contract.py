@@ -15,7 +15,7 @@ import yaml
 from chassis.messaging.topology import load_topology
 from fake_api_server import FakeApiServer
 from kubectl_ecommerce.cli import parser
-from kubectl_ecommerce.commands import COMMANDS, resend_events, rotate
+from kubectl_ecommerce.commands import COMMANDS, resend_events, rotate, verify
 from kubectl_ecommerce.kubectl import CLUSTERS, SHOPS, TENANTS
 from kubectl_ecommerce.runbooks import FINE, RUNBOOKS, STORES, UNKNOWN, Runbook
 from kubectl_ecommerce.shop import FAILED_UPGRADES, RETRY_ANNOTATION, ROTATE_ANNOTATION
@@ -24,6 +24,7 @@ from shops import shop
 from platform_operator.api.conditions import ConditionReason, UpgradePhase
 from platform_operator.api.kinds import CHILD_KINDS, CLUSTER_KINDS, GROUP, PLATFORM, STORE_KINDS
 from platform_operator.api.tenants import TENANT
+from platform_operator.backups.objects import schedule_release
 from platform_operator.plan.upgrades import ANNOTATION_RETRY_UPGRADE
 from platform_operator.secrets.rotation import ANNOTATION_ROTATE, REQUESTED
 
@@ -66,6 +67,7 @@ def test_the_names_are_the_operators() -> None:
     assert f"{TENANT.plural}.{GROUP}" == TENANTS
     assert RETRY_ANNOTATION == ANNOTATION_RETRY_UPGRADE
     assert ROTATE_ANNOTATION == ANNOTATION_ROTATE
+    assert verify.cron_job_name("shop") == f"{schedule_release('shop')}-verify"
     assert {*rotate.KINDS} == {*map(str, REQUESTED), "all"}
     assert {*resend_events.SERVICES} == {event.producer for event in load_topology().events.values()}
     assert {*FAILED_UPGRADES} == {*map(str, UpgradePhase)} - {"RollingOut", "RollingBack"}

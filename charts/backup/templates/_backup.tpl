@@ -21,7 +21,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{- end -}}
 {{- $command := first .Values.job | default "create" -}}
 {{- if and .Values.backupsOf (has $command (list "create" "prune")) -}}
-{{- $commands := "set job to list, verify or restore" -}}
+{{- $commands := "set job to list, verify, check or restore" -}}
 {{- fail (printf "backupsOf is another shop's, whose backups %s would write or delete: %s" $command $commands) -}}
 {{- end -}}
 {{- if and $s3.bucket (not $s3.secret) -}}
@@ -121,6 +121,8 @@ template:
   value: {{ .Values.backupsOf | default (printf "%s/%s" .Release.Namespace .Values.shop) | quote }}
 - name: BACKUP_SHOP_UID
   value: {{ .Values.shopUid | quote }}
+- name: BACKUP_SHOP_CREATED
+  value: {{ .Values.shopCreated | quote }}
 - name: TENANT
   value: {{ .Values.shop | quote }}
 - name: BACKUP_KEEP

@@ -16,6 +16,7 @@ from kubectl_ecommerce.commands import (
     status,
     support_bundle,
     tenants,
+    verify,
     why,
 )
 from kubectl_ecommerce.commands.command import Command
@@ -35,6 +36,7 @@ COMMANDS: tuple[Command, ...] = (
     rotate.ROTATE,
     resend_events.RESEND_EVENTS,
     backup.BACKUP,
+    verify.VERIFY,
     restore.RESTORE,
     support_bundle.SUPPORT_BUNDLE,
 )

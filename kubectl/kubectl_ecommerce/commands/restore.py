@@ -47,9 +47,10 @@ def _add_arguments(parser: ArgumentParser) -> None:
 RESTORE = Command(
     "restore",
     "replace the data of a shop by a backup",
-    "Creates a PlatformRestore, by which the operator closes the shop, replaces all its databases by those of a "
-    "backup, opens the shop, and reads its invariants. Waits until it has ended, and fails if it has failed or cannot "
-    "begin: then the message says whether the shop is closed, and what to do. All data since the backup is lost.",
+    "Creates a PlatformRestore, by which the operator looks for a backup, closes the shop, replaces all its databases "
+    "by those of the backup, opens the shop, and reads its invariants. Waits until it has ended, and fails if it has "
+    "failed or cannot begin: then the message says whether the shop is closed, and what to do. All data since the "
+    "backup is lost.",
     ("restore shop --backup before-the-sale", "restore shop -n shop --newest --of old/shop"),
     run,
     _add_arguments,

@@ -69,6 +69,7 @@ class RestorePhase(StrEnum):
     """How far a PlatformRestore is."""
 
     PENDING = "Pending"
+    CHECKING = "Checking"
     CLOSING = "Closing"
     RESTORING = "Restoring"
     OPENING = "Opening"
@@ -95,6 +96,7 @@ class RestoreReason(StrEnum):
     RENDER_TIMED_OUT = "RenderTimedOut"
     RENDER_FAILED = "RenderFailed"
     NAME_TAKEN = "NameTaken"
+    CHECKING_BACKUP = "CheckingBackup"
     CLOSING = "Closing"
     BACKUP_RUNNING = "BackupRunning"
     RUNNING = "Running"
@@ -335,6 +337,13 @@ class PlatformRestoreSpec(Model):
     )
     source: RestoreSource | None = Field(
         default=None, description="A backup of a schedule, of another shop, or of one that exists no more."
+    )
+    deadline_seconds: int = Field(
+        default=21_600,
+        ge=60,
+        le=86_400,
+        description="Seconds after which a restore that has not ended is stopped and has failed. The shop is closed "
+        "then, and its databases may be of two states.",
     )
 
 

@@ -604,8 +604,8 @@ _RESTORE_STATUS: Manifest = {
         "phase": {
             "type": "string",
             "enum": [str(phase) for phase in RestorePhase],
-            "description": "Whether it waits, closes the shop, restores, opens the shop, or has ended. The last two "
-            "are final.",
+            "description": "Whether it waits, checks the backup, closes the shop, restores, opens the shop, or has "
+            "ended. The last two are final.",
         },
         "platformUID": _TEXT | {"description": "UID of the shop that it has closed."},
         "job": _TEXT | {"description": "Name of the Job that restores."},

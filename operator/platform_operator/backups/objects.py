@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from platform_operator.api.backups import ANNOTATION_TARGET, BackupPolicy, Destination, PlatformBackupSpec
+from platform_operator.api.conditions import TIME_FORMAT
 from platform_operator.api.kinds import FIELD_MANAGER, LABEL_MANAGED_BY, LABEL_PART_OF, LABEL_PLATFORM, Kind, Manifest
 from platform_operator.api.spec import WITH_DATABASE, Spec
 from platform_operator.cache.managed_fields import owned_fields
-from platform_operator.cache.observed import Platform
+from platform_operator.cache.observed import UNKNOWN_TIME, Platform
 from platform_operator.digests import digest
 from platform_operator.render.values import ChartValues, Installation
 
@@ -53,6 +54,11 @@ def restore_release(name: str) -> str:
     return f"restore-{name}"
 
 
+def check_release(name: str) -> str:
+    """Returns the name of the Helm release, and of the Job, by which a PlatformRestore looks for its backup."""
+    return f"check-{name}"
+
+
 def target_of(spec: PlatformBackupSpec, policy: BackupPolicy | None) -> Target | None:
     """Returns the target of a PlatformBackup. None if it names none, and its shop has none."""
     if spec.destination is not None and spec.encryption_key_secret_ref is not None:
@@ -92,7 +98,7 @@ def schedule_values(
     """
     return {
         **_common(platform.key.name, spec, policy_target(policy), installation),
-        "shopUid": platform.uid,
+        **_identity(platform),
         "schedule": policy.schedule,
         "verifySchedule": policy.verify_schedule or "",
         "verification": {"scratchSize": policy.verify_storage},
@@ -105,7 +111,13 @@ def schedule_values(
 def backup_values(platform: Platform, spec: Spec, target: Target, installation: Installation) -> ChartValues:
     """Returns the values of charts/backup for one backup."""
     values = _common(platform.key.name, spec, target, installation)
-    return {**values, "shopUid": platform.uid, "retention": KEEP_ALL}
+    return {**values, **_identity(platform), "retention": KEEP_ALL}
+
+
+def _identity(platform: Platform) -> ChartValues:
+    """Returns by what backups of a shop are told from those of another one of the same name."""
+    created = "" if platform.created == UNKNOWN_TIME else platform.created.strftime(TIME_FORMAT)
+    return {"shopUid": platform.uid, "shopCreated": created}
 
 
 @dataclass(frozen=True)
@@ -119,16 +131,31 @@ class Source:
     """The id; empty for the newest whole one."""
 
 
-def restore_values(platform: str, spec: Spec, source: Source, installation: Installation) -> ChartValues:
+def restore_values(
+    platform: Platform, spec: Spec, source: Source, installation: Installation, deadline_seconds: int
+) -> ChartValues:
     """Returns the values of charts/backup for one restore, which replaces what the databases have."""
-    values = _common(platform, spec, source.target, installation)
+    values = _of_source(platform, spec, source, installation, "restore", "--replace")
+    return {**values, "deadlineSeconds": deadline_seconds}
+
+
+def check_values(platform: Platform, spec: Spec, source: Source, installation: Installation) -> ChartValues:
+    """Returns the values of charts/backup for a look at the backup of a restore, which reads no database."""
+    return _of_source(platform, spec, source, installation, "check")
+
+
+def _of_source(
+    platform: Platform, spec: Spec, source: Source, installation: Installation, command: str, *flags: str
+) -> ChartValues:
+    values = _common(platform.key.name, spec, source.target, installation)
     chosen = [source.backup] if source.backup else []
     policies = {**values["networkPolicies"], "ofJob": True}
     return {
         **values,
+        **(_identity(platform) if source.shop == str(platform.key) else {}),
         "networkPolicies": policies,
         "backupsOf": source.shop,
-        "job": ["restore", *chosen, "--replace"],
+        "job": [command, *chosen, *flags],
     }
 
 

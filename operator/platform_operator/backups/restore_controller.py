@@ -1,4 +1,4 @@
-"""Reconciles PlatformRestores: closes the shop, restores once, opens the shop again, and looks at its invariants.
+"""Reconciles PlatformRestores: checks the backup, closes the shop, restores once, opens the shop, checks invariants.
 
 Each step is recorded before the next one begins: in the status, and for the reconciler of the shop in an annotation of
 the shop (docs/adr/0071). So any pass may be the last one of a process.
@@ -39,12 +39,14 @@ from platform_operator.api.kinds import (
 )
 from platform_operator.api.restore_marks import ANNOTATION_RESTORE, RestoreMark, last_restore, restore_mark
 from platform_operator.api.spec import SERVICES, WITH_DATABASE, Spec, parse
-from platform_operator.backups.jobs import BackupJobs
+from platform_operator.backups.jobs import BackupJobs, JobRefusal
 from platform_operator.backups.objects import (
     CRON_JOB,
     JOB,
     Source,
     Target,
+    check_release,
+    check_values,
     children,
     named_job,
     policy_target,
@@ -59,6 +61,7 @@ from platform_operator.backups.restore_status import (
     RestoreOutcome,
     describe_restore,
     failure_advice,
+    refusal_advice,
     status_manifest,
 )
 from platform_operator.backups.store import backup_key, restore_key
@@ -66,8 +69,9 @@ from platform_operator.cache.observed import JobProgress, Platform, observe_plat
 from platform_operator.cache.store import Cache
 from platform_operator.errors import ApiError, InvalidSpecError, RenderError, RenderTimeoutError
 from platform_operator.invariants.scrape_results import UNKNOWN_AFTER, ScrapeResult
-from platform_operator.plan.hibernation import is_in_steps, services_are_stopped
-from platform_operator.render.values import Installation
+from platform_operator.plan.hibernation import is_closed, is_in_steps, services_are_stopped
+from platform_operator.render.values import ChartValues, Installation
+from platform_operator.status.backups import BackupRun
 from platform_operator.status.diagnosis import diagnose
 from platform_operator.workqueue import Requeue
 
@@ -83,6 +87,8 @@ LOOK_AGAIN = 1.0
 """Seconds until a pass is repeated whose view of the shop was old."""
 CONFLICT = 409
 FINISHED = (RestorePhase.SUCCEEDED, RestorePhase.FAILED)
+_LEAVES_OPEN = (RestorePhase.PENDING, RestorePhase.CHECKING)
+"""The phases in which a restore has not changed anything, and the shop serves."""
 
 
 @dataclass
@@ -155,7 +161,7 @@ class RestoreController:
             one = self.jobs.store.restores.get(restore_key(shop.key.namespace, mark.name))
             return one is not None and one.uid == mark.uid
         closers = (one for one in self.jobs.store.restores.values() if one.status.get("platformUID") == shop.uid)
-        return any(_phase(one) not in (RestorePhase.PENDING, *FINISHED) for one in closers)
+        return any(_phase(one) not in (*_LEAVES_OPEN, *FINISHED) for one in closers)
 
     async def _report(self, restore: Backup, outcome: RestoreOutcome) -> None:
         status = describe_restore(restore, outcome, self.now())
@@ -172,7 +178,7 @@ class RestoreController:
     async def _advance(self, restore: Backup) -> RestoreOutcome:
         """Raises ApiError, InvalidSpecError, RenderError."""
         phase, shop = _phase(restore), self.shops.platforms.get(_shop_key(restore))
-        if phase is RestorePhase.PENDING:
+        if phase in _LEAVES_OPEN:
             return await self._begin(restore, shop)
         if shop is None or shop.deleting or shop.uid != restore.status.get("platformUID"):
             await self._delete_job(restore)
@@ -185,7 +191,7 @@ class RestoreController:
             return await self._follow(restore, shop)
         return await self._open(restore, shop)
 
-    # Pending: what a restore needs, before anything is changed.
+    # Pending and Checking: what a restore needs, before anything is changed. All of it is looked at in each pass.
 
     async def _begin(self, restore: Backup, shop: Platform | None) -> RestoreOutcome:
         own = parse_restore(restore.spec)
@@ -211,6 +217,9 @@ class RestoreController:
             return source
         if missing := await self._missing(restore.namespace, source.target):
             return _pending(RestoreReason.NO_DESTINATION, f"{missing} of the backup does not exist: create it.")
+        is_unreported = self._is_marked(restore, shop, RestorePhase.CLOSING)  # the check has succeeded before that
+        if not is_unreported and (unchecked := await self._check(restore, shop, spec, source)):
+            return unchecked
         if other := await self._mark(restore, shop, RestorePhase.CLOSING):
             return _other_restore(other)
         return RestoreOutcome(
@@ -312,6 +321,32 @@ class RestoreController:
                 return f"{kind.kind} {name}"
         return ""
 
+    async def _check(self, restore: Backup, shop: Platform, spec: Spec, source: Source) -> RestoreOutcome | None:
+        """Looks for the backup by a Job, which may run again. Returns None if it is there and can be read.
+
+        Raises ApiError, RenderError.
+        """
+        child = self._job(restore, check_release(restore.name))
+        if child is None:
+            return await self._start_check(restore, shop, spec, source)
+        run = await self.jobs.run(child)
+        if run is None:
+            problem = await self._pod_problem(child)
+            reason = RestoreReason.POD_NOT_STARTED if problem else RestoreReason.CHECKING_BACKUP
+            return RestoreOutcome(RestorePhase.CHECKING, reason, problem or "A pod looks for the backup.")
+        if run.succeeded:
+            return None
+        return RestoreOutcome(RestorePhase.FAILED, _failure(run), refusal_advice(run.message, closed=is_closed(shop)))
+
+    async def _start_check(self, restore: Backup, shop: Platform, spec: Spec, source: Source) -> RestoreOutcome:
+        values = check_values(shop, spec, source, self.installation)
+        objects = await self._render(restore, shop, check_release(restore.name), values)
+        refusal = await self.jobs.start(objects, restore.uid)
+        if refusal is None:
+            text = "The backup is looked for before the shop is closed."
+            return RestoreOutcome(RestorePhase.CHECKING, RestoreReason.CHECKING_BACKUP, text)
+        return _pending(_refused(refusal), refusal.message)
+
     # Closing: until no service has pods.
 
     async def _close(self, restore: Backup, shop: Platform) -> RestoreOutcome:
@@ -319,8 +354,8 @@ class RestoreController:
         other = None if is_unanswered else await self._mark(restore, shop, RestorePhase.CLOSING)
         if other is not None:
             return _other_restore(other)
-        if self._job(restore) is not None:  # it was created, and that was not answered or not reported
-            name = restore_release(restore.name)
+        name = restore_release(restore.name)
+        if self._job(restore, name) is not None:  # it was created, and that was not answered or not reported
             return RestoreOutcome(RestorePhase.RESTORING, RestoreReason.RUNNING, "The restore begins.", job=name)
         stored = stored_condition(shop.status, "Restoring")
         is_seen = stored is not None and stored["reason"] == ConditionReason.RESTORING
@@ -374,24 +409,28 @@ class RestoreController:
 
     async def _start(self, restore: Backup, shop: Platform, spec: Spec, source: Source) -> RestoreOutcome:
         name = restore_release(restore.name)
-        values = restore_values(shop.key.name, spec, source, self.installation)
-        rendered = await self.jobs.render(PlatformKey(restore.namespace, name), values)
-        owner = owner_reference(PLATFORM_RESTORE, restore.name, restore.uid)
-        objects = children(named_job(rendered, name), restore.namespace, shop.key.name, owner)
+        deadline = parse_restore(restore.spec).deadline_seconds
+        values = restore_values(shop, spec, source, self.installation, deadline)
+        objects = await self._render(restore, shop, name, values)
         if other := await self._mark(restore, shop, RestorePhase.RESTORING):
             return _other_restore(other)
         refusal = await self.jobs.start(objects, restore.uid)
         if refusal is None:
             return RestoreOutcome(RestorePhase.RESTORING, RestoreReason.RUNNING, "The restore begins.", job=name)
         await self._mark(restore, shop, RestorePhase.CLOSING)
-        reason = RestoreReason.NAME_TAKEN if refusal.name_taken else RestoreReason.REFUSED
-        return RestoreOutcome(RestorePhase.CLOSING, reason, refusal.message)
+        return RestoreOutcome(RestorePhase.CLOSING, _refused(refusal), refusal.message)
+
+    async def _render(self, restore: Backup, shop: Platform, name: str, values: ChartValues) -> list[Manifest]:
+        """Returns the Job of this name and its policies. Raises RenderError."""
+        rendered = await self.jobs.render(PlatformKey(restore.namespace, name), values)
+        owner = owner_reference(PLATFORM_RESTORE, restore.name, restore.uid)
+        return children(named_job(rendered, name), restore.namespace, shop.key.name, owner)
 
     # Restoring: one Job, which is never started again.
 
     async def _follow(self, restore: Backup, shop: Platform) -> RestoreOutcome:
         name = restore_release(restore.name)
-        child = self._job(restore)
+        child = self._job(restore, name)
         if child is None:
             text = f"The Job {name} does not exist any more, and how it ended is not known."
             return await self._failed(restore, RestoreReason.JOB_LOST, text, shop)
@@ -400,23 +439,26 @@ class RestoreController:
             await self._mark(restore, shop, RestorePhase.RESTORING)
             return await self._running(child)
         if not run.succeeded:
-            known = run.reason in set(RestoreReason)
-            reason = RestoreReason(run.reason) if known else RestoreReason.JOB_FAILED
-            return await self._failed(restore, reason, run.message, shop)
+            return await self._failed(restore, _failure(run), run.message, shop)
         await self._mark(restore, shop, RestorePhase.OPENING, mixed=False)
         text = "The databases are restored, and the services are being started."
         return RestoreOutcome(RestorePhase.OPENING, RestoreReason.OPENING, text, run=run)
 
-    def _job(self, restore: Backup) -> Child | None:
-        key = ObjectKey(restore.namespace, ObjectId(JOB.kind, restore_release(restore.name)))
+    def _job(self, restore: Backup, name: str) -> Child | None:
+        """Returns the Job of this name, if it is that of the restore."""
+        key = ObjectKey(restore.namespace, ObjectId(JOB.kind, name))
         child = self.jobs.store.children.get(key)
         return child if child is not None and child.job is not None and restore.uid in child.owners else None
 
     async def _running(self, child: Child) -> RestoreOutcome:
-        pods = await self.jobs.pods(child)
-        if problem := diagnose([one for one in pods if one.get("status", {}).get("phase") == "Pending"]):
+        if problem := await self._pod_problem(child):
             return RestoreOutcome(RestorePhase.RESTORING, RestoreReason.POD_NOT_STARTED, problem)
         return RestoreOutcome(RestorePhase.RESTORING, RestoreReason.RUNNING, "A pod restores the databases.")
+
+    async def _pod_problem(self, child: Child) -> str:
+        """Returns why no pod of a Job has started; empty if one has, or may soon. Raises ApiError."""
+        pods = await self.jobs.pods(child)
+        return diagnose([one for one in pods if one.get("status", {}).get("phase") == "Pending"])
 
     # Opening: until the shop serves, and each service has looked at its invariants.
 
@@ -474,7 +516,7 @@ class RestoreController:
         """Returns the end of a restore that has failed. A shop that it has closed stays closed. Raises ApiError."""
         key = _shop_key(restore)
         shop = shop or self.shops.platforms.get(key)
-        if _phase(restore) is RestorePhase.PENDING or shop is None:
+        if _phase(restore) in _LEAVES_OPEN or shop is None:
             return RestoreOutcome(RestorePhase.FAILED, reason, message)
         mark, mixed = restore_mark(shop.annotations, shop.status), _was_mixed(restore, shop)
         if _phase(restore) is RestorePhase.RESTORING:
@@ -486,7 +528,7 @@ class RestoreController:
 
     async def _delete_job(self, restore: Backup) -> None:
         """Deletes the Job of a restore whose shop is gone: a later shop of the name may have the databases of it."""
-        if (child := self._job(restore)) is not None:
+        if (child := self._job(restore, restore_release(restore.name))) is not None:
             await self.jobs.delete(child)
 
     def _is_marked(self, restore: Backup, shop: Platform, phase: RestorePhase) -> bool:
@@ -586,6 +628,15 @@ def _running_backup(job: str) -> str:
 def _other_restore(mark: RestoreMark) -> RestoreOutcome:
     text = f"PlatformRestore {mark.name} restores the shop: this one begins when that has ended."
     return _pending(RestoreReason.OTHER_RESTORE, text)
+
+
+def _refused(refusal: JobRefusal) -> RestoreReason:
+    return RestoreReason.NAME_TAKEN if refusal.name_taken else RestoreReason.REFUSED
+
+
+def _failure(run: BackupRun) -> RestoreReason:
+    """Returns the reason of a Job that has failed."""
+    return RestoreReason(run.reason) if run.reason in set(RestoreReason) else RestoreReason.JOB_FAILED
 
 
 def _pending(reason: RestoreReason, message: str) -> RestoreOutcome:

@@ -84,6 +84,13 @@ def failure_advice(key: PlatformKey, message: str, *, mixed: bool) -> str:
     )
 
 
+def refusal_advice(message: str, *, closed: bool) -> str:
+    """Returns why a restore has failed before it touched the shop, and what to do. An earlier restore that has failed
+    may have left the shop `closed`."""
+    text, state = message[: MAX_MESSAGE // 2].rstrip(". "), "closed" if closed else "open"
+    return f"{text}. Nothing was changed, and the shop stays {state}: correct this and create another PlatformRestore."
+
+
 def status_manifest(restore: Backup, status: Manifest) -> Manifest:
     return {
         "apiVersion": PLATFORM_RESTORE.api_version,

@@ -57,6 +57,10 @@ async def definition(client: KubernetesClient, established: Callable[[str], Awai
             "the newest one",
         ),
         (
+            restore(backup="before", deadlineSeconds=59),
+            "spec.deadlineSeconds in body should be greater than or equal to 60",
+        ),
+        (
             restore("a" * 41, backup="before"),
             "metadata.name must have at most 40 letters, digits and -, since a Job is named after it: write for "
             "example after-the-loss",

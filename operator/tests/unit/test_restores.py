@@ -100,6 +100,8 @@ class FakeCluster:
         self.server, self.now = FakeServer(), NOW
         self.chart, self.helm = charts / "backup", helm
         self.results: dict[str, ScrapeResult] = {}
+        self.finds_backups = True
+        """True if the Job that looks for a backup has succeeded when the operator looks at it."""
         self.children: list[Manifest] = []
         """Objects of the shop that its reconciler has made."""
         self.shop()
@@ -123,6 +125,14 @@ class FakeCluster:
         self.create(PLATFORM_RESTORE, name, spec={"platform": "market"} | (spec or {"backup": "before"}))
 
     async def reconcile(self, *names: str) -> Requeue:
+        """Makes one pass, and another one if the first has begun to look for a backup, which is there."""
+        requeue = await self.make_pass(*names)
+        found = [one for one in self.jobs_named("check-") if self.finds_backups and "status" not in self.job(one)]
+        for name in found:
+            self.end("Complete", ARCHIVE, name)
+        return await self.make_pass(*names) if found else requeue
+
+    async def make_pass(self, *names: str) -> Requeue:
         """Makes one pass, by workers of a process that has just been started."""
         self.server.writes.clear()
         self.queued: set[ObjectKey] = set()
@@ -175,6 +185,9 @@ class FakeCluster:
             {"type": "Restoring", "status": "True", "reason": reason} | condition,
             {"type": "Ready", "status": ready, "reason": "AllReady"} | condition,
         ]
+
+    def jobs_named(self, prefix: str) -> list[str]:
+        return [name for kind, _, name in self.server.objects if kind == JOB.kind and name.startswith(prefix)]
 
     def job(self, name: str = "restore-now") -> Manifest:
         return self.server.objects[JOB.kind, "shop", name]
@@ -258,7 +271,11 @@ async def test_the_job_restores_that_backup_and_belongs_to_the_restore(cluster: 
     assert job["spec"]["backoffLimit"] == 0
     assert environment(job["spec"])["BACKUP_SHOP"] == "shop/market"
     assert environment(job["spec"])["BACKUP_DESTINATION"] == "s3://backups"
-    policies = [one for one in cluster.server.objects.values() if one["kind"] == "NetworkPolicy"]
+    policies = [
+        one
+        for one in cluster.server.objects.values()
+        if one["kind"] == "NetworkPolicy" and one["metadata"]["name"].startswith("restore-now")
+    ]
     assert len(policies) == 2, "the databases admit its pod"
     for one in (job, *policies):
         assert [owner["uid"] for owner in one["metadata"]["ownerReferences"]] == ["uid-now"]
@@ -291,12 +308,133 @@ async def test_a_backup_of_any_shop_and_place_is_restored(
     assert environment(spec)["BACKUP_KEY"]["secretKeyRef"]["name"] == key
 
 
+@pytest.mark.parametrize(("of", "uid", "created"), [({}, "uid-market", True), ({"shop": "gone/market"}, "", False)])
+async def test_a_restore_knows_the_age_of_the_shop_whose_backup_it_is(
+    cluster: FakeCluster, of: Manifest, uid: str, created: bool
+) -> None:
+    time = "2026-01-01T09:00:00Z"
+    cluster.server.objects[PLATFORM.kind, "shop", SHOP.name]["metadata"]["creationTimestamp"] = time
+    cluster.restore(source=of)
+    await cluster.until_restoring()
+    for job in ("check-now", "restore-now"):
+        variables = environment(cluster.job(job)["spec"])
+        assert (variables["BACKUP_SHOP_UID"], variables["BACKUP_SHOP_CREATED"]) == (uid, time if created else "")
+
+
+@pytest.mark.parametrize(("spec", "seconds"), [({}, 21_600), ({"deadlineSeconds": 86_400}, 86_400)])
+async def test_a_restore_has_the_time_that_it_is_given(cluster: FakeCluster, spec: Manifest, seconds: int) -> None:
+    cluster.restore(backup="before", **spec)
+    await cluster.until_restoring()
+    assert cluster.job()["spec"]["activeDeadlineSeconds"] == seconds
+
+
 async def test_a_backup_with_a_place_of_its_own_is_restored_from_there(cluster: FakeCluster) -> None:
     cluster.backup(destination={"volume": {"claimName": "disk"}}, encryptionKeySecretRef={"name": "own-key"})
     cluster.restore()
     await cluster.until_restoring()
     assert environment(cluster.job()["spec"])["BACKUP_DESTINATION"] == "file:///backups"
     assert environment(cluster.job()["spec"])["BACKUP_KEY"]["secretKeyRef"]["name"] == "own-key"
+
+
+async def test_the_backup_is_looked_for_before_the_shop_is_closed(cluster: FakeCluster) -> None:
+    cluster.finds_backups = False
+    cluster.restore(source={"shop": "gone/market", "id": "20260101T115500.000000Z-a1b2c3"})
+    for _ in range(2):
+        assert (await cluster.reconcile()).delay is not None
+        assert (cluster.mark, cluster.said()[:3]) == (None, ("Checking", "Unknown", "CheckingBackup"))
+    job = cluster.job("check-now")
+    assert container(job["spec"])["args"] == ["check", "20260101T115500.000000Z-a1b2c3"]
+    assert environment(job["spec"])["BACKUP_SHOP"] == "gone/market"
+    assert [owner["uid"] for owner in job["metadata"]["ownerReferences"]] == ["uid-now"]
+    policies = sorted(name for kind, _, name in cluster.server.objects if kind == "NetworkPolicy")
+    assert policies == ["check-now", "check-now.databases"], "else its pod could not reach the bucket"
+    cluster.end("Complete", ARCHIVE, "check-now")
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[0]) == ("now/uid-now/Closing", "Closing")
+
+
+@pytest.mark.parametrize(
+    ("report", "reason"),
+    [({"reason": "BackupNotFound", "message": "shop/market has no backup x."}, "BackupNotFound"),
+     ({"reason": "WrongKey", "message": "use the Secret with that key"}, "WrongKey"), ("", "JobFailed")],
+)  # fmt: skip
+async def test_a_restore_whose_backup_is_not_found_or_not_readable_fails_while_the_shop_serves(
+    cluster: FakeCluster, report: Manifest | str, reason: str
+) -> None:
+    cluster.finds_backups = False
+    cluster.restore()
+    await cluster.reconcile()
+    cluster.end("Failed", report, "check-now")
+    assert (await cluster.reconcile()).delay is None
+    assert (cluster.mark, cluster.woken, cluster.said()[:3]) == (None, [], ("Failed", "False", reason))
+    cause = report["message"].rstrip(".") if isinstance(report, dict) else "BackoffLimit"
+    assert cluster.said()[3] == (
+        f"{cause}. Nothing was changed, and the shop stays open: correct this and create another PlatformRestore."
+    )
+    assert ("startTime" in cluster.status(), cluster.jobs_named("restore-")) == (False, [])
+    await cluster.reconcile()
+    assert [one for one in cluster.server.objects if one[0] == "NetworkPolicy"] == []
+
+
+async def test_a_restore_without_its_backup_leaves_a_shop_closed_that_an_earlier_one_has_closed(
+    cluster: FakeCluster,
+) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.end("Failed", {"reason": "RestoreIncomplete", "message": "order is of another state"})
+    await cluster.reconcile()
+    cluster.finds_backups = False
+    cluster.restore("again", backup="before")
+    await cluster.reconcile("again")
+    cluster.end("Failed", {"reason": "WrongKey", "message": "use the Secret with that key"}, "check-again")
+    await cluster.reconcile("again")
+    assert (cluster.mark, cluster.said("again")[2]) == ("now/uid-now/Failed/mixed", "WrongKey")
+    assert "the shop stays closed" in cluster.said("again")[3]
+
+
+async def test_a_look_for_a_backup_is_followed_after_a_lost_answer_and_begun_again_if_its_job_is_lost(
+    cluster: FakeCluster,
+) -> None:
+    cluster.finds_backups = False
+    cluster.restore()
+    cluster.server.loses_answers = True
+    with pytest.raises(ApiError):
+        await cluster.reconcile()
+    cluster.server.loses_answers = False
+    await cluster.reconcile()
+    assert (cluster.said()[0], cluster.jobs_named("")) == ("Checking", ["check-now"])
+    del cluster.server.objects[JOB.kind, "shop", "check-now"]
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[0], cluster.jobs_named("")) == (None, "Checking", ["check-now"])
+
+
+async def test_a_restore_that_has_closed_the_shop_and_not_reported_it_goes_on(cluster: FakeCluster) -> None:
+    cluster.finds_backups = False
+    cluster.restore()
+    await cluster.reconcile()
+    stored = cluster.server.objects[PLATFORM_RESTORE.kind, "shop", "now"]
+    before = copy.deepcopy(stored["status"])
+    cluster.end("Complete", ARCHIVE, "check-now")
+    await cluster.reconcile()
+    stored = cluster.server.objects[PLATFORM_RESTORE.kind, "shop", "now"]
+    stored["status"] = before
+    del cluster.server.objects[JOB.kind, "shop", "check-now"]
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[0]) == ("now/uid-now/Closing", "Closing")
+    assert cluster.jobs_named("") == [], "a look at a backup that fails now would leave the shop closed"
+
+
+async def test_a_shop_that_is_not_ready_when_its_backup_was_found_is_not_closed(cluster: FakeCluster) -> None:
+    cluster.finds_backups = False
+    cluster.restore()
+    await cluster.reconcile()
+    cluster.end("Complete", ARCHIVE, "check-now")
+    cluster.other_job("market-backup-1", "create")
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == (None, ("Pending", "Unknown", "BackupRunning"))
+    cluster.end("Complete", ARCHIVE, "market-backup-1")
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[0]) == ("now/uid-now/Closing", "Closing")
 
 
 UNCHANGED = ("DestinationUnavailable", "DestinationRefused", "WrongKey", "BackupDamaged", "BackupNotFound",
@@ -419,7 +557,7 @@ async def test_of_two_restores_at_once_one_has_the_shop_to_its_end(cluster: Fake
     cluster.shop_says("Restoring")
     await cluster.reconcile("again", "now")
     assert cluster.said("again")[:3] == ("Pending", "Unknown", "OtherRestore")
-    assert [name for kind, _, name in cluster.server.objects if kind == JOB.kind] == ["restore-now"]
+    assert cluster.jobs_named("restore-") == ["restore-now"]
     assert cluster.mark == "now/uid-now/Restoring"
 
 

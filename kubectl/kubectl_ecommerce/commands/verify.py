@@ -1,0 +1,104 @@
+"""`verify`: starts the Job of the scheduled verification now, waits for it, and reports its result."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kubectl_ecommerce.commands.command import Command, Report, Session, message_report
+from kubectl_ecommerce.commands.waiting import add_arguments
+from kubectl_ecommerce.errors import BackupFailedError, KubectlTimeoutError, NotFoundError, NothingToDoError
+from kubectl_ecommerce.kubectl import JOBS, Kubectl, Manifest
+from kubectl_ecommerce.shop import Shop
+
+_SUCCEEDED = ("SuccessCriteriaMet", "Complete")
+_FAILED = ("FailureTarget", "Failed")
+"""Conditions of a Job. The first of each pair is True as soon as the result is certain, while its pods still end."""
+
+
+def run(session: Session) -> Report:
+    shop, arguments = session.shop(), session.arguments
+    job = arguments.name or f"{shop.name[:24].rstrip('-')}-verify-{session.now:%Y%m%d-%H%M%S}"
+    _create_job(session.kubectl, shop, job, dry_run=arguments.dry_run)
+    if arguments.dry_run:
+        return message_report(shop, f"Job {job} would be created (dry run: nothing was changed)")
+    if arguments.no_wait:
+        return message_report(shop, f"Job {job} is created")
+    result = _wait(session.kubectl, shop, job, arguments.timeout)
+    text = _describe(job, result)
+    data = {"namespace": shop.namespace, "name": shop.name, "job": job, "result": result}
+    return Report(data, lambda _: f"{shop}: {text}\n")
+
+
+def cron_job_name(shop: str) -> str:
+    """Returns the name of the CronJob that the operator makes for `spec.backup.verifySchedule`."""
+    return f"{shop}-backup-verify"
+
+
+def _create_job(kubectl: Kubectl, shop: Shop, job: str, *, dry_run: bool) -> None:
+    """Creates the Job that the CronJob would start, which owns it: the operator counts it as one of the schedule."""
+    source = f"--from=cronjob.batch/{cron_job_name(shop.name)}"
+    printed = ("--namespace", shop.namespace, "--dry-run=client", "--output", "json")
+    try:
+        manifest: Manifest = json.loads(kubectl.run("create", "job", job, source, *printed))
+    except NotFoundError:
+        text = f"{shop} has no CronJob {cron_job_name(shop.name)}: set spec.backup.verifySchedule"
+        raise NothingToDoError(f"{text}, and see its condition BackedUp if it is set") from None
+    kubectl.create(manifest, dry_run=dry_run)
+
+
+def _wait(kubectl: Kubectl, shop: Shop, job: str, timeout: str) -> Manifest:
+    """Returns what the pod of a verification that has succeeded reports. Raises BackupFailedError."""
+    ended = '--for=jsonpath={.status.conditions[?(@.status=="True")].type}'
+    scope = ("--namespace", shop.namespace)
+    try:
+        kubectl.run("wait", f"{JOBS}/{job}", *scope, ended, f"--timeout={timeout}")
+    except KubectlTimeoutError:
+        look = f"kubectl -n {shop.namespace} describe job {job}"
+        raise BackupFailedError(f"Job {job} has not ended within {timeout} and goes on: see {look}") from None
+    stored = kubectl.read(JOBS, job, *scope)
+    pods = kubectl.read("pods", *scope, "--selector", f"batch.kubernetes.io/job-name={job}")["items"]
+    conditions = {one["type"]: one for one in stored["status"]["conditions"] if one["status"] == "True"}
+    report = _last_report(pods)
+    if any(one in conditions for one in _SUCCEEDED):
+        return report
+    failed: Mapping[str, str] = next((conditions[one] for one in _FAILED if one in conditions), {})
+    reason = report.get("reason") or failed.get("reason", "Unknown")
+    raise BackupFailedError(f"Job {job} has failed with {reason}: {report.get('message') or failed.get('message')}")
+
+
+def _last_report(pods: Iterable[Mapping[str, Any]]) -> Manifest:
+    """Returns the termination message of the pod that has ended last, as JSON; empty if it left none."""
+    states = (row.get("state", {}) for pod in pods for row in pod.get("status", {}).get("containerStatuses", ()))
+    ended = sorted((one["terminated"] for one in states if "terminated" in one), key=lambda one: one["finishedAt"])
+    try:
+        report = json.loads(ended[-1].get("message", "")) if ended else {}
+    except ValueError:
+        return {}
+    return report if isinstance(report, dict) else {}
+
+
+def _describe(job: str, result: Manifest) -> str:
+    if "id" not in result:
+        return f"Job {job} has succeeded, and its pod has not reported which backup it has verified"
+    count = sum(result.get("invariants", {}).values())
+    return f"backup {result['id']} of {result['cut']} is restorable, and its {count} invariants hold"
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    add_arguments(parser, "Job")
+
+
+VERIFY = Command(
+    "verify",
+    "verify the newest backup of a shop now",
+    "Starts the Job of the CronJob that the operator makes for spec.backup.verifySchedule: it restores the newest "
+    "backup into a server that is thrown away, and checks its invariants there. The shop serves, and the result stands "
+    "in its condition BackedUp too. Waits until it has ended, and fails if the backup is not restorable.",
+    ("verify", "verify shop -n shop --timeout 3h"),
+    run,
+    _add_arguments,
+    changes=True,
+)
