@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -217,14 +217,17 @@ class RestoreController:
             return source
         if missing := await self._missing(restore.namespace, source.target):
             return _pending(RestoreReason.NO_DESTINATION, f"{missing} of the backup does not exist: create it.")
+        child = self._job(restore, check_release(restore.name))
+        run = await self.jobs.run(child) if child else None
         is_unreported = self._is_marked(restore, shop, RestorePhase.CLOSING)  # the check has succeeded before that
-        if not is_unreported and (unchecked := await self._check(restore, shop, spec, source)):
-            return unchecked
+        if not is_unreported and (run is None or not run.succeeded):
+            return await self._check(restore, shop, spec, source, child, run)
         if other := await self._mark(restore, shop, RestorePhase.CLOSING):
             return _other_restore(other)
         return RestoreOutcome(
-            RestorePhase.CLOSING, RestoreReason.CLOSING, "The services are being stopped.", platform_uid=shop.uid
-        )
+            RestorePhase.CLOSING, RestoreReason.CLOSING, "The services are being stopped.", platform_uid=shop.uid,
+            backup=run.backup if run and run.backup != UNKNOWN else "",
+        )  # fmt: skip
 
     def _obstacle(self, restore: Backup, shop: Platform, spec: Spec) -> RestoreOutcome | None:
         """Returns what keeps a shop from being closed and restored now."""
@@ -321,21 +324,16 @@ class RestoreController:
                 return f"{kind.kind} {name}"
         return ""
 
-    async def _check(self, restore: Backup, shop: Platform, spec: Spec, source: Source) -> RestoreOutcome | None:
-        """Looks for the backup by a Job, which may run again. Returns None if it is there and can be read.
-
-        Raises ApiError, RenderError.
-        """
-        child = self._job(restore, check_release(restore.name))
+    async def _check(
+        self, restore: Backup, shop: Platform, spec: Spec, source: Source, child: Child | None, run: BackupRun | None
+    ) -> RestoreOutcome:
+        """Looks for the backup by a Job, which may run again. Raises ApiError, RenderError."""
         if child is None:
             return await self._start_check(restore, shop, spec, source)
-        run = await self.jobs.run(child)
         if run is None:
             problem = await self._pod_problem(child)
             reason = RestoreReason.POD_NOT_STARTED if problem else RestoreReason.CHECKING_BACKUP
             return RestoreOutcome(RestorePhase.CHECKING, reason, problem or "A pod looks for the backup.")
-        if run.succeeded:
-            return None
         return RestoreOutcome(RestorePhase.FAILED, _failure(run), refusal_advice(run.message, closed=is_closed(shop)))
 
     async def _start_check(self, restore: Backup, shop: Platform, spec: Spec, source: Source) -> RestoreOutcome:
@@ -369,7 +367,8 @@ class RestoreController:
         source = self._source(restore, own, spec)
         if isinstance(source, RestoreOutcome):
             return await self._failed(restore, source.reason, source.message)
-        return await self._start(restore, shop, spec, source)
+        found = restore.status.get("backupId", source.backup)  # a newer one was not checked
+        return await self._start(restore, shop, spec, replace(source, backup=found))
 
     def _may_start_pods(self, key: PlatformKey) -> bool:
         """Returns whether a controller may still start a pod that uses a database: the pass over the shop that should

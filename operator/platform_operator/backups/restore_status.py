@@ -33,6 +33,8 @@ class RestoreOutcome:
     message: str
     platform_uid: str = ""
     """The shop that this pass has begun to close."""
+    backup: str = ""
+    """The id of the backup that was found for it."""
     job: str = ""
     """The Job that this pass has created."""
     run: BackupRun | None = None
@@ -51,6 +53,7 @@ def describe_restore(restore: Backup, outcome: RestoreOutcome, now: datetime) ->
         **kept,
         **({"platformUID": outcome.platform_uid} if outcome.platform_uid else {}),
         **({"startTime": now.strftime(TIME_FORMAT)} if outcome.platform_uid else {}),
+        **({"backupId": outcome.backup} if outcome.backup else {}),
         **({"job": outcome.job} if outcome.job else {}),
         **(_result(outcome.run) if outcome.run else {}),
         **({"invariants": outcome.invariants} if outcome.invariants else {}),

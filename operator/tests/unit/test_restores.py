@@ -285,14 +285,14 @@ async def test_the_job_restores_that_backup_and_belongs_to_the_restore(cluster: 
 @pytest.mark.parametrize(
     ("source", "shop", "arguments", "destination", "key"),
     [
-        ({}, "shop/market", ["restore", "--replace"], "s3://backups", "backup-key"),
+        ({}, "shop/market", ["check"], "s3://backups", "backup-key"),
         (
             {"shop": "gone/market", "id": "20260101T115500.000000Z-a1b2c3"}, "gone/market",
-            ["restore", "20260101T115500.000000Z-a1b2c3", "--replace"], "s3://backups", "backup-key",
+            ["check", "20260101T115500.000000Z-a1b2c3"], "s3://backups", "backup-key",
         ),
         (
             {"destination": {"volume": {"claimName": "disk"}}, "encryptionKeySecretRef": {"name": "old-key"}},
-            "shop/market", ["restore", "--replace"], "file:///backups", "old-key",
+            "shop/market", ["check"], "file:///backups", "old-key",
         ),
     ],
 )  # fmt: skip
@@ -301,11 +301,11 @@ async def test_a_backup_of_any_shop_and_place_is_restored(
 ) -> None:
     cluster.restore(source=source)
     await cluster.until_restoring()
-    spec = cluster.job()["spec"]
-    assert container(spec)["args"] == arguments
-    assert environment(spec)["BACKUP_SHOP"] == shop
-    assert environment(spec)["BACKUP_DESTINATION"] == destination
-    assert environment(spec)["BACKUP_KEY"]["secretKeyRef"]["name"] == key
+    assert container(cluster.job("check-now")["spec"])["args"] == arguments
+    for job in ("check-now", "restore-now"):
+        variables = environment(cluster.job(job)["spec"])
+        assert (variables["BACKUP_SHOP"], variables["BACKUP_DESTINATION"]) == (shop, destination)
+        assert variables["BACKUP_KEY"]["secretKeyRef"]["name"] == key
 
 
 @pytest.mark.parametrize(("of", "uid", "created"), [({}, "uid-market", True), ({"shop": "gone/market"}, "", False)])
@@ -422,6 +422,17 @@ async def test_a_restore_that_has_closed_the_shop_and_not_reported_it_goes_on(cl
     await cluster.reconcile()
     assert (cluster.mark, cluster.said()[0]) == ("now/uid-now/Closing", "Closing")
     assert cluster.jobs_named("") == [], "a look at a backup that fails now would leave the shop closed"
+
+
+async def test_the_backup_that_was_found_is_restored_and_no_newer_one(cluster: FakeCluster) -> None:
+    cluster.finds_backups = False
+    cluster.restore(source={})
+    await cluster.reconcile()
+    assert container(cluster.job("check-now")["spec"])["args"] == ["check"]
+    cluster.end("Complete", ARCHIVE, "check-now")
+    await cluster.until_restoring()
+    assert cluster.status()["backupId"] == ARCHIVE["id"]
+    assert container(cluster.job()["spec"])["args"] == ["restore", ARCHIVE["id"], "--replace"]
 
 
 async def test_a_shop_that_is_not_ready_when_its_backup_was_found_is_not_closed(cluster: FakeCluster) -> None:
