@@ -77,10 +77,16 @@ def _environment_proxy(url: str) -> str | None:
 
 
 class KubernetesClient:
-    """Reads and writes Kubernetes objects. Every method raises ApiError, and each write what `connect` says."""
+    """Reads and writes Kubernetes objects. Every method raises ApiError, and each write what `connect` says.
 
-    def __init__(self, client: ApiClient) -> None:
+    A leader needs the WRITE_TIMEOUT: longer ones are for those whose writes depend on no Lease.
+    """
+
+    def __init__(
+        self, client: ApiClient, *, write_timeout: float = WRITE_TIMEOUT, read_timeout: float = READ_TIMEOUT
+    ) -> None:
         self._client = client
+        self.write_timeout, self.read_timeout = write_timeout, read_timeout
 
     async def list(
         self, kind: Kind, namespace: str | None, selector: str = "", limit: int = 0, fields: str = ""
@@ -129,7 +135,7 @@ class KubernetesClient:
             "timeoutSeconds": str(WATCH_SECONDS),
         }
         path, accept = kind.path(namespace), _METADATA_WATCH if kind.metadata_only else _JSON
-        deadline = aiohttp.ClientTimeout(total=WATCH_SECONDS + WRITE_TIMEOUT)
+        deadline = aiohttp.ClientTimeout(total=WATCH_SECONDS + self.write_timeout)
         try:
             response = await self._send("GET", path, query, None, _JSON, deadline, accept)
             async with response.response:
@@ -196,7 +202,7 @@ class KubernetesClient:
     async def _write(
         self, verb: str, path: str, query: dict[str, str], body: Manifest, content_type: str = _JSON
     ) -> Manifest:
-        return await self._call(verb, path, query, body, content_type, WRITE_TIMEOUT)
+        return await self._call(verb, path, query, body, content_type, self.write_timeout)
 
     async def _call(
         self,
@@ -205,10 +211,10 @@ class KubernetesClient:
         query: dict[str, str] | None = None,
         body: Manifest | None = None,
         content_type: str = _JSON,
-        seconds: float = READ_TIMEOUT,
+        seconds: float | None = None,
         accept: str = _JSON,
     ) -> Manifest:
-        deadline = aiohttp.ClientTimeout(total=seconds)
+        deadline = aiohttp.ClientTimeout(total=self.read_timeout if seconds is None else seconds)
         try:
             response = await self._send(verb, path, query or {}, body, content_type, deadline, accept)
             text = await response.read()  # type: ignore[no-untyped-call]

@@ -16,7 +16,6 @@ from typing import TypeVar
 import aiohttp
 import yaml
 from chassis_testing.ports import free_port
-from kubernetes.aio.client.rest import RESTResponse
 
 from platform_operator.api.crd_generator import CRDS
 from platform_operator.api.kinds import CRD, VOLUME_CLAIM, Kind, Manifest
@@ -27,7 +26,7 @@ TOOLS = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ecomme
 STAGES = TOOLS.parent / "stages.yaml"
 """The phases of simulated nodes and pods."""
 START_TIMEOUT = 120.0
-"""Seconds."""
+"""Seconds until it serves, and of each request: the machine may have other work."""
 SHOPS_PER_NODE = 5
 T = TypeVar("T")
 NAMESPACE = Kind("v1", "Namespace", "namespaces")
@@ -45,23 +44,6 @@ class ControlPlane:
     client: KubernetesClient
 
 
-class PatientClient(KubernetesClient):
-    """Waits for longer than the operator may: no Lease depends on its writes, and the machine may have other work."""
-
-    async def _send(
-        self,
-        verb: str,
-        path: str,
-        query: dict[str, str],
-        body: Manifest | None,
-        content_type: str,
-        deadline: aiohttp.ClientTimeout,
-        accept: str,
-    ) -> RESTResponse:
-        longer = aiohttp.ClientTimeout(total=START_TIMEOUT)
-        return await super()._send(verb, path, query, body, content_type, longer, accept)
-
-
 @asynccontextmanager
 async def control_plane(folder: Path, shops: int) -> AsyncIterator[ControlPlane]:
     """Runs a control plane with its data in `folder`, and nodes for that many shops."""
@@ -75,7 +57,8 @@ async def control_plane(folder: Path, shops: int) -> AsyncIterator[ControlPlane]
         processes.enter_context(run_process(folder, "etcd", _etcd(folder, etcd, peer)))
         processes.enter_context(run_process(folder, "kube-apiserver", _api_server(folder, etcd, port)))
         os.environ["KUBECONFIG"] = str(kubeconfig)
-        client = PatientClient(await stack.enter_async_context(await connect()))
+        connection = await stack.enter_async_context(await connect())
+        client = KubernetesClient(connection, write_timeout=START_TIMEOUT, read_timeout=START_TIMEOUT)
         await _until_ready(url, token)
         for name, arguments in _controllers(folder, kubeconfig).items():
             processes.enter_context(run_process(folder, name, arguments))

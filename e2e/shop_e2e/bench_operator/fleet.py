@@ -93,7 +93,7 @@ async def measure_fleet(
     operator = OperatorProcess(plane, folder, charts, RELEASE, options.resync)
     with operator.running():
         await operator.until_leading()
-        creation = await _create(client, operator, options)
+        creation = await operator.during(_create(client, operator, options))
         created = await operator.read()
         say(creation)
         await operator.until_quiet()
@@ -103,9 +103,9 @@ async def measure_fleet(
         await operator.until(lambda readings: readings.passes >= shops and readings.queued == 0)
         restart, restarted = time.monotonic() - began, await operator.read()
         say(f"restarted, in sync after {restart:.1f} s")
-        resync = await _resync(operator, options)
+        resync = await operator.during(_resync(operator, options))
         say(resync)
-        latencies = [await _change(client, number % shops, number) for number in range(options.changes)]
+        latencies = await operator.during(_change_shops(client, options))
         changed = await operator.read()
     lease = await client.get(LEASE, "ecommerce-system", "ecommerce-operator")
     transitions = lease["spec"]["leaseTransitions"] if lease else 0
@@ -115,7 +115,7 @@ async def measure_fleet(
         operator = OperatorProcess(plane, folder, charts, NEXT_RELEASE, options.resync)
         with operator.running():
             await operator.until_leading()
-            upgrade = await _upgrade(client, operator, options)
+            upgrade = await operator.during(_upgrade(client, operator, options))
             readings.append(await operator.read())
             say(upgrade)
     return Fleet(
@@ -159,6 +159,10 @@ async def _resync(operator: OperatorProcess, options: Options) -> Resync:
 
 def _requests(readings: Readings, verb: str) -> float:
     return readings.requests.get(verb, 0)
+
+
+async def _change_shops(client: KubernetesClient, options: Options) -> list[float]:
+    return [await _change(client, number % options.shops, number) for number in range(options.changes)]
 
 
 async def _change(client: KubernetesClient, shop: int, number: int) -> float:

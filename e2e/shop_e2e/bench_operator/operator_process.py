@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import aiohttp
 from chassis_testing.ports import free_port
@@ -17,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from shop_e2e.bench.processes import processor_seconds, resident_bytes
 from shop_e2e.bench_operator.control_plane import ControlPlane, run_process
 
+T = TypeVar("T")
 WRITES = ("PATCH", "PUT", "POST", "DELETE")
 QUIET = 5.0
 """Seconds."""
@@ -95,18 +97,32 @@ class OperatorProcess:
     async def ended(self) -> int:
         """Waits for the end of the process, and returns its exit status."""
         assert self._process
-        return await asyncio.to_thread(self._process.wait)
+        while (status := self._process.poll()) is None:  # noqa: ASYNC110  # a thread that waits cannot be cancelled
+            await asyncio.sleep(0.2)
+        return status
+
+    async def during(self, work: Coroutine[Any, Any, T]) -> T:
+        """Returns the result of some work for which the operator has to run. Raises RuntimeError if it ends before."""
+        running, working = asyncio.create_task(self.ended()), asyncio.create_task(work)
+        try:
+            await asyncio.wait([running, working], return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                raise RuntimeError(f"the operator has ended:\n{self.log[-4000:]}")
+            return working.result()
+        finally:
+            running.cancel()
+            working.cancel()
 
     async def until_leading(self) -> None:
         await self.until(lambda readings: readings.leading)
 
     async def until(self, holds: Callable[[Readings], bool]) -> Readings:
         """Waits until the metrics satisfy a condition. Raises TimeoutError, or RuntimeError if the operator ended."""
+        return await self.during(self._until(holds))
+
+    async def _until(self, holds: Callable[[Readings], bool]) -> Readings:
         async with asyncio.timeout(TIMEOUT):
             while True:
-                assert self._process
-                if self._process.poll() is not None:
-                    raise RuntimeError(f"the operator has ended:\n{self.log[-4000:]}")
                 try:
                     readings = await self.read()
                     if holds(readings):

@@ -202,7 +202,7 @@ async def test_a_watch_that_stalls_beyond_its_time_is_broken(
     client: KubernetesClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client_module, "WATCH_SECONDS", 0)
-    monkeypatch.setattr(client_module, "WRITE_TIMEOUT", 0.3)
+    client.write_timeout = 0.3
     with pytest.raises(ApiError, match="broke") as raised:
         await events(client, "stalls")
     assert raised.value.status == 0
