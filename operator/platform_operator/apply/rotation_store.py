@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from platform_operator.api.kinds import (
-    CHILD_KINDS,
-    ROTATION_COMPONENT,
-    PlatformKey,
-)
-from platform_operator.apply.credential_records import record_manifest
+from platform_operator.api.kinds import CHILD_KINDS, ROTATION_COMPONENT, PlatformKey
+from platform_operator.apply.credential_records import keeps_labels, record_manifest
 from platform_operator.cache.observed import observe
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
@@ -17,15 +13,16 @@ from platform_operator.secrets.rotation import Rotations, dump_rotations, is_rec
 async def write_rotations(
     client: KubernetesClient, cache: Cache, key: PlatformKey, rotations: Rotations, master_key_ids: str
 ) -> bool:
-    """Writes the record if the stored one differs, and returns whether it did. Raises ApiError.
+    """Writes the record if the stored one differs, its labels included, and returns whether it did. Raises ApiError.
 
     The version that was read is a precondition of the write: an operator that has missed a step does not repeat it.
     """
     observed = cache.children(key)
-    if is_recorded(key, observed, rotations, master_key_ids):
+    known = observed.get(rotation_id(key))
+    keeps = known is None or keeps_labels(key, ROTATION_COMPONENT, observed)
+    if keeps and is_recorded(key, observed, rotations, master_key_ids):
         return False
     manifest = record_manifest(key, ROTATION_COMPONENT, dump_rotations(rotations), master_key_ids)
-    known = observed.get(rotation_id(key))
     if known is not None:
         manifest["metadata"]["resourceVersion"] = str(known.version)
     cache.store(key, observe(await client.apply(CHILD_KINDS["ConfigMap"], key.namespace, manifest)))

@@ -14,7 +14,7 @@ from rotation_harness import WRITES_OF_A_PASS, RotatingShop, each, of
 from test_reconciler import KEY, Manifest
 
 from platform_operator.api.conditions import RotationKind, RotationStep
-from platform_operator.api.kinds import ANNOTATION_KEY_ID, PLATFORM, Kind, ObjectId
+from platform_operator.api.kinds import ANNOTATION_KEY_ID, LABEL_COMPONENT, PLATFORM, Kind, ObjectId
 from platform_operator.api.spec import parse
 from platform_operator.cache.observed import FINALIZER, ObservedObject, StoredData
 from platform_operator.secrets import rotation
@@ -187,6 +187,18 @@ async def test_a_lost_secret_comes_back_as_it_was_in_its_step(shop: RotatingShop
     del shop.cluster.server.objects["Secret", "shop-order-grpc"]
     await shop.reconcile()
     assert shop.objects() == before
+
+
+async def test_a_changed_label_of_the_record_is_restored(shop: RotatingShop) -> None:
+    shop.ask("all:first")
+    await shop.finish()
+    record = shop.cluster.server.objects[RECORD]
+    before = dict(record["metadata"]["labels"])
+    record["metadata"]["labels"][LABEL_COMPONENT] = "changed"
+    await shop.reconcile()
+    assert shop.cluster.server.objects[RECORD]["metadata"]["labels"] == before
+    await shop.reconcile()
+    assert shop.cluster.server.writes == []
 
 
 async def test_the_record_is_written_only_over_the_version_that_was_read(shop: RotatingShop) -> None:
