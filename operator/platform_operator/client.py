@@ -190,14 +190,17 @@ class KubernetesClient:
         path = kind.path(namespace, manifest["metadata"]["name"])
         return await self._write("PUT", path, {"fieldManager": FIELD_MANAGER}, manifest)
 
-    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
-        """Deletes the object of that uid, not a later one of the same name. Succeeds if the object is already gone."""
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
+        """Deletes the object of that uid, not a later one of the same name. Returns whether it did: an answer by which
+        it is gone already is no error."""
         body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
         try:
             await self._write("DELETE", kind.path(namespace, name), {}, body)
         except ApiError as error:
             if error.status not in (404, 409):
                 raise
+            return False
+        return True
 
     async def _write(
         self, verb: str, path: str, query: dict[str, str], body: Manifest, content_type: str = _JSON

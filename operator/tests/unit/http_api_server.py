@@ -184,10 +184,9 @@ class HttpApiServer(FakeApiServer):
         stored.update(copy.deepcopy(manifest))
         return self.touch(stored)
 
-    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
         if kind is VOLUME_CLAIM:
-            await super().delete(kind, namespace, name, uid)
-            return
+            return await super().delete(kind, namespace, name, uid)
         stored = self.objects.get((kind.kind, name))
         if stored is None:
             raise ApiError(404, "NotFound", "not found")
@@ -195,6 +194,7 @@ class HttpApiServer(FakeApiServer):
             raise ApiError(409, "Conflict", "the uid is another")
         await super().delete(kind, namespace, name, uid)
         self.touch(stored)
+        return True
 
     def _of(self, kind: Kind, namespace: str | None, query: Any) -> Iterator[Manifest]:
         selected = _selector(query.get("labelSelector", ""))

@@ -85,9 +85,14 @@ def _undisturbed(folder: Path) -> Objects:
         return run(folder, monkeypatch, None).objects()
 
 
+def deletion(request: Request) -> bool:
+    return request.verb == "DELETE"
+
+
 SLOW = pytest.mark.slow
 CASES = [
     *((fault, hits) for hits in (any_request, watch_of_platforms) for fault in Fault),
+    (Fault.NOT_FOUND, deletion),
     *(pytest.param(fault, hits, marks=SLOW) for hits in (not_of_the_lease, of_platforms) for fault in Fault),
 ]
 CASES.remove((Fault.CONFLICT, watch_of_platforms))

@@ -175,12 +175,13 @@ class FakeApiServer:
             raise self.refuse[kind.kind]
         return manifest
 
-    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
         self.writes.append(f"delete {kind.kind} {name}")
         if kind is VOLUME_CLAIM:
             self.volumes = [one for one in self.volumes if one["metadata"]["name"] != name]
-            return
-        del self.objects[kind.kind, name]
+        else:
+            del self.objects[kind.kind, name]
+        return True
 
     def touch(self, stored: Manifest) -> Manifest:
         self.version += 1
