@@ -18,7 +18,7 @@ import kopf
 from platform_operator.api.kinds import CHILD_KINDS, CHILD_LABELS, PLATFORM, Kind, Manifest, PlatformKey
 from platform_operator.cache.observed import object_id, observe, observe_platform, platform_of
 from platform_operator.cache.store import Cache
-from platform_operator.client import KubernetesClient
+from platform_operator.client import READ_TIMEOUT, WATCH_SECONDS, WRITE_TIMEOUT, KubernetesClient
 from platform_operator.digests import digest
 from platform_operator.errors import ApiError
 from platform_operator.reflector import Listed, Reflector
@@ -235,6 +235,9 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.posting.enabled = False  # the operator creates its own Events
     settings.scanning.disabled = True  # would need the right to watch every namespace and CRD of the cluster
     settings.watching.chunk_size = 200
+    settings.watching.server_timeout = WATCH_SECONDS
+    settings.watching.inactivity_timeout = WATCH_SECONDS + WRITE_TIMEOUT  # a watch that stalls is made again by then
+    settings.networking.request_timeout = READ_TIMEOUT
     settings.process.ultimate_exiting_timeout = None  # it would kill the process after Kopf was started again
     logging.getLogger("kopf").setLevel(logging.WARNING)
     return settings

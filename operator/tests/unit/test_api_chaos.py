@@ -85,6 +85,11 @@ def _undisturbed(folder: Path) -> Objects:
         return run(folder, monkeypatch, None).objects()
 
 
+def late_watch_of_platforms(request: Request) -> bool:
+    """A watch that stalls at the end of a fault stalls for longest after it."""
+    return watch_of_platforms(request) and request.at > FAULT_SECONDS
+
+
 def deletion(request: Request) -> bool:
     return request.verb == "DELETE"
 
@@ -93,6 +98,7 @@ SLOW = pytest.mark.slow
 CASES = [
     *((fault, hits) for hits in (any_request, watch_of_platforms) for fault in Fault),
     (Fault.NOT_FOUND, deletion),
+    (Fault.STALL, late_watch_of_platforms),
     *(pytest.param(fault, hits, marks=SLOW) for hits in (not_of_the_lease, of_platforms) for fault in Fault),
 ]
 CASES.remove((Fault.CONFLICT, watch_of_platforms))
