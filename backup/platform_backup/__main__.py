@@ -1,8 +1,8 @@
 """The command `python -m platform_backup`: create, list, verify, check, restore and prune the backups of a shop.
 
 Its settings are environment variables (platform_backup.settings). The last line of its output is what it did, as JSON;
-the lines before are the log. It exits with 0 if it has succeeded, 78 if the settings are wrong, 2 if the arguments are,
-and else with 1. A failure is one line on stderr, and in a pod the termination message: a reason and what to do.
+the lines before are the log. It exits with 0 if it has succeeded, 78 if the settings are wrong, 2 if the arguments are
+wrong, and 1 otherwise. A failure is one line on stderr, and in a pod the termination message: a reason and what to do.
 """
 
 import argparse
@@ -133,10 +133,10 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="list the backups, also those that are not whole")
     commands.add_parser("prune", help="delete the backups that are no longer kept")
     for name, text in (
-        ("verify", "restore a backup into a server that is thrown away, and check its invariants there"),
+        ("verify", "restore a backup into a scratch server, and check its invariants there"),
         (
             "check",
-            "find the backup of a restore, and read its signed manifest and no database",
+            "find the backup of a restore and read its signed manifest; reads no database",
         ),
         ("restore", "restore the databases of a closed shop, and send the events since the backup again"),
     ):

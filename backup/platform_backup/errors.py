@@ -49,7 +49,7 @@ class RestoreRefused(BackupError):
 
 
 class RestoreIncomplete(BackupError):
-    """A restore has failed after it had committed a database: the databases may be of two states."""
+    """A restore has failed after it had committed a database: some databases may be restored and others not."""
 
 
 class BackupNotRestorable(BackupError):

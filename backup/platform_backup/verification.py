@@ -1,4 +1,4 @@
-"""The verification of a backup: it is restored into a server that is thrown away, and its invariants are checked there.
+"""Verifies a backup: restores it into a scratch server, and checks the invariants of the services there.
 
 Each database is dropped before the next one is restored, so the folder of the server has to hold the largest one.
 """

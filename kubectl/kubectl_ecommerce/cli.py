@@ -94,7 +94,9 @@ def _add(commands: Any, command: Command) -> None:
     subject, omitted = _SUBJECTS[command.resource]
     parser.add_argument(subject, nargs="?", metavar=subject.upper(), help=f"name of the {subject} [{omitted}]")
     if command.changes:
-        parser.add_argument("--dry-run", action="store_true", help="have the change checked, and make none")
+        parser.add_argument(
+            "--dry-run", action="store_true", help="let the API server check the change, and store nothing"
+        )
     parser.add_argument("-o", "--output", choices=("json", "yaml"), help="print data for scripts")
 
 

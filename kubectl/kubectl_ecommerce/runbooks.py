@@ -110,7 +110,7 @@ RUNBOOKS: Mapping[str, Runbook] = {
     "Reopening": Runbook("Wait: the restored shop is being opened.", _RESTORES, _RESTORE, waits=True),
     "RestoreFailed": Runbook("Do what the message of the PlatformRestore says.", _RESTORES, _RESTORE),
     "RestoreIncomplete": Runbook(
-        "Do not open the shop, but create another PlatformRestore: the databases may be of two states.",
+        "Do not open the shop, but create another PlatformRestore: its databases may be inconsistent.",
         _RESTORES,
         _RESTORE,
     ),
@@ -272,8 +272,10 @@ RUNBOOKS: Mapping[str, Runbook] = {
     "NoMailServer": Runbook(
         "Set spec.notifications.smtp if the shop is to send mails.", _EDIT, "business-invariants-in-the-status"
     ),
-    "NoBackupYet": Runbook("Wait for the first backup, or take one now with a PlatformBackup.", _BACKUPS, _BACKUP),
-    "BackupFailed": Runbook("Do what the message says, and take a backup with a PlatformBackup.", _BACKUPS, _BACKUP),
+    "NoBackupYet": Runbook("Wait for the first backup, or take one now: kubectl ecommerce backup.", _BACKUPS, _BACKUP),
+    "BackupFailed": Runbook(
+        "Do what the message says, then take a backup: kubectl ecommerce backup.", _BACKUPS, _BACKUP
+    ),
     "BackupTooOld": Runbook("See why the CronJob starts no Jobs, or how they end.", _BACKUPS, _BACKUP),
     "VerificationFailed": Runbook(
         "Take a new backup if the newest one is damaged; else do what the message says.", _BACKUPS, _BACKUP

@@ -46,4 +46,4 @@ def test_a_cluster_that_does_not_answer_completes_nothing(kubeconfig: Path) -> N
 
 def test_the_last_line_is_the_directive(capsys: pytest.CaptureFixture[str]) -> None:
     print_completions(["sta"])
-    assert capsys.readouterr().out == "status\ta shop as a tree, or all shops with -A\n:4\n"
+    assert capsys.readouterr().out == "status\tshow a shop as a tree, or all shops with -A\n:4\n"

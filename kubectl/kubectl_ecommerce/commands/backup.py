@@ -26,8 +26,8 @@ def _add_arguments(parser: ArgumentParser) -> None:
 BACKUP = Command(
     "backup",
     "back up all databases of a shop now",
-    "Creates a PlatformBackup, by which the operator backs up all databases at one cut while the shop serves, to the "
-    "destination of its spec.backup. Waits until it has ended, and fails if it has failed or cannot begin. It deletes "
+    "Creates a PlatformBackup: the operator backs up all databases at one point in time, while the shop serves, to the "
+    "destination of its spec.backup. Waits until the backup has ended, and fails if it failed or cannot begin. Deletes "
     "no other backup.",
     ("backup", "backup shop -n shop --name before-the-sale"),
     run,

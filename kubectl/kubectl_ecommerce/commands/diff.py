@@ -31,7 +31,7 @@ def report(shop: Shop, _: datetime) -> Report:
 
 DIFF = Command(
     "diff",
-    "what the operator would change of a shop",
+    "show what the operator would change in a shop",
     "Shows the changes that the operator has decided on and not made: which objects it would apply or delete, and what "
     "is different about them. They are those of its last pass (status.pending), which names the first twenty; objects "
     "themselves are not compared. To see what a change of the spec would do: pause the shop, edit it, run diff, and "

@@ -23,7 +23,7 @@ def report(shop: Shop, _: datetime) -> Report:
 
 INVARIANTS = Command(
     "invariants",
-    "the business invariants of a shop, broken ones first",
+    "list the business invariants of a shop, broken ones first",
     "Shows each business invariant of a shop, such as that no stock is oversold and that no order is charged twice: "
     "whether it holds, and how many rows break it. The operator reads them from the services every 30 seconds.",
     ("invariants", "invariants shop -n shop", "invariants shop -o json"),

@@ -23,8 +23,8 @@ def resume(session: Session) -> Report:
 
 PAUSE = Command(
     "pause",
-    "stop changing a shop: it runs on, and nothing is repaired",
-    "Sets spec.mode to Observe: the shop runs on, and the operator changes, repairs and deletes nothing of it. "
+    "let the operator change and repair nothing of a shop",
+    "Sets spec.mode to Observe: the shop keeps running, and the operator changes, repairs and deletes nothing of it. "
     "`kubectl ecommerce diff` then shows what it would do. If the shop comes from Git, change it there.",
     ("pause", "pause shop -n shop"),
     pause,

@@ -37,20 +37,20 @@ def _describe(status: Manifest) -> str:
 
 def _add_arguments(parser: ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--backup", help="name of a PlatformBackup of the namespace")
+    which.add_argument("--backup", help="name of a PlatformBackup in the namespace of the shop")
     which.add_argument("--id", help="id of a backup in the destination of the shop's spec.backup")
     which.add_argument("--newest", action="store_true", help="the newest whole backup in that destination")
-    parser.add_argument("--of", metavar="NAMESPACE/SHOP", help="the shop that was backed up, if it is another")
+    parser.add_argument("--of", metavar="NAMESPACE/SHOP", help="the shop that was backed up, if it is another one")
     add_arguments(parser, KIND)
 
 
 RESTORE = Command(
     "restore",
-    "replace the data of a shop by a backup",
-    "Creates a PlatformRestore, by which the operator looks for a backup, closes the shop, replaces all its databases "
-    "by those of the backup, opens the shop, and reads its invariants. Waits until it has ended, and fails if it has "
-    "failed or cannot begin: then the message says whether the shop is closed, and what to do. All data since the "
-    "backup is lost.",
+    "replace the data of a shop with that of a backup",
+    "Creates a PlatformRestore: the operator looks for the backup, closes the shop, replaces all its databases with "
+    "those of the backup, opens the shop, and reads its invariants. All data since the backup is lost. Waits until the "
+    "restore has ended, and fails if it failed or cannot begin: the message then says whether the shop is closed, and "
+    "what to do.",
     ("restore shop --backup before-the-sale", "restore shop -n shop --newest --of old/shop"),
     run,
     _add_arguments,

@@ -19,9 +19,9 @@ def run(session: Session) -> Report:
 
 RETRY = Command(
     "retry",
-    "try an upgrade that has failed once more",
-    "Sets the annotation platform.ecommerce.dev/retry-upgrade, which asks the operator to try the release again that "
-    "has failed on this shop. Correct the cause first, which status and why show.",
+    "retry an upgrade that has failed",
+    "Sets the annotation platform.ecommerce.dev/retry-upgrade, which asks the operator to roll out the release again "
+    "that has failed on this shop. First correct the cause, which the commands status and why show.",
     ("retry", "retry shop -n shop"),
     run,
     changes=True,

@@ -45,7 +45,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 ROLLBACK = Command(
     "rollback",
-    "go back to an earlier version of a shop, or list them",
+    "go back to an earlier version of a shop, or list the versions",
     "Sets spec.version to the version that the shop ran before, or to that of the release that --to names. This is an "
     "upgrade to that version, with its steps. Schemas stay as they are: code that may not run on them is refused, and "
     "the newer version keeps serving. If the shop comes from Git, change it there.",

@@ -31,8 +31,8 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 STATUS = Command(
     "status",
-    "a shop as a tree, or all shops with -A",
-    "Shows a shop as a tree: its version, the conditions that are not fine, its services and databases, and why they "
+    "show a shop as a tree, or all shops with -A",
+    "Shows a shop as a tree: its version, its unhealthy conditions, its services and databases, and why they "
     "are not ready. Without SHOP: the only shop of the namespace, or one line for each.",
     ("status", "status shop -n shop", "status -A", "status shop -o json"),
     run,

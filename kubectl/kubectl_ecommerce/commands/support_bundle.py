@@ -49,10 +49,10 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 SUPPORT_BUNDLE = Command(
     "support-bundle",
-    "one file with what explains a shop, without secrets",
+    "write one file that explains a shop, without secrets",
     "Writes an archive with a shop's resource, objects, Events and logs, and with what the operator logs about it. Of "
     "Secrets it has the names and the names of their keys. Their values are removed from all files, and so are "
-    "passwords, tokens, private keys, mail addresses and numbers of cards. MANIFEST.json lists the files, and what "
+    "passwords, tokens, private keys, mail addresses and card numbers. MANIFEST.json lists the files, and what "
     "could not be read. Read the files before you send them.",
     ("support-bundle", "support-bundle shop -n shop --file shop.tar.gz"),
     run,

@@ -27,9 +27,9 @@ def run(session: Session) -> Report:
 
 TENANTS_COMMAND = Command(
     "tenants",
-    "the tenants of the cluster, or one with its reasons",
-    "Shows each tenant in one line: its plan, its shop, the host, and what the platform team bills, which is orders of "
-    "the day before, pods and storage. With TENANT: its unhealthy conditions, and its usage.",
+    "list the tenants of the cluster, or show one",
+    "Shows each tenant in one line: its plan, shop and host, and what the platform team bills: the orders of the day "
+    "before, pods and storage. With TENANT: its unhealthy conditions and its usage.",
     ("tenants", "tenants acme", "tenants -o json"),
     run,
     resource=TENANTS,

@@ -94,9 +94,9 @@ def _add_arguments(parser: ArgumentParser) -> None:
 VERIFY = Command(
     "verify",
     "verify the newest backup of a shop now",
-    "Starts the Job of the CronJob that the operator makes for spec.backup.verifySchedule: it restores the newest "
-    "backup into a server that is thrown away, and checks its invariants there. The shop serves, and the result stands "
-    "in its condition BackedUp too. Waits until it has ended, and fails if the backup is not restorable.",
+    "Starts a Job from the CronJob of spec.backup.verifySchedule. It restores the newest backup into a scratch server "
+    "and checks its invariants there, while the shop serves. Waits until the Job has ended, and fails if the backup is "
+    "not restorable. The condition BackedUp of the shop reports the result, too.",
     ("verify", "verify shop -n shop --timeout 3h"),
     run,
     _add_arguments,

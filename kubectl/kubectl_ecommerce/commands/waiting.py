@@ -52,9 +52,11 @@ def create_and_wait(
 
 def add_arguments(parser: ArgumentParser, kind: str) -> None:
     """Adds the arguments that `create_and_wait` reads."""
-    parser.add_argument("--name", help=f"name of the {kind} [that of the shop with the time]")
-    parser.add_argument("--no-wait", action="store_true", help="create it, and do not wait until it has ended")
-    parser.add_argument("--timeout", default="1h", metavar="TIME", help="time to wait once it has begun, like 30m [1h]")
+    parser.add_argument("--name", help=f"name of the {kind} [the name of the shop and the time]")
+    parser.add_argument("--no-wait", action="store_true", help=f"create the {kind} and do not wait until it has ended")
+    parser.add_argument(
+        "--timeout", default="1h", metavar="TIME", help="how long to wait after it has begun, such as 30m [1h]"
+    )
 
 
 @dataclass(frozen=True)

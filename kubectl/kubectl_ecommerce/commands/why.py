@@ -28,8 +28,8 @@ def report(shop: Shop, now: datetime) -> Report:
 
 WHY = Command(
     "why",
-    "what blocks a shop, and the next command to run",
-    "Explains each condition of a shop that is not fine: the operator's message, what to do, the next command, and the "
+    "explain what blocks a shop, and name the next command",
+    "Explains each unhealthy condition of a shop: the operator's message, what to do, the next command, and the "
     "section of docs/operations.md that says more. What a person has to do comes before what the operator waits for.",
     ("why", "why shop -n shop", "why shop -o json"),
     run,

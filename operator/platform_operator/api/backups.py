@@ -152,8 +152,8 @@ class Bucket(Model):
     )
     region: Annotated[str, Field(max_length=63)] = Field(default="us-east-1", description="Region of the bucket.")
     secret_ref: SecretRef = Field(
-        description="Secret with BACKUP_S3_ACCESS_KEY_ID and BACKUP_S3_SECRET_ACCESS_KEY; and BACKUP_S3_CA, the "
-        "authority by which the server's certificate is verified."
+        description="Secret with BACKUP_S3_ACCESS_KEY_ID and BACKUP_S3_SECRET_ACCESS_KEY, and optionally BACKUP_S3_CA, "
+        "the authority by which the server's certificate is verified."
     )
 
 
@@ -223,8 +223,8 @@ class BackupPolicy(Model):
     )
     verify_schedule: Annotated[str, Field(max_length=100)] | None = Field(
         default=None,
-        description="When the newest backup is restored into a throwaway server and its invariants are checked, as a "
-        "cron schedule. Default: it is not verified.",
+        description="When the newest backup is restored into a scratch server and its invariants are checked, as a "
+        "cron schedule. Default: backups are not verified.",
     )
     verify_storage: Annotated[str, Field(max_length=32)] = Field(
         default="20Gi",
@@ -237,8 +237,8 @@ class BackupPolicy(Model):
         default=48,
         ge=1,
         le=87600,
-        description="Age of the newest good backup from which condition BackedUp is False. Set it above the interval "
-        "of the schedule.",
+        description="Age in hours of the newest successful backup from which condition BackedUp is False. Set it above "
+        "the interval of the schedule.",
     )
     retention: Retention = Field(default=Retention(), description="Which backups are kept.")
     destination: Destination = Field(description="Where the backups are: a bucket or a volume.")
@@ -336,14 +336,14 @@ class PlatformRestoreSpec(Model):
         default=None, description="Name of a PlatformBackup in the same namespace, which is restored."
     )
     source: RestoreSource | None = Field(
-        default=None, description="A backup of a schedule, of another shop, or of one that exists no more."
+        default=None, description="The place of a backup: of a schedule, of another shop, or of one that was deleted."
     )
     deadline_seconds: int = Field(
         default=21_600,
         ge=60,
         le=86_400,
-        description="Seconds after which a restore that has not ended is stopped and has failed. The shop is closed "
-        "then, and its databases may be of two states.",
+        description="Seconds after which a restore that has not ended is stopped, and has failed. The shop then stays "
+        "closed, and its databases may be inconsistent.",
     )
 
 

@@ -77,7 +77,7 @@ def tenant_crd() -> Manifest:
         f"metadata.name must have at most {MAX_TENANT_NAME} letters, digits and -, a letter first, since the namespace "
         "is named after it: write for example my-shop",
     )
-    text = "A tenant: a namespace with its limits and rights, and the shop in it, by a plan."
+    text = "A tenant: a shop in a namespace of its own, with the limits and rights of a plan."
     schema = _schema(text, structural(TenantSpec.model_json_schema(by_alias=True)), [name], _TENANT_STATUS)
     return _definition(TENANT, "Cluster", [_version(VERSION, schema, _TENANT_COLUMNS)])
 
@@ -268,12 +268,13 @@ def _texts(description: str) -> Manifest:
 
 
 _BACKUP_RESULT: Manifest = {
-    "backupId": _TEXT | {"description": "Id of the backup, by which it is restored."},
-    "cutTime": _TIME | {"description": "When the snapshots of all databases were taken: the state that it has."},
+    "backupId": _TEXT | {"description": "Id of the backup, by which a restore names it."},
+    "cutTime": _TIME
+    | {"description": "When the snapshots of all databases were taken: the time whose data the backup has."},
     "sizeBytes": _COUNT64 | {"description": "Size of its files in bytes."},
 }
 _TARGET_DIGEST = _TEXT | {
-    "description": "Digest of the shop's UID, the destination and the name of the key's Secret, that it was made with."
+    "description": "Digest of the UID of the shop, the destination, and the name of the Secret with the key."
 }
 _BACKUP_RUN: Manifest = {
     "name": _TEXT | {"description": "Name of the Job, or of the PlatformBackup."},
@@ -286,7 +287,7 @@ def _backup_run(description: str, *, failed: bool) -> Manifest:
         "reason": _TEXT | {"description": "Reason, as docs/operations.md has it."},
         "message": _TEXT | {"description": "The reason in words, and what to do."},
     }
-    note = {"message": _TEXT | {"description": "What has failed besides, and what to do; absent if nothing has."}}
+    note = {"message": _TEXT | {"description": "What else has failed, and what to do; absent if nothing has."}}
     fields = _BACKUP_RUN | (failure if failed else _BACKUP_RESULT | note)
     return {"type": "object", "description": description, "properties": fields}
 
@@ -300,9 +301,9 @@ _STATUS: Manifest = {
         "targetVersion": _TEXT | {"description": "Version that the shop is to run; during an upgrade the new one."},
         "charts": _TEXT | {"description": "Digest of the charts that the running release was rendered from."},
         "salt": _TEXT
-        | {"description": "Makes the credentials differ from those of an earlier platform of this name. No secret."},
+        | {"description": "Salt by which credentials differ from those of an earlier platform of the name. No secret."},
         "masterKeyId": _TEXT
-        | {"description": "Id of the master key that credentials derive from which no rotation has moved. No secret."},
+        | {"description": "Id of the master key of the credentials that no rotation has moved to another. No secret."},
         "targetCharts": _TEXT | {"description": "Digest of the charts of the release that the shop is to run."},
         "upgrade": {
             "type": "object",
@@ -398,7 +399,7 @@ _STATUS: Manifest = {
                 "provider": _TEXT | {"description": "Provider of the database, as spec.databases says."},
                 "ready": {"type": "boolean", "description": "Whether its server is ready."},
                 "migratedAt": _TEXT
-                | {"description": "When it was migrated. From then on an empty one has lost its data."},
+                | {"description": "When it was migrated. If it is empty after that, its data is lost."},
             },
             ["name", "ready"],
         )
@@ -409,7 +410,8 @@ _STATUS: Manifest = {
                 "field": _TEXT | {"description": "Field of the spec that names the Secret."},
                 "name": _TEXT | {"description": "Name of the Secret."},
                 "ready": {"type": "boolean", "description": "Whether the Secret has all keys that are read."},
-                "revision": _TEXT | {"description": "Changes with the values that are read, and then pods follow."},
+                "revision": _TEXT
+                | {"description": "Changes with the values that are read; the pods that read them are then replaced."},
             },
             ["field", "name", "ready"],
         )
@@ -418,15 +420,15 @@ _STATUS: Manifest = {
             "type": "object",
             "description": "The backups in the destination of spec.backup, those of PlatformBackups included.",
             "properties": {
-                "lastSuccessful": _backup_run("The newest good backup.", failed=False),
+                "lastSuccessful": _backup_run("The newest successful backup.", failed=False),
                 "lastFailure": _backup_run("The last scheduled backup that has failed.", failed=True),
                 "lastVerified": _backup_run(
-                    "The last backup that was verified: restored into a throwaway server, where its invariants held.",
+                    "The last backup that was verified: restored into a scratch server, where its invariants held.",
                     failed=False,
                 ),
                 "lastVerificationFailure": _backup_run("The last verification that has failed.", failed=True),
                 "lastVerifiedRestore": _TIME
-                | {"description": "Time of the newest backup that was restored and whose invariants held."},
+                | {"description": "Time of the newest backup that a verification has found restorable."},
                 "targetDigest": _TARGET_DIGEST,
             },
         },
@@ -436,7 +438,7 @@ _STATUS: Manifest = {
                 "name": {
                     "type": "string",
                     "enum": [str(kind) for kind in RotationKind],
-                    "description": "Which credentials: those that are rotated together.",
+                    "description": "Kind of the credentials, which are rotated together.",
                 },
                 "generation": _COUNT | {"description": "Generation of the credentials that are used."},
                 "step": {
@@ -461,8 +463,8 @@ _STATUS: Manifest = {
                     "enum": [str(state) for state in BlockedState],
                     "description": "Whether it is not ready, was refused, waits, belongs to another, or is held.",
                 },
-                "message": _TEXT | {"description": "Why: it is not ready, was refused, or waits for another."},
-                "since": _TIME | {"description": "Since when."},
+                "message": _TEXT | {"description": "Why it is in this state."},
+                "since": _TIME | {"description": "Since when it is in this state."},
             },
             ["kind", "name", "state", "message", "since"],
         )
@@ -576,13 +578,13 @@ _BACKUP_STATUS: Manifest = {
         },
         "job": _TEXT | {"description": "Name of the Job that makes it."},
         "startTime": _TIME | {"description": "When the Job began."},
-        "completionTime": _TIME | {"description": "When the Job ended."},
-        "durationSeconds": _COUNT64 | {"description": "Seconds from the one to the other."},
+        "completionTime": _TIME | {"description": "When the Job ended, with success or not."},
+        "durationSeconds": _COUNT64 | {"description": "Seconds from startTime to completionTime."},
         **_BACKUP_RESULT,
         "size": _TEXT | {"description": "Size of its files, such as 12.3 MiB."},
         "targetDigest": _TARGET_DIGEST,
         "conditions": _STATUS["properties"]["conditions"]
-        | {"description": "Complete: True once the backup is whole, False if it has failed, with the reason."},
+        | {"description": "Complete: True once the backup is whole, False if it has failed; the reason says why."},
     },
 }
 
@@ -616,7 +618,7 @@ _RESTORE_STATUS: Manifest = {
         "resentEvents": _COUNT64 | {"description": "Number of published events that were sent again."},
         "invariants": _TEXT | {"description": "What the services said about their invariants when the shop was open."},
         "conditions": _STATUS["properties"]["conditions"]
-        | {"description": "Complete: True once the shop serves what was restored, False if that has failed, with why."},
+        | {"description": "Complete: True once the shop serves what was restored, False if the restore has failed."},
     },
 }
 

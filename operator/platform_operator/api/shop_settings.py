@@ -243,8 +243,8 @@ class ShopSettings(Model):
     )
     grpc_authentication: GrpcAuthentication | None = Field(
         default=None,
-        description="Whether services refuse calls of other services that show no token. Without it, they are required "
-        "as soon as no service runs that sends none.",
+        description="Whether services refuse calls of other services without a token: required or optional. Default: "
+        "required, as soon as every running service sends tokens.",
     )
     gateway: GatewaySettings = Field(default=GatewaySettings(), description="Access to the API.")
     user: UserSettings = Field(default=UserSettings(), description="Accounts, sessions and logins.")

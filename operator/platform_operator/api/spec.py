@@ -571,8 +571,8 @@ class RotationSchedule(Model):
         default=None,
         ge=1,
         le=3650,
-        description="Rotate all derived credentials that rotate, of which the stores are builtin, when their last "
-        "rotation ended that many days ago. Default: only when the annotation platform.ecommerce.dev/rotate asks.",
+        description="Rotate each kind of credentials this many days after its last rotation. Those of external stores "
+        "do not rotate. Default: only when the annotation platform.ecommerce.dev/rotate asks for it.",
     )
 
 
@@ -730,7 +730,9 @@ class Spec(Model):
         description="Manage: keep the shop as the spec says. Observe: the shop keeps running, but nothing is changed, "
         "repaired or deleted; status.pending says what would be.",
     )
-    paused: bool = Field(default=False, description="Earlier name of mode: Observe, which true means whatever mode is.")
+    paused: bool = Field(
+        default=False, description="Earlier name of mode Observe: if true, the shop is observed, whatever mode says."
+    )
     hibernated: bool = Field(
         default=False,
         description="Stop every pod of the services and builtin stores, and keep volumes, Secrets and the version. "

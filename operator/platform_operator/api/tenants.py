@@ -117,9 +117,11 @@ class TenantSpec(Model):
         "the cluster alone.",
     )
     admins: list[Subject] = Field(
-        default=[], max_length=50, description="Who may change in the shop what the plan allows, and read its pods."
+        default=[],
+        max_length=50,
+        description="Who may change the fields of the shop that the plan allows, and read its pods.",
     )
-    suspended: bool = Field(default=False, description="Hibernate the shop: no pod runs, and the data stay.")
+    suspended: bool = Field(default=False, description="Hibernate the shop: no pod runs, and the data is kept.")
     delete_after: Annotated[str, Field(max_length=8)] = Field(
         default="7d",
         description="How long a deleted tenant's shop is kept, hibernated: minutes, hours or days, e.g. 7d or 12h.",
@@ -128,7 +130,7 @@ class TenantSpec(Model):
 
 
 class Limits(Model):
-    """What a container in the namespace has if it states nothing, and has at most."""
+    """Requests and limits of a container in the namespace that states none, and the greatest limits."""
 
     default_request: Quantities = Field(default=Quantities(), description="Requests of a container that states none.")
     default: Quantities = Field(default=Quantities(), description="Limits of a container that states none.")
@@ -155,7 +157,7 @@ class TenantPlanSpec(Model):
     )
     defaults: ShopFields = Field(
         default={},
-        description="Fields of the shops' spec. Those of allowedFields count at its creation, the others always.",
+        description="Fields of the shops' spec. Those in allowedFields are set at the creation alone, others always.",
     )
     allowed_fields: list[Annotated[str, Field(max_length=64)]] = Field(
         default=[],
@@ -175,5 +177,5 @@ class TenantPlanSpec(Model):
         default=None, description="Hours in which releases of the operator may begin to roll out to the shops."
     )
     concurrency: int = Field(
-        default=5, ge=1, le=100, description="Tenants that take a change of this plan at the same time."
+        default=5, ge=1, le=100, description="Number of tenants to which a change of this plan is applied at a time."
     )

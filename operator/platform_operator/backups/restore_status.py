@@ -78,7 +78,7 @@ def failure_advice(key: PlatformKey, message: str, *, mixed: bool) -> str:
     text = message[: MAX_MESSAGE // 2].rstrip(". ")
     if mixed:
         return (
-            f"{text}. The shop is closed, and its databases may be of two states: do not open it, but correct this and "
+            f"{text}. The shop is closed, and its databases may be inconsistent: do not open it, but correct this and "
             "create another PlatformRestore."
         )
     return (

@@ -29,7 +29,7 @@ class BackupRun:
     """Bytes."""
     reason: str = ""
     message: str = ""
-    """Why it has failed, or what has failed besides."""
+    """Why it has failed, or what else has failed."""
     target: str = ""
     """The digest of the shop, destination and key that it was for."""
 
@@ -118,16 +118,16 @@ def _condition(
             ConditionReason.VERIFICATION_FAILED, f"{_failed('verification', failure)} {_newest(good)}"
         )
     if good is None:
-        text = pause or f"One begins at {policy.schedule}."
+        text = pause or f"The first one begins by the schedule {policy.schedule}."
         return _not_backed_up(ConditionReason.NO_BACKUP_YET, f"No backup has been taken yet. {text}")
     if not hibernated and now - _cut_of(good) >= timedelta(hours=policy.max_age_hours):
-        text = f"No backup has succeeded for {policy.max_age_hours} hours, which spec.backup.maxAgeHours allows."
+        text = f"No backup has succeeded for the {policy.max_age_hours} hours that spec.backup.maxAgeHours allows."
         advice = pause or "See whether the CronJob starts Jobs, and how they end."
         return _not_backed_up(ConditionReason.BACKUP_TOO_OLD, f"{text} {_newest(good)} {advice}")
     verified = row.get("lastVerified")
     checked = f" Backup {verified['backupId']} was verified at {verified['completionTime']}." if verified else ""
     if restored := row.get("lastVerifiedRestore"):
-        checked += f" The newest one that was restored, and whose invariants held, is of {restored}."
+        checked += f" The newest backup that a verification has found restorable is of {restored}."
     note = f" {good['message']}" if "message" in good else ""
     return Condition("BackedUp", True, ConditionReason.BACKED_UP, f"{_newest(good)}{checked}{note}")
 
@@ -157,8 +157,8 @@ def _failed(what: str, failure: Row) -> str:
 
 def _newest(good: Row | None) -> str:
     if good is None:
-        return "There is no good backup."
-    return f"The newest good backup is {good['backupId']}, of {good.get('cutTime') or good['completionTime']}."
+        return "There is no successful backup."
+    return f"The newest successful backup is {good['backupId']}, of {good.get('cutTime') or good['completionTime']}."
 
 
 def _time(text: str) -> datetime:

@@ -150,7 +150,7 @@ def _failed_restore(key: PlatformKey, mark: RestoreMark) -> Condition:
     seen = f"kubectl -n {key.namespace} describe platformrestore {name} says why"
     if not mark.mixed:
         return Condition("Restoring", False, ConditionReason.RESTORE_FAILED, f"{text}: {seen}, and what to do.")
-    text += ". The databases may be of two states: do not open it, but create another PlatformRestore"
+    text += ". The databases may be inconsistent: do not open it, but create another PlatformRestore"
     return Condition("Restoring", False, ConditionReason.RESTORE_INCOMPLETE, f"{text}; {seen}.")
 
 

@@ -524,7 +524,7 @@ async def test_a_backup_that_a_verification_has_restored_is_reported(cluster: Fa
     report = await cluster.reconcile_schedule()
     assert report.row["lastVerifiedRestore"] == "2026-01-01T11:55:00Z"
     assert report.condition is not None
-    assert "restored, and whose invariants held, is of 2026-01-01T11:55:00Z" in report.condition.message
+    assert "found restorable is of 2026-01-01T11:55:00Z" in report.condition.message
     broken = {"reason": "InvariantBroken", "message": "one_live_payment_per_order of payment (1 row)"}
     cluster.scheduled_job("again", "verify")
     cluster.end("again", "Failed", broken, NOW + timedelta(hours=2))

@@ -475,7 +475,9 @@ def test_the_message_of_a_repair_is_bounded() -> None:
 def test_what_is_known_of_backups_is_in_the_status_and_stands_until_more_is_known() -> None:
     spec = parse({"backup": {"destination": {"volume": {"claimName": "d"}}, "encryptionKeySecretRef": {"name": "k"}}})
     row = {"lastSuccessful": {"backupId": "b"}}
-    report = BackupReport(row, Condition("BackedUp", True, ConditionReason.BACKED_UP, "The newest good backup is b."))
+    report = BackupReport(
+        row, Condition("BackedUp", True, ConditionReason.BACKED_UP, "The newest successful backup is b.")
+    )
     snapshot = Snapshot(PLATFORM, spec, {}, {}, NOW, backup=report)
     made = describe(snapshot, PassResult(CONVERGED))
     assert made["backup"] == row

@@ -28,6 +28,7 @@ from platform_operator.api.tenants import (
     TENANT_PLAN,
     Subject,
     TenantPlanSpec,
+    TenantSpec,
 )
 from platform_operator.cache.observed import observe_platform
 from platform_operator.cache.store import Cache
@@ -427,9 +428,22 @@ async def test_an_edit_that_admins_make_during_a_pass_is_not_undone(cluster: Fak
     assert (spec["settings"], spec["hibernated"]) == ({"currencies": ["USD"]}, True)
 
 
+def _documented(kind: str) -> dict[str, Any]:
+    """Returns the spec of the one example of a kind in docs/tenants.md."""
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/tenants.md").read_text(), re.DOTALL)
+    (example,) = [one for one in map(yaml.safe_load, blocks) if one["kind"] == kind]
+    spec: dict[str, Any] = example["spec"]
+    return spec
+
+
+def test_the_documented_tenant_is_valid_and_has_the_plan_of_the_samples() -> None:
+    spec = parse_stored(TenantSpec, _documented("Tenant"))
+    plan = yaml.safe_load((ROOT / "manifests/samples/tenants/tenantplan.yaml").read_text())
+    assert spec.plan_ref.name == plan["metadata"]["name"]
+
+
 async def test_a_plan_has_the_backups_of_its_tenants_and_admins_cannot_change_them(cluster: FakeCluster) -> None:
-    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/tenants.md").read_text(), re.DOTALL)
-    example = yaml.safe_load(text)["spec"]
+    example = _documented("TenantPlan")
     policy = example["defaults"]["backup"]
     parse_stored(TenantPlanSpec, example)
     cluster.plan(**example)
