@@ -17,7 +17,7 @@ ANNOTATION_RESTORE = f"{GROUP}/restore"
 """Annotation of an EcommercePlatform: the PlatformRestore that closes it, and how far that is, as RestoreMark."""
 
 OPEN = "open"
-"""The value by which a person opens a shop whose databases may be of two states."""
+"""The value by which a person opens a shop whose databases may be inconsistent."""
 _MIXED = "mixed"
 
 
@@ -30,7 +30,7 @@ class RestoreMark:
     """The UID of the PlatformRestore; empty if the annotation cannot be read."""
     phase: RestorePhase
     mixed: bool = False
-    """True if a Job that has ended may have left databases of two states, and none has succeeded since."""
+    """True if a Job that has ended may have replaced some databases and not others, and none has succeeded since."""
 
     @property
     def closes(self) -> bool:
@@ -39,7 +39,7 @@ class RestoreMark:
 
     @property
     def may_be_mixed(self) -> bool:
-        """True if the databases may be of two states, or become so by a Job that may run."""
+        """True if the databases may be inconsistent, or become so by a Job that may run."""
         return self.mixed or self.phase is RestorePhase.RESTORING
 
     def __str__(self) -> str:
@@ -49,9 +49,9 @@ class RestoreMark:
 def restore_mark(annotations: Mapping[str, str], status: Mapping[str, Any]) -> RestoreMark | None:
     """Returns the mark of a shop; None for one that no PlatformRestore closes or opens.
 
-    One that cannot be read closes the shop, and its databases count as being of two states: a shop is rather closed
-    than open with half of its data. So does one that was removed while a Job may have run, or after one that has left
-    databases of two states: then the status of the shop still says so.
+    One that cannot be read closes the shop, and its databases count as inconsistent: a shop is rather closed than open
+    with half of its data. So does one that was removed while a Job may have run, or after one that has left
+    inconsistent databases: then the status of the shop still says so.
     """
     text, stored = annotations.get(ANNOTATION_RESTORE), stored_condition(status, "Restoring")
     reason = stored["reason"] if stored else None

@@ -1,1 +1,1 @@
-"""Backups: the Jobs and CronJobs that make them, and their results."""
+"""Backups and restores: their Jobs and CronJobs, and what came of them."""

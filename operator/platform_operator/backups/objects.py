@@ -21,7 +21,7 @@ POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 CHILD_KINDS = (JOB, CRON_JOB, POLICY)
 
 BACKUP_LABELS = {LABEL_PART_OF: "ecommerce-backups", LABEL_MANAGED_BY: FIELD_MANAGER}
-"""Labels of all of them. Not those of a shop's children, with which the informers would take them for a shop's."""
+"""Labels of all objects of backups. With those of a shop's children the informers would take them for the shop's."""
 BACKUP_SELECTOR = ",".join(f"{name}={value}" for name, value in sorted(BACKUP_LABELS.items()))
 
 KEEP_ALL = {"count": 1_000_000, "days": 0}
@@ -73,7 +73,7 @@ def policy_target(policy: BackupPolicy) -> Target:
 def target_digest(platform_uid: str, target: Target) -> str:
     """Returns the digest of a shop, its destination and the name of its key's Secret.
 
-    A later shop of the same name has another, and the name of the Secret with the bucket's credentials has no part.
+    A later shop of the same name has another, and the name of the Secret with the bucket's credentials does not count.
     """
     s3, volume = target.destination.s3, target.destination.volume
     destination = [s3.endpoint, s3.bucket, s3.prefix] if s3 else [volume.claim_name if volume else ""]
@@ -115,7 +115,7 @@ def backup_values(platform: Platform, spec: Spec, target: Target, installation: 
 
 
 def _identity(platform: Platform) -> ChartValues:
-    """Returns by what backups of a shop are told from those of another one of the same name."""
+    """Returns the values by which backups of a shop are told from those of another shop of the same name."""
     created = "" if platform.created == UNKNOWN_TIME else platform.created.strftime(TIME_FORMAT)
     return {"shopUid": platform.uid, "shopCreated": created}
 
@@ -140,7 +140,7 @@ def restore_values(
 
 
 def check_values(platform: Platform, spec: Spec, source: Source, installation: Installation) -> ChartValues:
-    """Returns the values of charts/backup for a look at the backup of a restore, which reads no database."""
+    """Returns the values of charts/backup for the check of the backup of a restore, which reads no database."""
     return _of_source(platform, spec, source, installation, "check")
 
 

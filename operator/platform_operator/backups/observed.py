@@ -159,7 +159,7 @@ def _last_report(pods: Iterable[Manifest]) -> Mapping[str, Any]:
 
 
 def _time(text: str | None) -> datetime | None:
-    """Returns a time of the API server or of the command; None for what is none."""
+    """Returns a time of the API server or of the command; None for a text that is not a time."""
     try:
         time = datetime.fromisoformat(text or "")
     except ValueError:

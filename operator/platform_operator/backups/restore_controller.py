@@ -135,8 +135,8 @@ class RestoreController:
         return Requeue.after(INTERVAL)
 
     async def reconcile_shop(self, key: PlatformKey) -> None:
-        """Leads a shop on whose PlatformRestore was deleted: opens one that was being opened, and leaves another one
-        closed. Raises ApiError if it has to be retried."""
+        """Continues with a shop whose PlatformRestore was deleted: one that was being opened is opened, and another one
+        stays closed. Raises ApiError if it has to be retried."""
         try:
             await self._lead_on(key)
         except ApiError as error:
@@ -156,7 +156,7 @@ class RestoreController:
             await self._write_mark(shop, failed, shop.uid)
 
     def _has_restore(self, shop: Platform, mark: RestoreMark) -> bool:
-        """Returns whether a PlatformRestore exists that leads the shop on. The one that closed it repairs its mark."""
+        """Returns whether the PlatformRestore of the shop still exists. The one that closed it repairs its mark."""
         if mark.uid:
             one = self.jobs.store.restores.get(restore_key(shop.key.namespace, mark.name))
             return one is not None and one.uid == mark.uid
@@ -507,7 +507,7 @@ class RestoreController:
         served = datetime.fromisoformat(restore.status["startTime"]) + timedelta(seconds=closed)
         return self.now() - served >= timedelta(seconds=UNKNOWN_AFTER)
 
-    # All.
+    # Of several phases.
 
     async def _failed(
         self, restore: Backup, reason: RestoreReason, message: str, shop: Platform | None = None
@@ -539,7 +539,7 @@ class RestoreController:
     ) -> RestoreMark | None:
         """Sets the annotation that closes or opens the shop. If another restore has the shop, returns that one's mark.
 
-        `mixed` says whether the databases may be of two states; None keeps what the mark says. Raises ApiError.
+        `mixed` says whether the databases may be inconsistent; None keeps what the mark says. Raises ApiError.
         """
         newest = self.shops.platforms.get(shop.key, shop)
         if other := self._other(restore, newest):
@@ -615,7 +615,7 @@ def _phase(restore: Backup) -> RestorePhase:
 
 
 def _was_mixed(restore: Backup, shop: Platform) -> bool:
-    """Returns whether the databases may be of two states by another restore than this one."""
+    """Returns whether the databases may be inconsistent because of another restore than this one."""
     mark = restore_mark(shop.annotations, shop.status)
     return mark is not None and (mark.mixed if mark.uid == restore.uid else mark.may_be_mixed)
 

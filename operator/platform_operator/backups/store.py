@@ -59,7 +59,7 @@ class BackupStore(KeyedStore):
             self.enqueue(key)
 
     def enqueue_restores_of(self, platform: PlatformKey) -> None:
-        """Passes on the PlatformRestores that wait for a change of a platform."""
+        """Enqueues the PlatformRestores that wait for a change of a platform."""
         for key, one in self.restores.items():
             if one.namespace == platform.namespace and one.spec.get("platform") == platform.name:
                 self.enqueue(key)
@@ -100,7 +100,7 @@ class BackupStore(KeyedStore):
             self._enqueue_owners(gone)
 
     def _enqueue_owners(self, child: Child) -> None:
-        """The object is that of a PlatformBackup or a PlatformRestore, or of the schedule of its shop."""
+        """Enqueues the PlatformBackup, the PlatformRestore or the schedule that an object belongs to."""
         self._enqueue_platform(child.key.namespace, child.platform)
         for key, one in (*self.backups.items(), *self.restores.items()):
             if one.uid in child.owners:

@@ -58,7 +58,7 @@ def loss_id(service: str, migrated_at: str) -> str:
 
 
 def migration_times(platform: Platform, observed: Children) -> MigrationTimes:
-    """Returns what is recorded in the status, and else the last migration, where none is running or has failed."""
+    """Returns the recorded times; of other databases, when the last migration completed, unless one runs or failed."""
     accepted = platform.annotations.get(ANNOTATION_ACCEPT_DATA_LOSS, "").replace(" ", "").split(",")
     times = recorded_times(platform)
     for service in WITH_DATABASE:
@@ -68,7 +68,7 @@ def migration_times(platform: Platform, observed: Children) -> MigrationTimes:
 
 
 def recorded_times(platform: Platform) -> dict[str, str]:
-    """Returns what the pass before has recorded in the status."""
+    """Returns the times that the last pass has recorded in the status."""
     rows = platform.status.get("databases", ())
     return {row["name"].removesuffix("-db"): row["migratedAt"] for row in rows if "migratedAt" in row}
 

@@ -197,7 +197,7 @@ def _wait(
 
 
 def failed_shops(members: Iterable[_Member], release: Target) -> list[PlatformKey]:
-    """Returns the shops on which the operator's release has failed. One with a version of its own is no measure."""
+    """Returns the shops on which the operator's release has failed. Those with a version of their own do not count."""
     return [one.key for one in members if one.follows and _has_failed(one, release)]
 
 

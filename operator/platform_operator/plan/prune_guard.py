@@ -66,7 +66,7 @@ class PruneGuard:
     def held(self, leftovers: Sequence[ObservedObject], observed: Children) -> tuple[ObservedObject, ...]:
         """Returns the leftovers that are not deleted: all unexplained ones, if one holds data or they are too many.
 
-        Where one is missing that should not be, the rendering is not to be trusted about the others.
+        If one object is missing that should not be, the rendering cannot be trusted about the others either.
         """
         unexplained = tuple(one for one in leftovers if not self.removals.explain(one.id))
         owned = sum(1 for one in observed.values() if one.owned_digest)
