@@ -175,37 +175,32 @@ class KubernetesClient:
         Forced, since the operator is the authority on the fields it states, and on no other.
         """
         path = kind.path(namespace, manifest["metadata"]["name"]) + (f"/{subresource}" if subresource else "")
-        return await self._write("PATCH", path, {"fieldManager": manager, "force": "true"}, manifest, _APPLY)
+        return await self._call("PATCH", path, {"fieldManager": manager, "force": "true"}, manifest, _APPLY)
 
     async def overwrite(self, kind: Kind, namespace: str, name: str, fields: Manifest, subresource: str = "") -> None:
         """Sends a JSON merge patch (RFC 7386): it replaces lists whole, where applying merges them item by item."""
         path = kind.path(namespace, name) + (f"/{subresource}" if subresource else "")
-        await self._write("PATCH", path, {"fieldManager": FIELD_MANAGER}, fields, _MERGE)
+        await self._call("PATCH", path, {"fieldManager": FIELD_MANAGER}, fields, _MERGE)
 
     async def create(self, kind: Kind, namespace: str, manifest: Manifest) -> Manifest:
-        return await self._write("POST", kind.path(namespace), {"fieldManager": FIELD_MANAGER}, manifest)
+        return await self._call("POST", kind.path(namespace), {"fieldManager": FIELD_MANAGER}, manifest)
 
     async def replace(self, kind: Kind, namespace: str, manifest: Manifest) -> Manifest:
         """Replaces an object under optimistic locking: fails with 409 if it was written after `manifest` was read."""
         path = kind.path(namespace, manifest["metadata"]["name"])
-        return await self._write("PUT", path, {"fieldManager": FIELD_MANAGER}, manifest)
+        return await self._call("PUT", path, {"fieldManager": FIELD_MANAGER}, manifest)
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
         """Deletes the object of that uid, not a later one of the same name. Returns whether it did: an answer by which
         it is gone already is no error."""
         body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
         try:
-            await self._write("DELETE", kind.path(namespace, name), {}, body)
+            await self._call("DELETE", kind.path(namespace, name), {}, body)
         except ApiError as error:
             if error.status not in (404, 409):
                 raise
             return False
         return True
-
-    async def _write(
-        self, verb: str, path: str, query: dict[str, str], body: Manifest, content_type: str = _JSON
-    ) -> Manifest:
-        return await self._call(verb, path, query, body, content_type, self.write_timeout)
 
     async def _call(
         self,
@@ -214,10 +209,9 @@ class KubernetesClient:
         query: dict[str, str] | None = None,
         body: Manifest | None = None,
         content_type: str = _JSON,
-        seconds: float | None = None,
         accept: str = _JSON,
     ) -> Manifest:
-        deadline = aiohttp.ClientTimeout(total=self.read_timeout if seconds is None else seconds)
+        deadline = aiohttp.ClientTimeout(total=self.read_timeout if verb == "GET" else self.write_timeout)
         try:
             response = await self._send(verb, path, query or {}, body, content_type, deadline, accept)
             text = await response.read()  # type: ignore[no-untyped-call]

@@ -282,7 +282,8 @@ class Reconciler:
         plan = self._plan(this, this.inventory.desired(), this.inventory).without_deletions()
         if plan.idle:
             return PassResult(plan, holds=True)
-        desired = held_release((*self._generated(this), *await self._rendered(this)), this.inventory)
+        rendered = await self._rendered(this)
+        desired = held_release((*self._generated(this), *rendered), this.inventory)
         progress = _PassProgress(this.inventory)
         plan = self._plan(this, desired, this.inventory)
         try:
@@ -338,8 +339,8 @@ class Reconciler:
 
     async def _observe(self, this: _Pass) -> PassResult:
         """Makes the plan that `_apply_waves` would carry out, and writes nothing."""
-        desired = (*self._generated(this), *await self._rendered(this))
-        return PassResult(self._plan(this, desired, this.inventory))
+        rendered = await self._rendered(this)
+        return PassResult(self._plan(this, (*self._generated(this), *rendered), this.inventory))
 
     async def _apply_waves(self, this: _Pass, stage: Stage | None = None) -> PassResult:
         """Applies wave after wave until one has to be waited for.

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from platform_operator.api.conditions import ConditionReason, stored_condition
-from platform_operator.api.kinds import ROTATION_COMPONENT, PlatformKey
+from platform_operator.api.kinds import PlatformKey
 from platform_operator.api.spec import Spec
 from platform_operator.apply.applier import find_conflict
-from platform_operator.apply.credential_records import keeps_labels
 from platform_operator.apply.rotation_store import write_rotations
 from platform_operator.apply.salt_store import write_base
 from platform_operator.cache.observed import Platform
@@ -75,8 +74,7 @@ class Rotator:
             logger.info("the rotations of %s end first", others, extra={"platform": str(key)})
         if report.moves_base:
             await write_base(self.client, self.cache, key, keys)
-        is_changed = rotation_id(key) in observed and not keeps_labels(key, ROTATION_COMPONENT, observed)
-        if not report.is_record_due and not (is_changed and goes_on):
+        if not report.is_record_due:
             return report
         if report.begins:
             self._beginning.add(key)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Coroutine
+from typing import Any
 
 
-async def first_of(*ones: Coroutine[None, None, None] | asyncio.Task[None]) -> None:
+async def first_of(*ones: Coroutine[None, None, None] | asyncio.Task[Any]) -> None:
     """Runs all until one ends, then cancels the others. Raises the error of the one that ended."""
     tasks = [asyncio.ensure_future(one) for one in ones]
     try:

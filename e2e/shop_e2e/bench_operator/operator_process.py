@@ -15,6 +15,7 @@ import aiohttp
 from chassis_testing.ports import free_port
 from prometheus_client.parser import text_string_to_metric_families
 
+from platform_operator.tasks import first_of
 from shop_e2e.bench.processes import processor_seconds, resident_bytes
 from shop_e2e.bench_operator.control_plane import ControlPlane, run_process
 
@@ -103,15 +104,13 @@ class OperatorProcess:
 
     async def during(self, work: Coroutine[Any, Any, T]) -> T:
         """Returns the result of some work for which the operator has to run. Raises RuntimeError if it ends before."""
-        running, working = asyncio.create_task(self.ended()), asyncio.create_task(work)
-        try:
-            await asyncio.wait([running, working], return_when=asyncio.FIRST_COMPLETED)
-            if running.done():
-                raise RuntimeError(f"the operator has ended:\n{self.log[-4000:]}")
-            return working.result()
-        finally:
-            running.cancel()
-            working.cancel()
+        working = asyncio.create_task(work)
+        await first_of(self._raise_when_ended(), working)
+        return working.result()
+
+    async def _raise_when_ended(self) -> None:
+        await self.ended()
+        raise RuntimeError(f"the operator has ended:\n{self.log[-4000:]}")
 
     async def until_leading(self) -> None:
         await self.until(lambda readings: readings.leading)

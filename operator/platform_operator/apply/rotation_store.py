@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from platform_operator.api.kinds import CHILD_KINDS, ROTATION_COMPONENT, PlatformKey
-from platform_operator.apply.credential_records import keeps_labels, record_manifest
 from platform_operator.cache.observed import observe
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
+from platform_operator.secrets.credential_records import record_manifest
 from platform_operator.secrets.rotation import Rotations, dump_rotations, is_recorded, rotation_id
 
 
@@ -18,11 +18,10 @@ async def write_rotations(
     The version that was read is a precondition of the write: an operator that has missed a step does not repeat it.
     """
     observed = cache.children(key)
-    known = observed.get(rotation_id(key))
-    keeps = known is None or keeps_labels(key, ROTATION_COMPONENT, observed)
-    if keeps and is_recorded(key, observed, rotations, master_key_ids):
+    if is_recorded(key, observed, rotations, master_key_ids):
         return False
     manifest = record_manifest(key, ROTATION_COMPONENT, dump_rotations(rotations), master_key_ids)
+    known = observed.get(rotation_id(key))
     if known is not None:
         manifest["metadata"]["resourceVersion"] = str(known.version)
     cache.store(key, observe(await client.apply(CHILD_KINDS["ConfigMap"], key.namespace, manifest)))

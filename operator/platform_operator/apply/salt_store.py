@@ -17,7 +17,6 @@ from platform_operator.api.kinds import (
     Manifest,
     PlatformKey,
 )
-from platform_operator.apply.credential_records import keeps_labels, record_labels, record_manifest
 from platform_operator.apply.ownership import holder, is_ours
 from platform_operator.apply.volumes import list_volumes
 from platform_operator.cache.observed import Children, ObservedObject, Platform, observe, platform_of
@@ -25,6 +24,7 @@ from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
 from platform_operator.errors import MasterKeyChangedError
 from platform_operator.plan.readiness import NameConflict
+from platform_operator.secrets.credential_records import keeps_labels, record_labels, record_manifest
 from platform_operator.secrets.master_key import KeyRing, MasterKey
 from platform_operator.secrets.salt import (
     SaltRecord,

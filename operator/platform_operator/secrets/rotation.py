@@ -17,6 +17,7 @@ from platform_operator.api.kinds import ANNOTATION_GENERATION, GROUP, ROTATION_C
 from platform_operator.api.spec import SERVICES, WITH_BROKER, WITH_CACHE, WITH_DATABASE, Service, Spec
 from platform_operator.cache.observed import Children, Platform, StoredData, state_of
 from platform_operator.plan.hibernation import is_closed, was_hibernated
+from platform_operator.secrets.credential_records import keeps_labels
 from platform_operator.secrets.key_ids import join_ids, key_ids
 from platform_operator.secrets.master_key import KeyRing
 from platform_operator.secrets.store_tls import AUTHORITY, own_stores
@@ -555,10 +556,13 @@ def _with_ids_of(ids: Collection[str], rotation: Rotation) -> Rotation:
 
 
 def is_recorded(key: PlatformKey, observed: Children, rotations: Rotations, ids: str) -> bool:
-    """Returns whether the record has these rotations, and the ids of the master keys that the shop needs."""
+    """Returns whether the record has these rotations, the ids of the master keys that the shop needs, and its labels.
+
+    Of a shop that was never rotated there is none.
+    """
     seen = observed.get(rotation_id(key))
-    named = join_ids(key_ids(seen)) if seen else ids
-    return named == ids and rotations == recorded_rotations(key, observed)
+    is_kept = seen is None or (join_ids(key_ids(seen)) == ids and keeps_labels(key, ROTATION_COMPONENT, observed))
+    return is_kept and rotations == recorded_rotations(key, observed)
 
 
 def dump_rotations(rotations: Rotations) -> dict[str, str]:
