@@ -7,8 +7,8 @@ from argparse import ArgumentParser
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kubectl_ecommerce.commands.command import Command, Report, Session, message_report
-from kubectl_ecommerce.commands.waiting import add_arguments
+from kubectl_ecommerce.commands.command import Command, Report, Session
+from kubectl_ecommerce.commands.waiting import add_arguments, create_and_report, object_name, result_report
 from kubectl_ecommerce.errors import BackupFailedError, KubectlTimeoutError, NotFoundError, NothingToDoError
 from kubectl_ecommerce.kubectl import JOBS, Kubectl, Manifest
 from kubectl_ecommerce.shop import Shop
@@ -19,17 +19,14 @@ _FAILED = ("FailureTarget", "Failed")
 
 
 def run(session: Session) -> Report:
-    shop, arguments = session.shop(), session.arguments
-    job = arguments.name or f"{shop.name[:24].rstrip('-')}-verify-{session.now:%Y%m%d-%H%M%S}"
-    _create_job(session.kubectl, shop, job, dry_run=arguments.dry_run)
-    if arguments.dry_run:
-        return message_report(shop, f"Job {job} would be created (dry run: nothing was changed)")
-    if arguments.no_wait:
-        return message_report(shop, f"Job {job} is created")
-    result = _wait(session.kubectl, shop, job, arguments.timeout)
-    text = _describe(job, result)
-    data = {"namespace": shop.namespace, "name": shop.name, "job": job, "result": result}
-    return Report(data, lambda _: f"{shop}: {text}\n")
+    shop = session.shop()
+    job = object_name(session, shop, "-verify")
+
+    def wait() -> Report:
+        result = _wait(session.kubectl, shop, job, session.arguments.timeout)
+        return result_report(shop, {"job": job, "result": result}, _describe(job, result))
+
+    return create_and_report(session, shop, _job(session.kubectl, shop, job), wait)
 
 
 def cron_job_name(shop: str) -> str:
@@ -37,8 +34,8 @@ def cron_job_name(shop: str) -> str:
     return f"{shop}-backup-verify"
 
 
-def _create_job(kubectl: Kubectl, shop: Shop, job: str, *, dry_run: bool) -> None:
-    """Creates the Job that the CronJob would start, which owns it: the operator counts it as one of the schedule."""
+def _job(kubectl: Kubectl, shop: Shop, job: str) -> Manifest:
+    """Returns the Job that the CronJob would start, which owns it: the operator counts it as one of the schedule."""
     source = f"--from=cronjob.batch/{cron_job_name(shop.name)}"
     printed = ("--namespace", shop.namespace, "--dry-run=client", "--output", "json")
     try:
@@ -46,7 +43,7 @@ def _create_job(kubectl: Kubectl, shop: Shop, job: str, *, dry_run: bool) -> Non
     except NotFoundError:
         text = f"{shop} has no CronJob {cron_job_name(shop.name)}: set spec.backup.verifySchedule"
         raise NothingToDoError(f"{text}, and see its condition BackedUp if it is set") from None
-    kubectl.create(manifest, dry_run=dry_run)
+    return manifest
 
 
 def _wait(kubectl: Kubectl, shop: Shop, job: str, timeout: str) -> Manifest:

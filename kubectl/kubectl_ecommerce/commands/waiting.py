@@ -31,23 +31,42 @@ def create_and_wait(
 
     With --dry-run or --no-wait reports that it is created. Raises BackupFailedError.
     """
-    arguments = session.arguments
-    name = arguments.name or f"{shop.name[:24].rstrip('-')}-{session.now:%Y%m%d-%H%M%S}"
+    name = object_name(session, shop)
     manifest = {
         "apiVersion": f"{GROUP}/v1beta1",
         "kind": kind,
         "metadata": {"name": name, "namespace": shop.namespace},
         "spec": {"platform": shop.name, **spec},
     }
-    session.kubectl.create(manifest, dry_run=arguments.dry_run)
-    if arguments.dry_run:
-        return message_report(shop, f"{kind} {name} would be created (dry run: nothing was changed)")
-    if arguments.no_wait:
-        return message_report(shop, f"{kind} {name} is created")
-    status = _Waiting(session.kubectl, kind, resource, shop.namespace, name).until_succeeded(arguments.timeout)
-    data = {"namespace": shop.namespace, "name": shop.name, kind[0].lower() + kind[1:]: name, "status": status}
-    text = describe(status)
-    return Report(data, lambda _: f"{shop}: {text}\n")
+
+    def wait() -> Report:
+        waiting = _Waiting(session.kubectl, kind, resource, shop.namespace, name)
+        status = waiting.until_succeeded(session.arguments.timeout)
+        named = {kind[0].lower() + kind[1:]: name}
+        return result_report(shop, {**named, "status": status}, describe(status))
+
+    return create_and_report(session, shop, manifest, wait)
+
+
+def object_name(session: Session, shop: Shop, infix: str = "") -> str:
+    """Returns the name of the object that a command creates: the one of its arguments, or of the shop and the time."""
+    return session.arguments.name or f"{shop.name[:24].rstrip('-')}{infix}-{session.now:%Y%m%d-%H%M%S}"
+
+
+def create_and_report(session: Session, shop: Shop, manifest: Manifest, wait: Callable[[], Report]) -> Report:
+    """Creates an object, and returns the report of `wait`; with --dry-run or --no-wait, that it is created."""
+    created = f"{manifest['kind']} {manifest['metadata']['name']}"
+    session.kubectl.create(manifest, dry_run=session.arguments.dry_run)
+    if session.arguments.dry_run:
+        return message_report(shop, f"{created} would be created (dry run: nothing was changed)")
+    if session.arguments.no_wait:
+        return message_report(shop, f"{created} is created")
+    return wait()
+
+
+def result_report(shop: Shop, data: Mapping[str, Any], text: str) -> Report:
+    """Reports the result for a shop, in one line for people."""
+    return Report({"namespace": shop.namespace, "name": shop.name, **data}, lambda _: f"{shop}: {text}\n")
 
 
 def add_arguments(parser: ArgumentParser, kind: str) -> None:
