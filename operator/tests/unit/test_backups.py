@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -56,6 +58,14 @@ class FakeApiServer:
         self.refused: dict[str, ApiError] = {}
         self.loses_answers = False
         self.version = 0
+
+    @contextmanager
+    def losing_answers(self) -> Iterator[None]:
+        """Answers no creation, although each takes effect. What is done in the context has to report that."""
+        self.loses_answers = True
+        with pytest.raises(ApiError):
+            yield
+        self.loses_answers = False
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         return copy.deepcopy(self.objects.get((kind.kind, namespace, name)))
@@ -347,10 +357,8 @@ async def test_a_backup_can_have_a_destination_of_its_own(cluster: FakeCluster) 
 
 async def test_a_job_is_made_once_whatever_answer_was_lost(cluster: FakeCluster) -> None:
     cluster.backup()
-    cluster.server.loses_answers = True
-    with pytest.raises(ApiError):
+    with cluster.server.losing_answers():
         await cluster.reconcile()
-    cluster.server.loses_answers = False
     await cluster.reconcile()
     assert cluster.status()["phase"] == "Running"
     jobs = [one for one in cluster.server.objects if one[0] == JOB.kind]
