@@ -136,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
         ("verify", "restore a backup into a scratch server, and check its invariants there"),
         (
             "check",
-            "find the backup of a restore and read its signed manifest; reads no database",
+            "check that a backup exists, that its manifest opens with the key, and that its files have their size",
         ),
         ("restore", "restore the databases of a closed shop, and send the events since the backup again"),
     ):

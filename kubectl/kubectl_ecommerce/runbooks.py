@@ -110,7 +110,7 @@ RUNBOOKS: Mapping[str, Runbook] = {
     "Reopening": Runbook("Wait: the restored shop is being opened.", _RESTORES, _RESTORE, waits=True),
     "RestoreFailed": Runbook("Do what the message of the PlatformRestore says.", _RESTORES, _RESTORE),
     "RestoreIncomplete": Runbook(
-        "Do not open the shop, but create another PlatformRestore: its databases may be inconsistent.",
+        "The databases of the shop may be inconsistent: do not open it, but create another PlatformRestore.",
         _RESTORES,
         _RESTORE,
     ),

@@ -237,7 +237,7 @@ class _Operator:
         meter, fights, retries = StepMeter(scraper.results, pods.count), FieldFights(), JobRetries()
         recorder = EventRecorder(client, settings.identity)
         releases = ReleaseChooser(client, cache, renderer, meter, settings.version, policy, _now)
-        metrics.UPGRADES_HALTED.set_function(releases.are_halted)
+        metrics.UPGRADES_HALTED.set_function(releases.upgrades_halted)
         return Reconciler(
             client, cache, renderer, MasterKeyStore(client, settings.namespace, cache), installation, releases,
             Rotator(client, cache, settings.version, policy.concurrency, _now),

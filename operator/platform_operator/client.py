@@ -77,9 +77,10 @@ def _environment_proxy(url: str) -> str | None:
 
 
 class KubernetesClient:
-    """Reads and writes Kubernetes objects. Every method raises ApiError, and each write what `connect` says.
+    """Reads and writes Kubernetes objects. Every method raises ApiError.
 
-    A leader needs the WRITE_TIMEOUT: longer ones are for those whose writes depend on no Lease.
+    A write raises what the `require_leadership` raises that `connect` was given, and is not sent then. A process that
+    leads keeps the WRITE_TIMEOUT: a longer write could outlive its Lease.
     """
 
     def __init__(
@@ -191,8 +192,10 @@ class KubernetesClient:
         return await self._call("PUT", path, {"fieldManager": FIELD_MANAGER}, manifest)
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
-        """Deletes the object of that uid, not a later one of the same name. Returns whether it did: an answer by which
-        it is gone already is no error."""
+        """Deletes the object of that uid, not a later one of the same name.
+
+        Returns False if the API server answers that it is gone, or that another one has its name (404, 409).
+        """
         body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
         try:
             await self._call("DELETE", kind.path(namespace, name), {}, body)

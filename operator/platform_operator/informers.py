@@ -236,7 +236,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.scanning.disabled = True  # would need the right to watch every namespace and CRD of the cluster
     settings.watching.chunk_size = 200
     settings.watching.server_timeout = WATCH_SECONDS
-    settings.watching.inactivity_timeout = WATCH_SECONDS + WRITE_TIMEOUT  # a watch that stalls is made again by then
+    settings.watching.inactivity_timeout = WATCH_SECONDS + WRITE_TIMEOUT  # a stalled watch is restarted after that time
     settings.networking.request_timeout = READ_TIMEOUT
     settings.process.ultimate_exiting_timeout = None  # it would kill the process after Kopf was started again
     logging.getLogger("kopf").setLevel(logging.WARNING)

@@ -561,7 +561,7 @@ class _Generated:
 
 @dataclass(frozen=True)
 class _Pass:
-    """What a pass decides by, apart from what is observed."""
+    """The inputs of a pass, which stay the same during it. What is observed may change."""
 
     platform: Platform
     spec: Spec

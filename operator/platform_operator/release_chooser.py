@@ -1,4 +1,4 @@
-"""Chooses the release that a shop is to run, and leads it there step by step: what is chosen stands in the status."""
+"""Chooses the release that a shop is to run, and leads it there step by step. The status stores the choice."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ class ReleaseChooser:
     def _release(self) -> Target:
         return Target(self.version, self.renderer.chart_digest)
 
-    def are_halted(self) -> bool:
-        """Returns whether no shop gets the operator's release, since it has failed on one.
+    def upgrades_halted(self) -> bool:
+        """Returns whether upgrades to the operator's release have stopped, since it has failed on a shop.
 
-        Called in a thread of the metrics as well, so it reads a copy.
+        Called in the thread of the metrics, so it reads a copy.
         """
         return is_halted(self.cache.fleet(), self._release)
 

@@ -44,7 +44,7 @@ class Rotator:
     version: str
     """The release of the operator."""
     concurrency: int
-    """Shops that move to another master key at once."""
+    """How many shops may move to another master key at the same time."""
     now: Callable[[], datetime]
     _beginning: set[PlatformKey] = field(init=False, default_factory=set)
     """Shops whose rotation begins and is not in their status yet, so that workers beside each other do not begin too
@@ -53,7 +53,7 @@ class Rotator:
     async def advance(
         self, platform: Platform, spec: Spec, rotations: Rotations, keys: KeyRing, result: PassResult
     ) -> RotationReport:
-        """Records the next steps of rotations, if they may come. The next pass changes what follows from them.
+        """Records the next step of each rotation that may advance. The next pass applies what follows from it.
 
         Raises ApiError.
         """

@@ -11,7 +11,7 @@ from shop_e2e.bench_operator.control_plane import ControlPlane
 from shop_e2e.bench_operator.operator_process import OperatorProcess
 
 
-async def test_an_operator_that_has_ended_ends_what_waits_for_it(tmp_path: Path) -> None:
+async def test_work_fails_when_the_operator_has_ended(tmp_path: Path) -> None:
     no_client: Any = None
     plane = ControlPlane("https://127.0.0.1:1", tmp_path / "kubeconfig", no_client)
     operator = OperatorProcess(plane, tmp_path, charts=tmp_path, version="", resync=1)

@@ -23,7 +23,7 @@ def resume(session: Session) -> Report:
 
 PAUSE = Command(
     "pause",
-    "let the operator change and repair nothing of a shop",
+    "stop the operator from changing or repairing a shop",
     "Sets spec.mode to Observe: the shop keeps running, and the operator changes, repairs and deletes nothing of it. "
     "`kubectl ecommerce diff` then shows what it would do. If the shop comes from Git, change it there.",
     ("pause", "pause shop -n shop"),

@@ -47,7 +47,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
 RESTORE = Command(
     "restore",
     "replace the data of a shop with that of a backup",
-    "Creates a PlatformRestore: the operator looks for the backup, closes the shop, replaces all its databases with "
+    "Creates a PlatformRestore: the operator checks the backup, closes the shop, replaces all its databases with "
     "those of the backup, opens the shop, and reads its invariants. All data since the backup is lost. Waits until the "
     "restore has ended, and fails if it failed or cannot begin: the message then says whether the shop is closed, and "
     "what to do.",

@@ -14,8 +14,9 @@ from kubectl_ecommerce.kubectl import JOBS, Kubectl, Manifest
 from kubectl_ecommerce.shop import Shop
 
 _SUCCEEDED = ("SuccessCriteriaMet", "Complete")
+"""Conditions of a Job that has succeeded. The first one comes earlier, while its pods still end."""
 _FAILED = ("FailureTarget", "Failed")
-"""Conditions of a Job. The first of each pair is True as soon as the result is certain, while its pods still end."""
+"""Those of a Job that has failed, likewise."""
 
 
 def run(session: Session) -> Report:
@@ -35,7 +36,7 @@ def cron_job_name(shop: str) -> str:
 
 
 def _job(kubectl: Kubectl, shop: Shop, job: str) -> Manifest:
-    """Returns the Job that the CronJob would start, which owns it: the operator counts it as one of the schedule."""
+    """Returns a Job of the CronJob, owned by it, so that the operator reports it like a scheduled one."""
     source = f"--from=cronjob.batch/{cron_job_name(shop.name)}"
     printed = ("--namespace", shop.namespace, "--dry-run=client", "--output", "json")
     try:

@@ -1,4 +1,7 @@
-"""Creates a PlatformBackup or a PlatformRestore, and waits for it: it has no end while it cannot begin."""
+"""Creates an object for a shop, and waits until it has ended.
+
+A PlatformBackup or a PlatformRestore that cannot begin does not end, so that is reported at once.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ def create_and_wait(
 ) -> Report:
     """Creates an object for a shop, and reports what `describe` says of its status when it has succeeded.
 
-    With --dry-run or --no-wait reports that it is created. Raises BackupFailedError.
+    Raises BackupFailedError.
     """
     name = object_name(session, shop)
     manifest = {
@@ -54,7 +57,10 @@ def object_name(session: Session, shop: Shop, infix: str = "") -> str:
 
 
 def create_and_report(session: Session, shop: Shop, manifest: Manifest, wait: Callable[[], Report]) -> Report:
-    """Creates an object, and returns the report of `wait`; with --dry-run or --no-wait, that it is created."""
+    """Creates an object, and returns the report of `wait`.
+
+    With --dry-run it reports what would be created, and with --no-wait that it is created.
+    """
     created = f"{manifest['kind']} {manifest['metadata']['name']}"
     session.kubectl.create(manifest, dry_run=session.arguments.dry_run)
     if session.arguments.dry_run:
@@ -70,7 +76,7 @@ def result_report(shop: Shop, data: Mapping[str, Any], text: str) -> Report:
 
 
 def add_arguments(parser: ArgumentParser, kind: str) -> None:
-    """Adds the arguments that `create_and_wait` reads."""
+    """Adds --name, --no-wait and --timeout."""
     parser.add_argument("--name", help=f"name of the {kind} [the name of the shop and the time]")
     parser.add_argument("--no-wait", action="store_true", help=f"create the {kind} and do not wait until it has ended")
     parser.add_argument(

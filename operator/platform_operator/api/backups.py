@@ -336,14 +336,16 @@ class PlatformRestoreSpec(Model):
         default=None, description="Name of a PlatformBackup in the same namespace, which is restored."
     )
     source: RestoreSource | None = Field(
-        default=None, description="The place of a backup: of a schedule, of another shop, or of one that was deleted."
+        default=None,
+        description="Where the backup is, if no PlatformBackup of the namespace names it: the schedule made it, it is "
+        "of another shop, or its PlatformBackup was deleted.",
     )
     deadline_seconds: int = Field(
         default=21_600,
         ge=60,
         le=86_400,
-        description="Seconds after which a restore that has not ended is stopped, and has failed. The shop then stays "
-        "closed, and its databases may be inconsistent.",
+        description="Seconds that the Job that restores may run. After that it is stopped, and the restore has failed: "
+        "the shop stays closed, and its databases may be inconsistent.",
     )
 
 

@@ -184,8 +184,8 @@ async def prune(client: KubernetesClient, cache: Cache, key: PlatformKey, leftov
 async def delete_object(client: KubernetesClient, cache: Cache, key: PlatformKey, seen: ObservedObject) -> None:
     """Deletes one object, and not a later one of its name. Raises ApiError.
 
-    One that the API server does not find stays in the cache until the watch reports its deletion: if that answer was
-    wrong, another pass deletes it.
+    If the API server answers that it is gone, it stays in the cache until the watch confirms that: if the answer was
+    wrong, the next pass deletes it.
     """
     if await client.delete(CHILD_KINDS[seen.id.kind], key.namespace, seen.id.name, seen.uid):
         cache.remove(key, seen.id, seen.version + 1)  # the deletion's own version is not known, only that it is higher

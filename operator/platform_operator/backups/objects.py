@@ -55,7 +55,7 @@ def restore_release(name: str) -> str:
 
 
 def check_release(name: str) -> str:
-    """Returns the name of the Helm release, and of the Job, by which a PlatformRestore looks for its backup."""
+    """Returns the name of the Helm release, and of the Job, by which a PlatformRestore checks its backup."""
     return f"check-{name}"
 
 

@@ -87,8 +87,8 @@ LOOK_AGAIN = 1.0
 """Seconds until a pass is repeated whose view of the shop was old."""
 CONFLICT = 409
 FINISHED = (RestorePhase.SUCCEEDED, RestorePhase.FAILED)
-_LEAVES_OPEN = (RestorePhase.PENDING, RestorePhase.CHECKING)
-"""The phases in which a restore has not changed anything, and the shop serves."""
+_BEFORE_CLOSING = (RestorePhase.PENDING, RestorePhase.CHECKING)
+"""The phases before a restore closes the shop. An earlier restore may have left it closed."""
 
 
 @dataclass
@@ -161,7 +161,7 @@ class RestoreController:
             one = self.jobs.store.restores.get(restore_key(shop.key.namespace, mark.name))
             return one is not None and one.uid == mark.uid
         closers = (one for one in self.jobs.store.restores.values() if one.status.get("platformUID") == shop.uid)
-        return any(_phase(one) not in (*_LEAVES_OPEN, *FINISHED) for one in closers)
+        return any(_phase(one) not in (*_BEFORE_CLOSING, *FINISHED) for one in closers)
 
     async def _report(self, restore: Backup, outcome: RestoreOutcome) -> None:
         status = describe_restore(restore, outcome, self.now())
@@ -178,7 +178,9 @@ class RestoreController:
     async def _advance(self, restore: Backup) -> RestoreOutcome:
         """Raises ApiError, InvalidSpecError, RenderError."""
         phase, shop = _phase(restore), self.shops.platforms.get(_shop_key(restore))
-        if phase in _LEAVES_OPEN:
+        if phase in _BEFORE_CLOSING:
+            if shop is not None and self._is_marked(restore, shop, RestorePhase.CLOSING):
+                return await self._closing(restore, shop)  # it was marked, and that was not reported
             return await self._begin(restore, shop)
         if shop is None or shop.deleting or shop.uid != restore.status.get("platformUID"):
             await self._delete_job(restore)
@@ -191,7 +193,7 @@ class RestoreController:
             return await self._follow(restore, shop)
         return await self._open(restore, shop)
 
-    # Pending and Checking: what a restore needs, before anything is changed. All of it is looked at in each pass.
+    # Pending and Checking: what a restore needs, before anything is changed. Every pass checks all of it again.
 
     async def _begin(self, restore: Backup, shop: Platform | None) -> RestoreOutcome:
         own = parse_restore(restore.spec)
@@ -217,13 +219,16 @@ class RestoreController:
             return source
         if missing := await self._missing(restore.namespace, source.target):
             return _pending(RestoreReason.NO_DESTINATION, f"{missing} of the backup does not exist: create it.")
-        child = self._job(restore, check_release(restore.name))
-        run = await self.jobs.run(child) if child else None
-        is_unreported = self._is_marked(restore, shop, RestorePhase.CLOSING)  # the check has succeeded before that
-        if not is_unreported and (run is None or not run.succeeded):
-            return await self._check(restore, shop, spec, source, child, run)
+        if unchecked := await self._check(restore, shop, spec, source):
+            return unchecked
         if other := await self._mark(restore, shop, RestorePhase.CLOSING):
             return _other_restore(other)
+        return await self._closing(restore, shop)
+
+    async def _closing(self, restore: Backup, shop: Platform) -> RestoreOutcome:
+        """Reports that the shop is being closed, and which backup the check has found, if its Job still exists."""
+        child = self._job(restore, check_release(restore.name))
+        run = await self.jobs.run(child) if child else None
         return RestoreOutcome(
             RestorePhase.CLOSING, RestoreReason.CLOSING, "The services are being stopped.", platform_uid=shop.uid,
             backup=run.backup if run and run.backup != UNKNOWN else "",
@@ -314,7 +319,10 @@ class RestoreController:
         return _pending(RestoreReason.NO_DESTINATION, text)
 
     async def _missing(self, namespace: str, target: Target) -> str:
-        """Returns what its pod would wait for while the shop is closed; empty if it has all. Raises ApiError."""
+        """Returns the Secret or PersistentVolumeClaim of the backup that does not exist; empty if all exist.
+
+        A pod would wait for it. Raises ApiError.
+        """
         s3, volume = target.destination.s3, target.destination.volume
         needed = [(CHILD_KINDS["Secret"], target.key_secret)]
         needed += [(CHILD_KINDS["Secret"], s3.secret_ref.name)] if s3 else []
@@ -324,16 +332,21 @@ class RestoreController:
                 return f"{kind.kind} {name}"
         return ""
 
-    async def _check(
-        self, restore: Backup, shop: Platform, spec: Spec, source: Source, child: Child | None, run: BackupRun | None
-    ) -> RestoreOutcome:
-        """Looks for the backup by a Job, which may run again. Raises ApiError, RenderError."""
+    async def _check(self, restore: Backup, shop: Platform, spec: Spec, source: Source) -> RestoreOutcome | None:
+        """Checks the backup by a Job, which is created again if it was lost. Returns None when it has succeeded.
+
+        Raises ApiError, RenderError.
+        """
+        child = self._job(restore, check_release(restore.name))
         if child is None:
             return await self._start_check(restore, shop, spec, source)
+        run = await self.jobs.run(child)
         if run is None:
             problem = await self._pod_problem(child)
             reason = RestoreReason.POD_NOT_STARTED if problem else RestoreReason.CHECKING_BACKUP
-            return RestoreOutcome(RestorePhase.CHECKING, reason, problem or "A pod looks for the backup.")
+            return RestoreOutcome(RestorePhase.CHECKING, reason, problem or "A pod checks the backup.")
+        if run.succeeded:
+            return None
         return RestoreOutcome(RestorePhase.FAILED, _failure(run), refusal_advice(run.message, closed=is_closed(shop)))
 
     async def _start_check(self, restore: Backup, shop: Platform, spec: Spec, source: Source) -> RestoreOutcome:
@@ -341,7 +354,7 @@ class RestoreController:
         objects = await self._render(restore, shop, check_release(restore.name), values)
         refusal = await self.jobs.start(objects, restore.uid)
         if refusal is None:
-            text = "The backup is looked for before the shop is closed."
+            text = "The backup is checked before the shop is closed."
             return RestoreOutcome(RestorePhase.CHECKING, RestoreReason.CHECKING_BACKUP, text)
         return _pending(_refused(refusal), refusal.message)
 
@@ -367,7 +380,7 @@ class RestoreController:
         source = self._source(restore, own, spec)
         if isinstance(source, RestoreOutcome):
             return await self._failed(restore, source.reason, source.message)
-        found = restore.status.get("backupId", source.backup)  # a newer one was not checked
+        found = restore.status.get("backupId", source.backup)  # the one that was checked, even if there is a newer one
         return await self._start(restore, shop, spec, replace(source, backup=found))
 
     def _may_start_pods(self, key: PlatformKey) -> bool:
@@ -507,7 +520,7 @@ class RestoreController:
         served = datetime.fromisoformat(restore.status["startTime"]) + timedelta(seconds=closed)
         return self.now() - served >= timedelta(seconds=UNKNOWN_AFTER)
 
-    # Of several phases.
+    # Shared by several phases.
 
     async def _failed(
         self, restore: Backup, reason: RestoreReason, message: str, shop: Platform | None = None
@@ -515,7 +528,7 @@ class RestoreController:
         """Returns the end of a restore that has failed. A shop that it has closed stays closed. Raises ApiError."""
         key = _shop_key(restore)
         shop = shop or self.shops.platforms.get(key)
-        if _phase(restore) in _LEAVES_OPEN or shop is None:
+        if _phase(restore) in _BEFORE_CLOSING or shop is None:
             return RestoreOutcome(RestorePhase.FAILED, reason, message)
         mark, mixed = restore_mark(shop.annotations, shop.status), _was_mixed(restore, shop)
         if _phase(restore) is RestorePhase.RESTORING:

@@ -558,7 +558,7 @@ def _with_ids_of(ids: Collection[str], rotation: Rotation) -> Rotation:
 def is_recorded(key: PlatformKey, observed: Children, rotations: Rotations, ids: str) -> bool:
     """Returns whether the record has these rotations, the ids of the master keys that the shop needs, and its labels.
 
-    Of a shop that was never rotated there is none.
+    A shop that was never rotated has no record.
     """
     seen = observed.get(rotation_id(key))
     is_kept = seen is None or (join_ids(key_ids(seen)) == ids and keeps_labels(key, ROTATION_COMPONENT, observed))

@@ -113,7 +113,7 @@ async def test_the_cause_of_a_refusal_says_that_the_namespace_is_being_deleted()
         assert raised.value.namespace_terminating is expected
 
 
-async def test_a_write_that_waited_for_its_connection_is_not_sent_when_the_lease_was_lost_meanwhile(
+async def test_a_write_that_waits_for_a_connection_is_not_sent_after_the_lease_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)

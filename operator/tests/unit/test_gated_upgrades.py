@@ -471,7 +471,7 @@ async def test_a_new_operator_goes_back_in_what_it_changed_and_leaves_the_rest(s
     await shop.run()
     assert (shop.images(), shop.phase) == ("111", "RolledBack")
     assert [shop.server.objects[one]["spec"]["chart"] for one in (USER, ORDER, GATEWAY)] == ["2", "2", ""]
-    assert shop.reconciler.releases.are_halted(), "no other shop gets this release"
+    assert shop.reconciler.releases.upgrades_halted(), "no other shop gets this release"
     shop.restart()
     await shop.reconcile()
     assert shop.server.writes == []
@@ -484,7 +484,7 @@ async def test_a_new_operator_goes_back_in_what_it_changed_and_leaves_the_rest(s
         await shop.run()
         await shop.observe()
     assert (shop.images(), versions(shop)) == ("333", ("3", "3"))
-    assert not shop.reconciler.releases.are_halted()
+    assert not shop.reconciler.releases.upgrades_halted()
 
 
 async def test_nothing_is_deleted_that_the_version_before_may_use(shop: GatedCluster) -> None:

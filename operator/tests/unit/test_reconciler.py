@@ -1179,7 +1179,7 @@ async def test_a_shop_waits_while_another_is_upgraded_and_when_that_has_failed(c
     cluster.server.touch(other)
     await cluster.reconcile()
     assert cluster.condition("Upgraded") == ("False", "UpgradesHalted")
-    assert cluster.reconciler.releases.are_halted()
+    assert cluster.reconciler.releases.upgrades_halted()
     assert "other/first" in cluster.message("Upgraded")
     assert versions(cluster) == ("1", "1")
 

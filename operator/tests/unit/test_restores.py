@@ -322,7 +322,9 @@ async def test_a_restore_knows_the_age_of_the_shop_whose_backup_it_is(
 
 
 @pytest.mark.parametrize(("spec", "seconds"), [({}, 21_600), ({"deadlineSeconds": 86_400}, 86_400)])
-async def test_a_restore_has_the_time_that_it_is_given(cluster: FakeCluster, spec: Manifest, seconds: int) -> None:
+async def test_the_job_of_a_restore_has_the_deadline_of_the_spec(
+    cluster: FakeCluster, spec: Manifest, seconds: int
+) -> None:
     cluster.restore(backup="before", **spec)
     await cluster.until_restoring()
     assert cluster.job()["spec"]["activeDeadlineSeconds"] == seconds
@@ -336,7 +338,7 @@ async def test_a_backup_with_a_place_of_its_own_is_restored_from_there(cluster: 
     assert environment(cluster.job()["spec"])["BACKUP_KEY"]["secretKeyRef"]["name"] == "own-key"
 
 
-async def test_the_backup_is_looked_for_before_the_shop_is_closed(cluster: FakeCluster) -> None:
+async def test_the_backup_is_checked_before_the_shop_is_closed(cluster: FakeCluster) -> None:
     cluster.finds_backups = False
     cluster.restore(source={"shop": "gone/market", "id": "20260101T115500.000000Z-a1b2c3"})
     for _ in range(2):
@@ -392,7 +394,7 @@ async def test_a_restore_without_its_backup_leaves_a_shop_closed_that_an_earlier
     assert "the shop stays closed" in cluster.said("again")[3]
 
 
-async def test_a_look_for_a_backup_is_followed_after_a_lost_answer_and_begun_again_if_its_job_is_lost(
+async def test_a_check_survives_a_lost_answer_and_is_repeated_if_its_job_is_lost(
     cluster: FakeCluster,
 ) -> None:
     cluster.finds_backups = False
@@ -419,7 +421,23 @@ async def test_a_restore_that_has_closed_the_shop_and_not_reported_it_goes_on(cl
     del cluster.server.objects[JOB.kind, "shop", "check-now"]
     await cluster.reconcile()
     assert (cluster.mark, cluster.said()[0]) == ("now/uid-now/Closing", "Closing")
-    assert cluster.jobs_named("") == [], "a look at a backup that fails now would leave the shop closed"
+    assert cluster.jobs_named("") == [], "a check that fails now would leave the shop closed"
+
+
+async def test_a_restore_that_has_closed_the_shop_and_not_reported_it_is_not_pending_again(
+    cluster: FakeCluster,
+) -> None:
+    cluster.finds_backups = False
+    cluster.restore()
+    await cluster.reconcile()
+    before = copy.deepcopy(cluster.server.objects[PLATFORM_RESTORE.kind, "shop", "now"]["status"])
+    cluster.end("Complete", ARCHIVE, "check-now")
+    await cluster.reconcile()
+    cluster.server.objects[PLATFORM_RESTORE.kind, "shop", "now"]["status"] = before
+    cluster.other_job("market-backup-1", "create")
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[0]) == ("now/uid-now/Closing", "Closing")
+    assert cluster.status()["backupId"] == ARCHIVE["id"]
 
 
 async def test_the_backup_that_was_found_is_restored_and_no_newer_one(cluster: FakeCluster) -> None:
