@@ -315,6 +315,15 @@ class RestoreSource(Model):
     )
 
 
+class RecordedSource(Model):
+    """The backup of a PlatformRestore, as its status records it: with the names of Secrets, not their values."""
+
+    shop: str = Field(description="The shop that was backed up, as <namespace>/<name>.")
+    id: str = Field(default="", description="Id of the backup; empty until the check has found the newest whole one.")
+    destination: Destination = Field(description="Where the backup is.")
+    encryption_key_secret_ref: SecretRef = Field(description="Secret with the BACKUP_KEY that it is read with.")
+
+
 class PlatformRestoreSpec(Model):
     """One restore of one backup into one shop, whose data it replaces."""
 

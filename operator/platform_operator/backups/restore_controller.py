@@ -61,6 +61,7 @@ from platform_operator.backups.restore_status import (
     RestoreOutcome,
     describe_restore,
     failure_advice,
+    recorded_source,
     refusal_advice,
     status_manifest,
 )
@@ -163,7 +164,13 @@ class RestoreController:
         closers = (one for one in self.jobs.store.restores.values() if one.status.get("platformUID") == shop.uid)
         return any(_phase(one) not in (*_BEFORE_CLOSING, *FINISHED) for one in closers)
 
+    def _newest(self, restore: Backup) -> Backup:
+        """Returns the PlatformRestore with what this pass has recorded in its status."""
+        stored = self.jobs.store.restores.get(restore_key(restore.namespace, restore.name))
+        return stored if stored is not None and stored.uid == restore.uid else restore
+
     async def _report(self, restore: Backup, outcome: RestoreOutcome) -> None:
+        restore = self._newest(restore)
         status = describe_restore(restore, outcome, self.now())
         if status == restore.status:
             return
@@ -180,7 +187,8 @@ class RestoreController:
         phase, shop = _phase(restore), self.shops.platforms.get(_shop_key(restore))
         if phase in _BEFORE_CLOSING:
             if shop is not None and self._is_marked(restore, shop, RestorePhase.CLOSING):
-                return await self._closing(restore, shop)  # it was marked, and that was not reported
+                recorded = recorded_source(restore.status)
+                return self._closing(shop, recorded)  # it was marked, and that was not reported
             return await self._begin(restore, shop)
         if shop is None or shop.deleting or shop.uid != restore.status.get("platformUID"):
             await self._delete_job(restore)
@@ -219,19 +227,27 @@ class RestoreController:
             return source
         if missing := await self._missing(restore.namespace, source.target):
             return _pending(RestoreReason.NO_DESTINATION, f"{missing} of the backup does not exist: create it.")
-        if unchecked := await self._check(restore, shop, spec, source):
-            return unchecked
+        await self._record(restore, source)
+        checked = await self._check(restore, shop, spec, source)
+        if isinstance(checked, RestoreOutcome):
+            return checked
+        await self._record(restore, checked)
         if other := await self._mark(restore, shop, RestorePhase.CLOSING):
             return _other_restore(other)
-        return await self._closing(restore, shop)
+        return self._closing(shop, checked)
 
-    async def _closing(self, restore: Backup, shop: Platform) -> RestoreOutcome:
-        """Reports that the shop is being closed, and which backup the check has found, if its Job still exists."""
-        child = self._job(restore, check_release(restore.name))
-        run = await self.jobs.run(child) if child else None
+    async def _record(self, restore: Backup, source: Source) -> None:
+        """Records the backup that was chosen, before anything is done with it. Raises ApiError."""
+        if source != recorded_source(self._newest(restore).status):
+            text = "The backup is checked before the shop is closed."
+            outcome = RestoreOutcome(RestorePhase.CHECKING, RestoreReason.CHECKING_BACKUP, text, source=source)
+            await self._report(restore, outcome)
+
+    def _closing(self, shop: Platform, source: Source | None) -> RestoreOutcome:
+        """Reports that the shop is being closed, and which backup the check has found."""
         return RestoreOutcome(
             RestorePhase.CLOSING, RestoreReason.CLOSING, "The services are being stopped.", platform_uid=shop.uid,
-            backup=run.backup if run and run.backup != UNKNOWN else "",
+            backup=source.backup if source else "",
         )  # fmt: skip
 
     def _obstacle(self, restore: Backup, shop: Platform, spec: Spec) -> RestoreOutcome | None:
@@ -277,7 +293,12 @@ class RestoreController:
         return None if other.status.get("phase") in FINISHED else mark
 
     def _source(self, restore: Backup, own: PlatformRestoreSpec, spec: Spec) -> Source | RestoreOutcome:
-        """Returns the backup that is to be restored, or why it is not known. Raises InvalidSpecError."""
+        """Returns the backup that is to be restored, or why it is not known. Once recorded, it stays the same.
+
+        Raises InvalidSpecError.
+        """
+        if recorded := recorded_source(restore.status):
+            return recorded
         policy = spec.backup
         if own.source is not None:
             place = own.source
@@ -332,8 +353,8 @@ class RestoreController:
                 return f"{kind.kind} {name}"
         return ""
 
-    async def _check(self, restore: Backup, shop: Platform, spec: Spec, source: Source) -> RestoreOutcome | None:
-        """Checks the backup by a Job, which is created again if it was lost. Returns None when it has succeeded.
+    async def _check(self, restore: Backup, shop: Platform, spec: Spec, source: Source) -> Source | RestoreOutcome:
+        """Checks the backup by a Job, which is created again if it was lost. Returns the backup that it has found.
 
         Raises ApiError, RenderError.
         """
@@ -346,7 +367,7 @@ class RestoreController:
             reason = RestoreReason.POD_NOT_STARTED if problem else RestoreReason.CHECKING_BACKUP
             return RestoreOutcome(RestorePhase.CHECKING, reason, problem or "A pod checks the backup.")
         if run.succeeded:
-            return None
+            return source if source.backup or run.backup == UNKNOWN else replace(source, backup=run.backup)
         return RestoreOutcome(RestorePhase.FAILED, _failure(run), refusal_advice(run.message, closed=is_closed(shop)))
 
     async def _start_check(self, restore: Backup, shop: Platform, spec: Spec, source: Source) -> RestoreOutcome:
@@ -380,8 +401,7 @@ class RestoreController:
         source = self._source(restore, own, spec)
         if isinstance(source, RestoreOutcome):
             return await self._failed(restore, source.reason, source.message)
-        found = restore.status.get("backupId", source.backup)  # the one that was checked, even if there is a newer one
-        return await self._start(restore, shop, spec, replace(source, backup=found))
+        return await self._start(restore, shop, spec, source)
 
     def _may_start_pods(self, key: PlatformKey) -> bool:
         """Returns whether a controller may still start a pod that uses a database: the pass over the shop that should
@@ -428,7 +448,9 @@ class RestoreController:
             return _other_restore(other)
         refusal = await self.jobs.start(objects, restore.uid)
         if refusal is None:
-            return RestoreOutcome(RestorePhase.RESTORING, RestoreReason.RUNNING, "The restore begins.", job=name)
+            return RestoreOutcome(
+                RestorePhase.RESTORING, RestoreReason.RUNNING, "The restore begins.", job=name, source=source
+            )
         await self._mark(restore, shop, RestorePhase.CLOSING)
         return RestoreOutcome(RestorePhase.CLOSING, _refused(refusal), refusal.message)
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from platform_operator.api.backups import PLATFORM_RESTORE, RestorePhase, RestoreReason
+from platform_operator.api.backups import PLATFORM_RESTORE, RecordedSource, RestorePhase, RestoreReason
 from platform_operator.api.conditions import TIME_FORMAT, Condition, dated, stored_condition
 from platform_operator.api.kinds import Manifest, PlatformKey
 from platform_operator.api.restore_marks import ANNOTATION_RESTORE
+from platform_operator.api.schema import SecretRef
+from platform_operator.backups.objects import Source, Target
 from platform_operator.backups.observed import Backup
 from platform_operator.backups.status import MAX_MESSAGE
 from platform_operator.status.backups import BackupRun
@@ -19,7 +21,9 @@ MAY_HAVE_CHANGED = (
     RestoreReason.RESTORE_INCOMPLETE, RestoreReason.JOB_FAILED, RestoreReason.JOB_LOST,
 )  # fmt: skip
 """The failures of a Job that may have committed. Before any other one it has committed nothing."""
-_KEPT = ("platformUID", "job", "startTime", "backupId", "cutTime", "sizeBytes", "resentEvents", "closedSeconds")
+_KEPT = (
+    "platformUID", "job", "source", "startTime", "backupId", "cutTime", "sizeBytes", "resentEvents", "closedSeconds",
+)  # fmt: skip
 _SERVES = (RestoreReason.CHECKING_INVARIANTS, RestoreReason.SUCCEEDED, RestoreReason.INVARIANT_BROKEN)
 """The reasons of a shop that serves again."""
 
@@ -33,6 +37,8 @@ class RestoreOutcome:
     message: str
     platform_uid: str = ""
     """The shop that this pass has begun to close."""
+    source: Source | None = None
+    """The backup that this pass has chosen."""
     backup: str = ""
     """The id of the backup that was found for it."""
     job: str = ""
@@ -53,6 +59,7 @@ def describe_restore(restore: Backup, outcome: RestoreOutcome, now: datetime) ->
         **kept,
         **({"platformUID": outcome.platform_uid} if outcome.platform_uid else {}),
         **({"startTime": now.strftime(TIME_FORMAT)} if outcome.platform_uid else {}),
+        **({"source": _recorded(outcome.source)} if outcome.source else {}),
         **({"backupId": outcome.backup} if outcome.backup else {}),
         **({"job": outcome.job} if outcome.job else {}),
         **(_result(outcome.run) if outcome.run else {}),
@@ -61,6 +68,24 @@ def describe_restore(restore: Backup, outcome: RestoreOutcome, now: datetime) ->
     }
     ended = {"completionTime": now.strftime(TIME_FORMAT)} if done is not None else {}
     return {**_closed_seconds(status, now), **status, **ended} if outcome.reason in _SERVES else {**status, **ended}
+
+
+def recorded_source(status: Mapping[str, Any]) -> Source | None:
+    """Returns the backup that a PlatformRestore has chosen; None before that."""
+    if "source" not in status:
+        return None
+    stored = RecordedSource.model_validate(status["source"])
+    return Source(Target(stored.destination, stored.encryption_key_secret_ref.name), stored.shop, stored.id)
+
+
+def _recorded(source: Source) -> dict[str, Any]:
+    recorded = RecordedSource(
+        shop=source.shop,
+        id=source.backup,
+        destination=source.target.destination,
+        encryption_key_secret_ref=SecretRef(name=source.target.key_secret),
+    )
+    return recorded.model_dump(by_alias=True, exclude_none=True)
 
 
 def _result(run: BackupRun) -> dict[str, Any]:

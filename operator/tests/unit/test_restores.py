@@ -60,6 +60,8 @@ class FakeServer(FakeApiServer):
         """Names of the Secrets and claims that do not exist."""
         self.backup_pods: list[Manifest] = []
         self.service_pods: list[Manifest] = []
+        self.refused_marks = 0
+        """How many of the next annotations of the shop are refused."""
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         if kind.kind in ("Secret", VOLUME_CLAIM.kind):
@@ -78,6 +80,9 @@ class FakeServer(FakeApiServer):
     ) -> Manifest:
         if kind is not PLATFORM:
             return await super().apply(kind, namespace, manifest, subresource, manager)
+        if self.refused_marks:
+            self.refused_marks -= 1
+            raise ApiError(503, "Unavailable", "the API server is overloaded")
         stored = self.objects[kind.kind, namespace, manifest["metadata"]["name"]]
         if stored["metadata"]["uid"] != manifest["metadata"]["uid"]:
             raise ApiError(409, "Conflict", "the uid is another")
@@ -174,6 +179,12 @@ class FakeCluster:
         stored = self.server.objects[PLATFORM.kind, "shop", SHOP.name]
         value: str | None = stored["metadata"].get("annotations", {}).get(ANNOTATION_RESTORE)
         return value
+
+    @property
+    def spec(self) -> Manifest:
+        """The spec of the shop, as stored."""
+        stored: Manifest = self.server.objects[PLATFORM.kind, "shop", SHOP.name]["spec"]
+        return stored
 
     def shop_says(self, reason: str, ready: str = "False") -> None:
         """Writes the conditions that the reconciler of the shop writes."""
@@ -451,6 +462,64 @@ async def test_the_backup_that_was_found_is_restored_and_no_newer_one(cluster: F
     assert container(cluster.job()["spec"])["args"] == ["restore", ARCHIVE["id"], "--replace"]
 
 
+async def test_what_was_checked_is_restored_also_if_spec_backup_names_another_place_by_then(
+    cluster: FakeCluster,
+) -> None:
+    cluster.finds_backups = False
+    cluster.restore(source={})
+    await cluster.reconcile()
+    elsewhere = {"destination": {"volume": {"claimName": "disk"}}, "encryptionKeySecretRef": {"name": "another-key"}}
+    cluster.spec["backup"] = elsewhere
+    cluster.end("Complete", ARCHIVE, "check-now")
+    await cluster.reconcile()
+    del cluster.spec["backup"], cluster.server.objects[JOB.kind, "shop", "check-now"]
+    await cluster.until_restoring()
+    assert cluster.status()["source"] == {
+        "shop": "shop/market", "id": ARCHIVE["id"], "encryptionKeySecretRef": {"name": "backup-key"},
+        "destination": {
+            "s3": {"bucket": "backups", "prefix": "", "endpoint": "https://minio.example.com:9000",
+                   "region": "us-east-1", "secretRef": {"name": "bucket"}},
+        },
+    }  # fmt: skip
+    restoring = environment(cluster.job()["spec"])
+    assert (restoring["BACKUP_DESTINATION"], container(cluster.job()["spec"])["args"][1]) == (
+        "s3://backups", ARCHIVE["id"]
+    )  # fmt: skip
+    assert restoring["BACKUP_KEY"]["secretKeyRef"]["name"] == "backup-key"
+
+
+async def test_the_place_is_recorded_before_a_job_checks_it(cluster: FakeCluster) -> None:
+    cluster.finds_backups = False
+    cluster.restore()
+    with cluster.server.losing_answers():
+        await cluster.reconcile()
+    del cluster.server.objects[PLATFORM_BACKUP.kind, "shop", "before"]
+    cluster.end("Complete", ARCHIVE, "check-now")
+    await cluster.until_restoring()
+    assert cluster.said()[0] == "Restoring"
+
+
+async def test_the_id_that_was_found_is_recorded_before_the_shop_is_closed(cluster: FakeCluster) -> None:
+    cluster.finds_backups = False
+    cluster.restore(source={})
+    await cluster.reconcile()
+    cluster.end("Complete", ARCHIVE, "check-now")
+    cluster.server.refused_marks = 1
+    with pytest.raises(ApiError):
+        await cluster.reconcile()
+    del cluster.server.objects[JOB.kind, "shop", "check-now"]
+    await cluster.reconcile()
+    assert container(cluster.job("check-now")["spec"])["args"] == ["check", ARCHIVE["id"]]
+
+
+async def test_a_restore_that_an_earlier_operator_has_begun_finds_its_place_again(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.reconcile()
+    del cluster.server.objects[PLATFORM_RESTORE.kind, "shop", "now"]["status"]["source"]
+    await cluster.until_restoring()
+    assert (cluster.said()[0], cluster.status()["source"]["id"]) == ("Restoring", ARCHIVE["id"])
+
+
 async def test_a_shop_that_is_not_ready_when_its_backup_was_found_is_not_closed(cluster: FakeCluster) -> None:
     cluster.finds_backups = False
     cluster.restore()
@@ -513,11 +582,11 @@ async def test_only_a_restore_that_succeeds_makes_one_state_of_two(cluster: Fake
         assert "do not open it, but correct this" in cluster.said(name)[3]
     cluster.restore("fourth", backup="before")
     await cluster.reconcile("fourth")
-    del cluster.server.objects[PLATFORM_BACKUP.kind, "shop", "before"]
-    cluster.shop_says("Restoring")
+    cluster.spec["hibernated"] = "perhaps"
+    cluster.now += timedelta(days=1)
     await cluster.reconcile("fourth")
     assert "do not open it, but correct this" in cluster.said("fourth")[3], "it has failed before its Job"
-    cluster.backup()
+    del cluster.spec["hibernated"]
     cluster.restore("fifth", backup="before")
     await cluster.until_restoring("fifth")
     cluster.end("Complete", RESTORED, "restore-fifth")
@@ -531,10 +600,9 @@ async def test_a_restore_fails_after_the_creation_of_its_job_was_not_answered(cl
     cluster.shop_says("Restoring")
     with cluster.server.losing_answers():
         await cluster.reconcile()
-    del (
-        cluster.server.objects[JOB.kind, "shop", "restore-now"],
-        cluster.server.objects["PlatformBackup", "shop", "before"],
-    )
+    del cluster.server.objects[JOB.kind, "shop", "restore-now"]
+    cluster.spec["hibernated"] = "perhaps"
+    cluster.now += timedelta(days=1)
     await cluster.reconcile()
     assert cluster.mark == "now/uid-now/Failed/mixed", "the Job may have run"
 
