@@ -21,7 +21,7 @@ from platform_operator.api.backups import (
     parse_backup,
     parse_restore,
 )
-from platform_operator.api.conditions import ConditionReason, is_met, stored_condition
+from platform_operator.api.conditions import TIME_FORMAT, ConditionReason, is_met, stored_condition
 from platform_operator.api.kinds import (
     CHILD_KINDS,
     FIELD_MANAGER,
@@ -68,7 +68,7 @@ from platform_operator.backups.restore_status import (
 from platform_operator.backups.store import backup_key, restore_key
 from platform_operator.cache.observed import JobProgress, Platform, observe_platform
 from platform_operator.cache.store import Cache
-from platform_operator.errors import ApiError, InvalidSpecError, RenderError, RenderTimeoutError
+from platform_operator.errors import ApiError, InvalidSpecError, PlatformInvalidError, RenderError, RenderTimeoutError
 from platform_operator.invariants.scrape_results import UNKNOWN_AFTER, ScrapeResult
 from platform_operator.plan.hibernation import is_closed, is_in_steps, services_are_stopped
 from platform_operator.render.values import ChartValues, Installation
@@ -118,17 +118,11 @@ class RestoreController:
         if shop_key not in self.shops.platforms and self.shops.is_of_another(shop_key):
             return Requeue.never()
         try:
-            outcome = await self._advance(restore)
+            outcome = await self._next(restore)
         except ApiError as error:
             if error.status != CONFLICT:
                 raise
             return Requeue.after(LOOK_AGAIN)
-        except RenderTimeoutError as error:
-            outcome = RestoreOutcome(
-                _phase(restore), RestoreReason.RENDER_TIMED_OUT, f"{error}. The operator renders it again."
-            )
-        except (InvalidSpecError, RenderError) as error:
-            outcome = await self._failed(restore, RestoreReason.RENDER_FAILED, str(error))
         await self._report(restore, outcome)
         if outcome.phase in FINISHED:
             await self.jobs.delete_policies(restore.uid)
@@ -182,8 +176,24 @@ class RestoreController:
         details = {"platform": str(_shop_key(restore)), "restore": restore.name, "reason": str(outcome.reason)}
         logger.info(outcome.message, extra=details)
 
+    async def _next(self, restore: Backup) -> RestoreOutcome:
+        """Returns the result of a pass, also of one that found something invalid. Raises ApiError."""
+        try:
+            return await self._advance(restore)
+        except RenderTimeoutError as error:
+            text = f"{error}. The operator renders it again."
+            return RestoreOutcome(_phase(restore), RestoreReason.RENDER_TIMED_OUT, text)
+        except RenderError as error:
+            shop = f"EcommercePlatform {_shop_key(restore).name}"
+            text = f"The backup chart cannot be rendered for {shop}: {error}. Correct the spec of {shop}."
+            return await self._wait(restore, RestoreReason.RENDER_FAILED, text)
+        except PlatformInvalidError as error:
+            return await self._wait(restore, RestoreReason.PLATFORM_INVALID, str(error))
+        except InvalidSpecError as error:  # its own spec, which cannot be changed
+            return await self._failed(restore, RestoreReason.RENDER_FAILED, str(error))
+
     async def _advance(self, restore: Backup) -> RestoreOutcome:
-        """Raises ApiError, InvalidSpecError, RenderError."""
+        """Raises ApiError, PlatformInvalidError, InvalidSpecError, RenderError."""
         phase, shop = _phase(restore), self.shops.platforms.get(_shop_key(restore))
         if phase in _BEFORE_CLOSING:
             if shop is not None and self._is_marked(restore, shop, RestorePhase.CLOSING):
@@ -208,11 +218,7 @@ class RestoreController:
         if shop is None or shop.deleting:
             text = f"There is no EcommercePlatform {own.platform} in the namespace: create it, and the restore begins."
             return _pending(RestoreReason.PLATFORM_MISSING, text)
-        try:
-            spec = parse(shop.spec)
-        except InvalidSpecError as error:
-            text = f"The spec of the shop is invalid: {error}. Correct it."
-            return _pending(RestoreReason.PLATFORM_INVALID, text)
+        spec = _spec_of(shop)
         last = last_restore(shop.annotations)
         if last is not None and last.name == restore.name and last.uid != restore.uid:
             text = (
@@ -295,7 +301,7 @@ class RestoreController:
     def _source(self, restore: Backup, own: PlatformRestoreSpec, spec: Spec) -> Source | RestoreOutcome:
         """Returns the backup that is to be restored, or why it is not known. Once recorded, it stays the same.
 
-        Raises InvalidSpecError.
+        Raises PlatformInvalidError.
         """
         if recorded := recorded_source(restore.status):
             return recorded
@@ -317,9 +323,12 @@ class RestoreController:
         if backup.status["backupId"] == UNKNOWN:
             text = f"The id of PlatformBackup {own.backup} is not known, since its pod did not report it: create a "
             return _pending(RestoreReason.BACKUP_MISSING, text + "PlatformRestore with source.id.")
-        made = parse_backup(backup.spec)
+        try:
+            made = parse_backup(backup.spec)
+        except InvalidSpecError as error:
+            return _pending(RestoreReason.BACKUP_MISSING, f"PlatformBackup {own.backup} is invalid: {error}.")
         maker = self.shops.platforms.get(PlatformKey(restore.namespace, made.platform))
-        makers = parse(maker.spec).backup if maker else None
+        makers = _spec_of(maker).backup if maker else None
         target, maker_name = target_of(made, makers), f"{restore.namespace}/{made.platform}"
         if made.destination is None and _is_another(target, maker, backup):
             text = (
@@ -389,6 +398,8 @@ class RestoreController:
         name = restore_release(restore.name)
         if self._job(restore, name) is not None:  # it was created, and that was not answered or not reported
             return RestoreOutcome(RestorePhase.RESTORING, RestoreReason.RUNNING, "The restore begins.", job=name)
+        own = parse_restore(restore.spec)
+        spec = _spec_of(shop)  # an invalid one also keeps its reconciler from stopping the services
         stored = stored_condition(shop.status, "Restoring")
         is_seen = stored is not None and stored["reason"] == ConditionReason.RESTORING
         if not is_seen or self._may_start_pods(shop.key) or await self._has_pods(shop.key):
@@ -397,10 +408,9 @@ class RestoreController:
             )
         if running := self._running_backups(shop.key):
             return RestoreOutcome(RestorePhase.CLOSING, RestoreReason.BACKUP_RUNNING, _running_backup(running[0]))
-        own, spec = parse_restore(restore.spec), parse(shop.spec)
         source = self._source(restore, own, spec)
         if isinstance(source, RestoreOutcome):
-            return await self._failed(restore, source.reason, source.message)
+            return await self._wait(restore, source.reason, source.message)
         return await self._start(restore, shop, spec, source)
 
     def _may_start_pods(self, key: PlatformKey) -> bool:
@@ -544,6 +554,25 @@ class RestoreController:
 
     # Shared by several phases.
 
+    async def _wait(self, restore: Backup, reason: RestoreReason, message: str) -> RestoreOutcome:
+        """Returns that a restore waits until a person has corrected something.
+
+        It has failed when the shop that it has closed was closed for the deadline of its spec. Raises ApiError.
+        """
+        phase = _phase(restore)
+        if phase in _BEFORE_CLOSING:
+            return _pending(reason, message)
+        seconds = parse_restore(restore.spec).deadline_seconds
+        deadline = datetime.fromisoformat(restore.status["startTime"]) + timedelta(seconds=seconds)
+        if self.now() >= deadline:
+            text = f"{message} This was not corrected for the {seconds} s of spec.deadlineSeconds"
+            return await self._failed(restore, reason, text)
+        text = (
+            f"{message} The shop is closed: the restore goes on once this is corrected, and fails at "
+            f"{deadline.strftime(TIME_FORMAT)}."
+        )
+        return RestoreOutcome(phase, reason, text)
+
     async def _failed(
         self, restore: Backup, reason: RestoreReason, message: str, shop: Platform | None = None
     ) -> RestoreOutcome:
@@ -621,7 +650,20 @@ def _hold(shop: Platform) -> str:
     """Returns what keeps the reconciler of a shop from stopping and starting its services; empty if nothing does."""
     if shop.spec.get("paused") or shop.spec.get("mode") == "Observe":
         return " But the shop is observed: set its spec.mode to Manage, and paused to false."
+    try:
+        _spec_of(shop)
+    except PlatformInvalidError as error:
+        return f" {error}"
     return ""
+
+
+def _spec_of(shop: Platform) -> Spec:
+    """Returns the spec of a shop. Raises PlatformInvalidError."""
+    try:
+        return parse(shop.spec)
+    except InvalidSpecError as error:
+        text = f"The spec of EcommercePlatform {shop.key.name} is invalid: {error}."
+        raise PlatformInvalidError(text) from error
 
 
 def _does_not_open(shop: Platform, mark: RestoreMark) -> bool:

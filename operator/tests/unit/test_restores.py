@@ -41,7 +41,7 @@ from platform_operator.backups.restore_controller import RestoreController
 from platform_operator.backups.store import BackupStore, restore_key, schedule_key
 from platform_operator.cache.observed import observe, observe_platform
 from platform_operator.cache.store import Cache
-from platform_operator.errors import ApiError
+from platform_operator.errors import ApiError, RenderError
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
 from platform_operator.render.values import Installation
 from platform_operator.workqueue import Requeue
@@ -765,6 +765,89 @@ async def test_a_restore_waits_for_what_may_still_start_pods(cluster: FakeCluste
     assert cluster.said()[0] == "Restoring"
 
 
+async def test_a_restore_waits_for_the_spec_of_the_shop_that_made_the_backup(cluster: FakeCluster) -> None:
+    cluster.create(PLATFORM, "other", spec={"backup": POLICY, "hibernated": "perhaps"}, status={})
+    cluster.backup(platform="other")
+    cluster.restore()
+    assert (await cluster.reconcile()).delay is not None
+    assert (cluster.mark, cluster.said()[:3]) == (None, ("Pending", "Unknown", "PlatformInvalid"))
+    assert cluster.said()[3] == (
+        "The spec of EcommercePlatform other is invalid: spec.hibernated: Input should be a valid boolean, unable to "
+        "interpret input: correct it with kubectl edit."
+    )
+    cluster.server.objects[PLATFORM.kind, "shop", "other"]["spec"]["hibernated"] = False
+    await cluster.reconcile()
+    assert cluster.said()[0] == "Closing"
+
+
+async def test_a_restore_waits_for_a_backup_whose_spec_is_valid(cluster: FakeCluster) -> None:
+    cluster.backup(destination={"s3": {}}, encryptionKeySecretRef={"name": "own-key"})
+    cluster.restore()
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == (None, ("Pending", "Unknown", "BackupMissing"))
+    assert "PlatformBackup before is invalid: spec.destination.s3.bucket: Field required" in cluster.said()[3]
+    cluster.backup()
+    await cluster.reconcile()
+    assert cluster.said()[0] == "Closing"
+
+
+@pytest.mark.parametrize("is_seen", [True, False])
+async def test_a_closed_shop_waits_for_its_spec_to_be_corrected(cluster: FakeCluster, is_seen: bool) -> None:
+    cluster.restore(backup="before", deadlineSeconds=600)
+    await cluster.reconcile()
+    if is_seen:
+        cluster.shop_says("Restoring")
+    cluster.spec["hibernated"] = "perhaps"
+    cluster.now += timedelta(seconds=599)
+    assert (await cluster.reconcile()).delay is not None
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Closing", ("Closing", "Unknown", "PlatformInvalid"))
+    assert cluster.said()[3] == (
+        "The spec of EcommercePlatform market is invalid: spec.hibernated: Input should be a valid boolean, unable to "
+        "interpret input: correct it with kubectl edit. The shop is closed: the restore goes on once this is "
+        "corrected, and fails at 2026-01-01T12:10:00Z."
+    )
+    await cluster.reconcile()
+    assert cluster.server.writes == []
+    del cluster.spec["hibernated"]
+    await cluster.until_restoring()
+    assert cluster.said()[0] == "Restoring"
+
+
+async def test_a_closed_shop_does_not_wait_for_ever(cluster: FakeCluster) -> None:
+    cluster.restore(backup="before", deadlineSeconds=600)
+    await cluster.reconcile()
+    cluster.spec["hibernated"] = "perhaps"
+    cluster.now += timedelta(seconds=600)
+    assert (await cluster.reconcile()).delay is None
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed", ("Failed", "False", "PlatformInvalid"))
+    assert "This was not corrected for the 600 s of spec.deadlineSeconds. Nothing was changed" in cluster.said()[3]
+
+
+async def test_a_restore_waits_for_values_that_the_chart_accepts(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        async def template(*_: object) -> list[Manifest]:
+            raise RenderError("Helm refuses the values: userIds is wrong")
+
+        monkeypatch.setattr(RememberingHelm, "template", template)
+
+    cluster.restore()
+    refuse()
+    assert (await cluster.reconcile()).delay is not None
+    assert (cluster.mark, cluster.said()[:3]) == (None, ("Pending", "Unknown", "RenderFailed"))
+    assert "EcommercePlatform market" in cluster.said()[3]
+    monkeypatch.undo()
+    await cluster.reconcile()
+    refuse()
+    cluster.shop_says("Restoring")
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Closing", ("Closing", "Unknown", "RenderFailed"))
+    monkeypatch.undo()
+    await cluster.reconcile()
+    assert cluster.said()[0] == "Restoring"
+
+
 async def test_a_restore_says_that_the_observed_shop_keeps_it_waiting(cluster: FakeCluster) -> None:
     cluster.restore()
     await cluster.reconcile()
@@ -781,6 +864,14 @@ async def test_a_restore_says_that_the_observed_shop_keeps_it_waiting(cluster: F
     spec["mode"] = "Observe"
     await cluster.reconcile()
     assert "But the shop is observed" in cluster.said()[3]
+    cluster.spec["hibernated"] = "perhaps"
+    await cluster.reconcile()
+    assert "But the shop is observed" in cluster.said()[3]
+    cluster.spec["mode"] = "Manage"
+    await cluster.reconcile()
+    assert (
+        "started. The spec of EcommercePlatform market is invalid: spec.hibernated: Input should" in cluster.said()[3]
+    )
 
 
 async def test_a_restore_waits_until_no_backup_is_scheduled(cluster: FakeCluster) -> None:
