@@ -100,7 +100,10 @@ class BackupController:
         except RenderTimeoutError as error:
             text = f"{error}. The operator renders it again."
             outcome = Outcome(BackupPhase.PENDING, BackupReason.RENDER_TIMED_OUT, text)
-        except (InvalidSpecError, RenderError) as error:
+        except RenderError as error:
+            text = f"The backup chart cannot be rendered for EcommercePlatform {key.name}: {error}. Correct its spec."
+            outcome = Outcome(BackupPhase.PENDING, BackupReason.RENDER_FAILED, text)
+        except InvalidSpecError as error:  # its own spec, which cannot be changed
             outcome = Outcome(BackupPhase.FAILED, BackupReason.RENDER_FAILED, str(error))
         status = describe(backup, outcome, name, self.now())
         if status != backup.status:

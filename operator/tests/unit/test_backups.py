@@ -31,7 +31,7 @@ from platform_operator.backups.status import size_text
 from platform_operator.backups.store import BackupStore, backup_key, schedule_key
 from platform_operator.cache.observed import observe_platform
 from platform_operator.cache.store import Cache
-from platform_operator.errors import NAMESPACE_TERMINATING, ApiError, RenderTimeoutError
+from platform_operator.errors import NAMESPACE_TERMINATING, ApiError, RenderError, RenderTimeoutError
 from platform_operator.render.helm import Helm
 from platform_operator.render.values import ChartValues, Installation
 from platform_operator.status.backups import BackupReport
@@ -343,6 +343,21 @@ async def test_a_backup_whose_chart_is_not_rendered_in_time_is_rendered_again(
         assert (cluster.status()["phase"], *cluster.complete()[:2]) == ("Pending", "Unknown", "RenderTimedOut")
     await cluster.reconcile()
     assert cluster.status()["phase"] == "Running"
+
+
+async def test_a_backup_waits_for_values_that_the_chart_accepts(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> list[Manifest]:
+        raise RenderError("Helm refuses the values: userIds is wrong")
+
+    monkeypatch.setattr(RememberingHelm, "template", refuse)
+    cluster.backup()
+    assert (await cluster.reconcile()).delay is not None
+    assert cluster.complete()[:2] == ("Unknown", "RenderFailed")
+    monkeypatch.undo()
+    await cluster.reconcile()
+    assert cluster.complete()[:2] == ("Unknown", "Running")
 
 
 async def test_a_backup_can_have_a_destination_of_its_own(cluster: FakeCluster) -> None:
