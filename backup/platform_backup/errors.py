@@ -13,11 +13,15 @@ class BackupError(Exception):
 
 
 class DestinationUnavailable(BackupError):
-    """The bucket or the folder does not answer, or does not exist."""
+    """The bucket or the folder does not answer. A later attempt may succeed."""
+
+
+class DestinationMissing(BackupError):
+    """The bucket or the folder does not exist."""
 
 
 class DestinationRefused(BackupError):
-    """The destination refuses the credentials, or what they may do."""
+    """The destination refuses the credentials, what they may do, or the region."""
 
 
 class DestinationFull(BackupError):

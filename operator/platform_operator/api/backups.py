@@ -51,6 +51,7 @@ class BackupReason(StrEnum):
 
     SETTINGS_WRONG = "SettingsWrong"
     DESTINATION_UNAVAILABLE = "DestinationUnavailable"
+    DESTINATION_MISSING = "DestinationMissing"
     DESTINATION_REFUSED = "DestinationRefused"
     DESTINATION_FULL = "DestinationFull"
     DATABASE_FAILED = "DatabaseFailed"
@@ -110,6 +111,7 @@ class RestoreReason(StrEnum):
 
     SETTINGS_WRONG = "SettingsWrong"
     DESTINATION_UNAVAILABLE = "DestinationUnavailable"
+    DESTINATION_MISSING = "DestinationMissing"
     DESTINATION_REFUSED = "DestinationRefused"
     DESTINATION_FULL = "DestinationFull"
     DATABASE_FAILED = "DatabaseFailed"
