@@ -626,6 +626,7 @@ _RESTORE_STATUS: Manifest = {
             "description": "The backup that was chosen when the check began. It is restored, whatever the shop's "
             "spec.backup says by then."
         },
+        "checkStartTime": _TIME | {"description": "When it began to check the backup."},
         "startTime": _TIME | {"description": "When it began to close the shop."},
         "completionTime": _TIME | {"description": "When it ended."},
         "closedSeconds": _COUNT64 | {"description": "Seconds from startTime until the shop served again."},

@@ -139,7 +139,7 @@ class BackupJobs:
         return self._runs[child.uid]
 
     async def pods(self, child: Child) -> list[Manifest]:
-        """Returns the pods of a Job. Raises ApiError."""
-        selector = f"batch.kubernetes.io/job-name={child.key.id.name}"
+        """Returns the pods of a Job, and not those of an earlier one of its name. Raises ApiError."""
+        selector = f"batch.kubernetes.io/controller-uid={child.uid}"
         pods, _ = await self.client.list(POD, child.key.namespace, selector)
         return pods

@@ -58,11 +58,13 @@ from platform_operator.backups.objects import (
 from platform_operator.backups.observed import UNKNOWN, Backup, Child, observe_backup
 from platform_operator.backups.restore_status import (
     MAY_HAVE_CHANGED,
+    PASSING,
     RestoreOutcome,
     describe_restore,
     failure_advice,
     recorded_source,
     refusal_advice,
+    repetition_advice,
     status_manifest,
 )
 from platform_operator.backups.store import backup_key, restore_key
@@ -86,6 +88,8 @@ _USES_DATABASES = ("create", "restore")
 """Commands. The command verify reads the backup alone."""
 LOOK_AGAIN = 1.0
 """Seconds until a pass is repeated whose view of the shop was old."""
+SHORTEST_PAUSE, LONGEST_PAUSE = 10.0, 300.0
+"""Seconds between two checks of a backup whose destination does not answer."""
 CONFLICT = 409
 FINISHED = (RestorePhase.SUCCEEDED, RestorePhase.FAILED)
 _BEFORE_CLOSING = (RestorePhase.PENDING, RestorePhase.CHECKING)
@@ -375,12 +379,32 @@ class RestoreController:
             problem = await self._pod_problem(child)
             reason = RestoreReason.POD_NOT_STARTED if problem else RestoreReason.CHECKING_BACKUP
             return RestoreOutcome(RestorePhase.CHECKING, reason, problem or "A pod checks the backup.")
-        if run.succeeded:
-            return source if source.backup or run.backup == UNKNOWN else replace(source, backup=run.backup)
+        if run.succeeded and (source.backup or run.backup != UNKNOWN):
+            return replace(source, backup=source.backup or run.backup)
+        if run.succeeded or _failure(run) in PASSING:
+            return await self._repeat_check(restore, shop, spec, source, child, run)
         return RestoreOutcome(RestorePhase.FAILED, _failure(run), refusal_advice(run.message, closed=is_closed(shop)))
 
+    async def _repeat_check(
+        self, restore: Backup, shop: Platform, spec: Spec, source: Source, child: Child, run: BackupRun
+    ) -> RestoreOutcome:
+        """Repeats a check that has failed by what may pass, after a pause. At its deadline the restore has failed."""
+        reason = RestoreReason.CHECKING_BACKUP if run.succeeded else _failure(run)
+        started = datetime.fromisoformat(self._newest(restore).status["checkStartTime"])
+        seconds, again = parse_restore(restore.spec).deadline_seconds, next_check(started, run.ended)
+        deadline = started + timedelta(seconds=seconds)
+        if again >= deadline:
+            text = f"{run.message} It was tried again until the deadline of {seconds} s"
+            return RestoreOutcome(RestorePhase.FAILED, reason, refusal_advice(text, closed=is_closed(shop)))
+        if self.now() < again:
+            text = repetition_advice(run.message, again, deadline, closed=is_closed(shop))
+            return RestoreOutcome(RestorePhase.CHECKING, reason, text)
+        await self.jobs.delete(child)
+        return await self._start_check(restore, shop, spec, source)
+
     async def _start_check(self, restore: Backup, shop: Platform, spec: Spec, source: Source) -> RestoreOutcome:
-        values = check_values(shop, spec, source, self.installation)
+        deadline = parse_restore(restore.spec).deadline_seconds
+        values = check_values(shop, spec, source, self.installation, deadline)
         objects = await self._render(restore, shop, check_release(restore.name), values)
         refusal = await self.jobs.start(objects, restore.uid)
         if refusal is None:
@@ -635,6 +659,12 @@ class RestoreController:
         answer = await self.jobs.client.apply(PLATFORM, shop.key.namespace, manifest, manager=MARK_MANAGER)
         self.shops.store_platform(observe_platform(answer))
         self.shop_changed(shop.key)
+
+
+def next_check(started: datetime, ended: datetime) -> datetime:
+    """Returns when a check is repeated that began at a time and has ended last at another. The pauses grow."""
+    failing = (ended - started).total_seconds()
+    return ended + timedelta(seconds=min(max(failing, SHORTEST_PAUSE), LONGEST_PAUSE))
 
 
 def _shop_key(restore: Backup) -> PlatformKey:

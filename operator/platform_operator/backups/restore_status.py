@@ -21,8 +21,11 @@ MAY_HAVE_CHANGED = (
     RestoreReason.RESTORE_INCOMPLETE, RestoreReason.JOB_FAILED, RestoreReason.JOB_LOST,
 )  # fmt: skip
 """The failures of a Job that may have committed. Before any other one it has committed nothing."""
+PASSING = (RestoreReason.DESTINATION_UNAVAILABLE,)
+"""The failures of a check that may pass without any correction."""
 _KEPT = (
-    "platformUID", "job", "source", "startTime", "backupId", "cutTime", "sizeBytes", "resentEvents", "closedSeconds",
+    "platformUID", "job", "source", "checkStartTime", "startTime", "backupId", "cutTime", "sizeBytes", "resentEvents",
+    "closedSeconds",
 )  # fmt: skip
 _SERVES = (RestoreReason.CHECKING_INVARIANTS, RestoreReason.SUCCEEDED, RestoreReason.INVARIANT_BROKEN)
 """The reasons of a shop that serves again."""
@@ -60,6 +63,7 @@ def describe_restore(restore: Backup, outcome: RestoreOutcome, now: datetime) ->
         **({"platformUID": outcome.platform_uid} if outcome.platform_uid else {}),
         **({"startTime": now.strftime(TIME_FORMAT)} if outcome.platform_uid else {}),
         **({"source": _recorded(outcome.source)} if outcome.source else {}),
+        **({"checkStartTime": now.strftime(TIME_FORMAT)} if outcome.source and "source" not in kept else {}),
         **({"backupId": outcome.backup} if outcome.backup else {}),
         **({"job": outcome.job} if outcome.job else {}),
         **(_result(outcome.run) if outcome.run else {}),
@@ -117,6 +121,15 @@ def refusal_advice(message: str, *, closed: bool) -> str:
     may have left the shop `closed`."""
     text, state = message[: MAX_MESSAGE // 2].rstrip(". "), "closed" if closed else "open"
     return f"{text}. Nothing was changed, and the shop stays {state}: correct this and create another PlatformRestore."
+
+
+def repetition_advice(message: str, again: datetime, deadline: datetime, *, closed: bool) -> str:
+    """Returns why a check has failed that is repeated, when that is, and when the restore fails."""
+    text, state = message[: MAX_MESSAGE // 2].rstrip(". "), "closed" if closed else "open"
+    return (
+        f"{text}. Nothing was changed, and the shop stays {state}: the check is repeated at "
+        f"{again.strftime(TIME_FORMAT)}, and the restore fails at {deadline.strftime(TIME_FORMAT)}."
+    )
 
 
 def status_manifest(restore: Backup, status: Manifest) -> Manifest:

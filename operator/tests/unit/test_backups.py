@@ -54,6 +54,7 @@ class FakeApiServer:
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str, str], Manifest] = {}
         self.pods: dict[str, list[Manifest]] = {}
+        """The pods of each Job, by its UID."""
         self.writes: list[str] = []
         self.refused: dict[str, ApiError] = {}
         self.loses_answers = False
@@ -71,7 +72,11 @@ class FakeApiServer:
         return copy.deepcopy(self.objects.get((kind.kind, namespace, name)))
 
     async def list(self, kind: Kind, namespace: str, selector: str) -> tuple[list[Manifest], int]:
-        return copy.deepcopy(self.pods.get(selector.removeprefix("batch.kubernetes.io/job-name="), [])), self.version
+        uid = selector.removeprefix("batch.kubernetes.io/controller-uid=")
+        return copy.deepcopy(self.pods.get(uid, [])), self.version
+
+    def set_pod(self, job: str, pod: Manifest) -> None:
+        self.pods[self.objects[JOB.kind, "shop", job]["metadata"]["uid"]] = [pod]
 
     async def create(self, kind: Kind, namespace: str, manifest: Manifest) -> Manifest:
         if (kind.kind, namespace, manifest["metadata"]["name"]) in self.objects:
@@ -194,7 +199,7 @@ class FakeCluster:
         text = report if isinstance(report, str) else json.dumps(report)
         end = {"terminated": {"exitCode": 0, "finishedAt": NOW.isoformat(), "message": text}}
         pod = {"metadata": {"name": name}, "status": {"phase": "Failed", "containerStatuses": [{"state": end}]}}
-        self.server.pods[name] = [pod]
+        self.server.set_pod(name, pod)
 
     def scheduled_job(self, name: str, command: str = "create") -> None:
         """Starts a Job as the controller of the CronJob does."""
@@ -292,7 +297,7 @@ async def test_a_pod_that_cannot_start_is_explained(cluster: FakeCluster) -> Non
     waiting = {"reason": "CreateContainerConfigError", "message": 'secret "backup-key" not found'}
     statuses = [{"name": "backup", "state": {"waiting": waiting}}]
     pod = {"metadata": {"name": "p"}, "status": {"phase": "Pending", "containerStatuses": statuses}}
-    cluster.server.pods["backup-now"] = [pod]
+    cluster.server.set_pod("backup-now", pod)
     await cluster.reconcile()
     assert cluster.complete() == (
         "Unknown", "PodNotStarted", 'CreateContainerConfigError: secret "backup-key" not found',

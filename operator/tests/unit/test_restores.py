@@ -37,7 +37,7 @@ from platform_operator.api.restore_marks import ANNOTATION_RESTORE, restore_mark
 from platform_operator.api.spec import WITH_DATABASE, parse
 from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import BACKUP_LABELS, CHILD_KINDS, CRON_JOB, JOB, policy_target, target_digest
-from platform_operator.backups.restore_controller import RestoreController
+from platform_operator.backups.restore_controller import RestoreController, next_check
 from platform_operator.backups.store import BackupStore, restore_key, schedule_key
 from platform_operator.cache.observed import observe, observe_platform
 from platform_operator.cache.store import Cache
@@ -209,12 +209,13 @@ class FakeCluster:
 
     def end(self, outcome: str, report: Manifest | str, name: str = "restore-now") -> None:
         text = report if isinstance(report, str) else json.dumps(report)
-        state = {"terminated": {"exitCode": 0, "finishedAt": NOW.isoformat(), "message": text}}
-        self.server.pods[name] = [{"metadata": {"name": name}, "status": {"containerStatuses": [{"state": state}]}}]
+        state = {"terminated": {"exitCode": 0, "finishedAt": self.now.isoformat(), "message": text}}
+        self.server.set_pod(name, {"metadata": {"name": name}, "status": {"containerStatuses": [{"state": state}]}})
         self.server.version += 1
         job = self.job(name)
         job["metadata"]["resourceVersion"] = str(self.server.version)
-        ended = {"type": outcome, "status": "True", "lastTransitionTime": NOW.isoformat(), "message": "BackoffLimit"}
+        ended = {"type": outcome, "status": "True", "message": "BackoffLimit"}
+        ended["lastTransitionTime"] = self.now.isoformat()
         job["status"] = {"startTime": NOW.isoformat(), "conditions": [ended]}
 
     async def until_restoring(self, name: str = "now") -> None:
@@ -369,7 +370,9 @@ async def test_the_backup_is_checked_before_the_shop_is_closed(cluster: FakeClus
 @pytest.mark.parametrize(
     ("report", "reason"),
     [({"reason": "BackupNotFound", "message": "shop/market has no backup x."}, "BackupNotFound"),
-     ({"reason": "WrongKey", "message": "use the Secret with that key"}, "WrongKey"), ("", "JobFailed")],
+     ({"reason": "WrongKey", "message": "use the Secret with that key"}, "WrongKey"),
+     ({"reason": "DestinationRefused", "message": "wrong credentials"}, "DestinationRefused"),
+     ({"reason": "DestinationMissing", "message": "create it"}, "DestinationMissing"), ("", "JobFailed")],
 )  # fmt: skip
 async def test_a_restore_whose_backup_is_not_found_or_not_readable_fails_while_the_shop_serves(
     cluster: FakeCluster, report: Manifest | str, reason: str
@@ -387,6 +390,87 @@ async def test_a_restore_whose_backup_is_not_found_or_not_readable_fails_while_t
     assert ("startTime" in cluster.status(), cluster.jobs_named("restore-")) == (False, [])
     await cluster.reconcile()
     assert [one for one in cluster.server.objects if one[0] == "NetworkPolicy"] == []
+
+
+AWAY: Manifest = {"reason": "DestinationUnavailable", "message": "the bucket backups does not answer (503)."}
+
+
+async def test_a_bucket_that_does_not_answer_is_tried_again(cluster: FakeCluster) -> None:
+    cluster.finds_backups = False
+    cluster.restore()
+    await cluster.reconcile()
+    first = cluster.job("check-now")["metadata"]["uid"]
+    cluster.now += timedelta(seconds=4)
+    cluster.end("Failed", AWAY, "check-now")
+    for _ in range(2):
+        assert (await cluster.reconcile()).delay is not None
+    assert (cluster.mark, cluster.said()[:3]) == (None, ("Checking", "Unknown", "DestinationUnavailable"))
+    assert cluster.said()[3] == (
+        "the bucket backups does not answer (503). Nothing was changed, and the shop stays open: the check is repeated "
+        "at 2026-01-01T12:00:14Z, and the restore fails at 2026-01-01T18:00:00Z."
+    )
+    assert (cluster.server.writes, cluster.job("check-now")["metadata"]["uid"]) == ([], first), "its logs are kept"
+    cluster.now += timedelta(seconds=10)
+    await cluster.reconcile()
+    assert cluster.job("check-now")["metadata"]["uid"] != first
+    cluster.end("Complete", ARCHIVE, "check-now")
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[0]) == ("now/uid-now/Closing", "Closing")
+
+
+async def test_a_check_that_fails_until_the_deadline_ends_the_restore(cluster: FakeCluster) -> None:
+    cluster.finds_backups = False
+    cluster.restore(backup="before", deadlineSeconds=600)
+    await cluster.reconcile()
+    cluster.now += timedelta(seconds=301)
+    cluster.end("Failed", AWAY, "check-now")
+    assert (await cluster.reconcile()).delay is None, "the next check would begin after the deadline"
+    assert (cluster.mark, cluster.said()[:3]) == (None, ("Failed", "False", "DestinationUnavailable"))
+    assert cluster.said()[3] == (
+        "the bucket backups does not answer (503). It was tried again until the deadline of 600 s. Nothing was "
+        "changed, and the shop stays open: correct this and create another PlatformRestore."
+    )
+
+
+async def test_a_check_has_no_longer_than_the_deadline(cluster: FakeCluster) -> None:
+    cluster.finds_backups = False
+    cluster.restore(backup="before", deadlineSeconds=600)
+    await cluster.reconcile()
+    assert cluster.job("check-now")["spec"]["activeDeadlineSeconds"] == 600
+
+
+@pytest.mark.parametrize(("failing", "pause"), [(1, 10), (10, 10), (40, 40), (299, 299), (4000, 300)])
+def test_a_check_pauses_for_as_long_as_it_has_failed(failing: int, pause: int) -> None:
+    ended = NOW + timedelta(seconds=failing)
+    assert next_check(NOW, ended) == ended + timedelta(seconds=pause)
+
+
+async def test_the_newest_backup_is_looked_for_again_if_its_id_was_not_read(cluster: FakeCluster) -> None:
+    cluster.finds_backups = False
+    cluster.restore(source={})
+    await cluster.reconcile()
+    cluster.end("Complete", "", "check-now")
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == (None, ("Checking", "Unknown", "CheckingBackup"))
+    cluster.now += timedelta(seconds=10)
+    await cluster.reconcile()
+    cluster.end("Complete", ARCHIVE, "check-now")
+    await cluster.until_restoring()
+    assert container(cluster.job()["spec"])["args"] == ["restore", ARCHIVE["id"], "--replace"]
+
+
+async def test_a_repeated_check_reads_its_own_pods(cluster: FakeCluster) -> None:
+    cluster.finds_backups = False
+    cluster.restore()
+    await cluster.reconcile()
+    cluster.end("Failed", AWAY, "check-now")
+    cluster.now += timedelta(seconds=10)
+    await cluster.reconcile()
+    pods = cluster.server.pods.copy()
+    cluster.end("Failed", "", "check-now")
+    cluster.server.pods = pods  # the pod of the first check still exists, and that of the second one was evicted
+    await cluster.reconcile()
+    assert cluster.said()[2] == "JobFailed"
 
 
 async def test_a_restore_without_its_backup_leaves_a_shop_closed_that_an_earlier_one_has_closed(
