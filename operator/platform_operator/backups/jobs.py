@@ -85,23 +85,32 @@ class BackupJobs:
                 raise NameTakenError(f"The Job {name} belongs to another: delete it") from None
             self.store.store_child(child)  # an answer was lost
 
-    async def delete_policies(self, owner: str) -> None:
-        """Deletes the policies of a Job that has ended: the Job itself is deleted after a time. Raises ApiError."""
-        for child in list(self.store.children.values()):
-            if owner in child.owners and child.key.id.kind == POLICY.kind:
-                await self.delete(child)
+    async def delete_policies(self, owner: str) -> bool:
+        """Deletes the policies of a Job that has ended: the Job itself is deleted after a time. Raises ApiError.
+
+        Returns whether all were deleted.
+        """
+        children = list(self.store.children.values())
+        own = [one for one in children if owner in one.owners and one.key.id.kind == POLICY.kind]
+        return all([await self.delete(child) for child in own])
 
     async def render(self, release: PlatformKey, values: ChartValues) -> list[Manifest]:
         """Returns what charts/backup renders. Raises RenderError."""
         async with self._helm_lock:
             return await self.helm.template(self.chart, release, values)
 
-    async def delete(self, child: Child) -> None:
-        """Deletes an object. Raises ApiError."""
+    async def delete(self, child: Child) -> bool:
+        """Deletes an object. Raises ApiError.
+
+        Returns False for one that the API server does not find. It stays in the store until the watch reports its
+        deletion: if that answer was wrong, another pass deletes it.
+        """
         key = child.key
-        await self.client.delete(_KINDS[key.id.kind], key.namespace, key.id.name, child.uid)
+        if not await self.client.delete(_KINDS[key.id.kind], key.namespace, key.id.name, child.uid):
+            return False
         self.store.children.pop(key, None)
         self._applied.forget(key.__eq__)
+        return True
 
     async def apply_if_changed(self, manifest: Manifest) -> None:
         """Applies an object if that would change it. Raises ApiError, and NameTakenError if another has its name."""

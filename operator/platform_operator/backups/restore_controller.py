@@ -116,8 +116,7 @@ class RestoreController:
         if restore is None or restore.deleting:
             return Requeue.never()
         if restore.status.get("phase") in FINISHED:
-            await self.jobs.delete_policies(restore.uid)
-            return Requeue.never()
+            return await self._clean_up(restore)
         shop_key = _shop_key(restore)
         if shop_key not in self.shops.platforms and self.shops.is_of_another(shop_key):
             return Requeue.never()
@@ -128,10 +127,12 @@ class RestoreController:
                 raise
             return Requeue.after(LOOK_AGAIN)
         await self._report(restore, outcome)
-        if outcome.phase in FINISHED:
-            await self.jobs.delete_policies(restore.uid)
-            return Requeue.never()
-        return Requeue.after(INTERVAL)
+        return await self._clean_up(restore) if outcome.phase in FINISHED else Requeue.after(INTERVAL)
+
+    async def _clean_up(self, restore: Backup) -> Requeue:
+        """Deletes what a restore that has ended no longer needs. Raises ApiError."""
+        is_clean = await self.jobs.delete_policies(restore.uid)
+        return Requeue.never() if is_clean else Requeue.after(INTERVAL)
 
     async def reconcile_shop(self, key: PlatformKey) -> None:
         """Continues with a shop whose PlatformRestore was deleted: one that was being opened is opened, and another one
@@ -205,8 +206,11 @@ class RestoreController:
                 return self._closing(shop, recorded)  # it was marked, and that was not reported
             return await self._begin(restore, shop)
         if shop is None or shop.deleting or shop.uid != restore.status.get("platformUID"):
-            await self._delete_job(restore)
             reason = RestoreReason.PLATFORM_MISSING if shop is None else RestoreReason.PLATFORM_REPLACED
+            if not await self._delete_job(restore):
+                return RestoreOutcome(
+                    phase, reason, "The shop was deleted, and the Job of its restore is being deleted."
+                )
             text = "The shop that was being restored was deleted: create another PlatformRestore for the shop of today."
             return RestoreOutcome(RestorePhase.FAILED, reason, text)
         if phase is RestorePhase.CLOSING:
@@ -613,10 +617,13 @@ class RestoreController:
         await self._mark(restore, shop, RestorePhase.FAILED, mixed=mixed)
         return RestoreOutcome(RestorePhase.FAILED, reason, failure_advice(key, message, mixed=mixed))
 
-    async def _delete_job(self, restore: Backup) -> None:
-        """Deletes the Job of a restore whose shop is gone: a later shop of the name may have the databases of it."""
-        if (child := self._job(restore, restore_release(restore.name))) is not None:
-            await self.jobs.delete(child)
+    async def _delete_job(self, restore: Backup) -> bool:
+        """Deletes the Job of a restore whose shop is gone: a later shop of the name may have the databases of it.
+
+        Returns whether it is gone. Raises ApiError.
+        """
+        child = self._job(restore, restore_release(restore.name))
+        return child is None or await self.jobs.delete(child)
 
     def _is_marked(self, restore: Backup, shop: Platform, phase: RestorePhase) -> bool:
         mark = restore_mark(shop.annotations, shop.status)

@@ -192,8 +192,8 @@ class TenantController:
             return True
         if "deletionTimestamp" not in stored["metadata"]:
             logger.info("the namespace is deleted", extra={"tenant": tenant.name})
-            await self.client.delete(NAMESPACE, "", tenant.name, stored["metadata"]["uid"])
-            self.store.objects.pop(_namespace_key(tenant), None)
+            if await self.client.delete(NAMESPACE, "", tenant.name, stored["metadata"]["uid"]):
+                self.store.objects.pop(_namespace_key(tenant), None)
         return False
 
     async def _set_finalizer(self, tenant: Tenant, finalizers: list[str]) -> None:

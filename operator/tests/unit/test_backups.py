@@ -58,6 +58,8 @@ class FakeApiServer:
         self.writes: list[str] = []
         self.refused: dict[str, ApiError] = {}
         self.loses_answers = False
+        self.not_found: set[str] = set()
+        """Names of the objects whose deletion is answered with 404, although they exist."""
         self.version = 0
 
     @contextmanager
@@ -107,10 +109,13 @@ class FakeApiServer:
         stored["metadata"]["resourceVersion"] = str(self.version)
         return copy.deepcopy(stored)
 
-    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
         self.writes.append(f"delete {kind.kind} {name}")
+        if name in self.not_found:
+            return False
         assert self.objects[kind.kind, namespace, name]["metadata"]["uid"] == uid
         del self.objects[kind.kind, namespace, name]
+        return True
 
 
 class RememberingHelm(Helm):
@@ -485,6 +490,26 @@ async def test_what_a_schedule_no_longer_needs_is_deleted(cluster: FakeCluster) 
     assert cluster.job(), "the backup that a person has started goes on"
 
 
+async def test_a_schedule_that_a_deletion_did_not_find_is_deleted_later(cluster: FakeCluster) -> None:
+    cluster.shop(backup=POLICY)
+    await cluster.reconcile_schedule()
+    cluster.shop()
+    cluster.server.not_found = {"market-backup"}
+    await cluster.reconcile_schedule()
+    cluster.server.not_found = set()
+    assert (await cluster.controller.reconcile(schedule_key(SHOP))).delay is None
+    assert [one for one in cluster.server.objects if one[2].startswith("market-backup")] == []
+
+
+async def test_a_schedule_that_is_not_deleted_yet_is_looked_at_again(cluster: FakeCluster) -> None:
+    cluster.shop(backup=POLICY)
+    await cluster.reconcile_schedule()
+    cluster.shop()
+    cluster.server.not_found = {"market-backup"}
+    cluster.see()
+    assert (await cluster.controller.reconcile(schedule_key(SHOP))).delay is not None
+
+
 async def test_a_changed_cron_job_is_restored(cluster: FakeCluster) -> None:
     await cluster.reconcile_schedule()
     stored = cluster.server.objects[CRON_JOB.kind, "shop", "market-backup"]
@@ -683,6 +708,19 @@ async def test_the_policies_of_a_backup_are_deleted_once_it_has_ended(cluster: F
     assert [one for one in cluster.server.objects if one[0] == "NetworkPolicy"] == []
     assert cluster.job(), "people read the logs of its pods"
     assert len(cluster.controller.jobs._applied) == 0, "else each backup would leave memory in use"
+
+
+async def test_policies_that_a_deletion_did_not_find_are_deleted_later(cluster: FakeCluster) -> None:
+    cluster.backup()
+    await cluster.reconcile()
+    cluster.end("backup-now", "Complete", ARCHIVE)
+    cluster.server.not_found = {"backup-now.databases"}
+    for _ in range(2):
+        assert (await cluster.reconcile()).delay is not None
+    cluster.server.not_found = set()
+    await cluster.controller.reconcile(backup_key("shop", "now"))
+    assert [one for one in cluster.server.objects if one[0] == "NetworkPolicy"] == []
+    assert (await cluster.controller.reconcile(backup_key("shop", "now"))).delay is None
 
 
 async def test_policies_that_a_killed_operator_left_are_deleted(cluster: FakeCluster) -> None:

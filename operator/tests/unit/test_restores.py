@@ -1021,6 +1021,33 @@ async def test_the_job_of_a_shop_that_was_deleted_is_deleted(cluster: FakeCluste
     assert (JOB.kind, "shop", "restore-now") not in cluster.server.objects
 
 
+async def test_a_job_that_a_deletion_did_not_find_is_deleted_later(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    del cluster.server.objects[PLATFORM.kind, "shop", SHOP.name]
+    cluster.server.not_found = {"restore-now"}
+    assert (await cluster.reconcile()).delay is not None
+    assert cluster.said()[:3] == ("Restoring", "Unknown", "PlatformMissing")
+    cluster.server.not_found = set()
+    await cluster.reconcile()
+    assert cluster.said()[0] == "Failed"
+    assert cluster.jobs_named("restore-") == []
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+async def test_policies_that_a_deletion_did_not_find_are_deleted_later(cluster: FakeCluster, passes: int) -> None:
+    cluster.finds_backups = False
+    cluster.restore()
+    await cluster.reconcile()
+    cluster.end("Failed", {"reason": "WrongKey", "message": "use another"}, "check-now")
+    cluster.server.not_found = {"check-now.databases"}
+    for _ in range(passes):
+        assert (await cluster.reconcile()).delay is not None
+    cluster.server.not_found = set()
+    assert (await cluster.reconcile()).delay is None
+    assert [one for one in cluster.server.objects if one[0] == "NetworkPolicy"] == []
+
+
 async def test_a_shop_whose_restore_was_deleted_is_left_closed(cluster: FakeCluster) -> None:
     cluster.restore()
     await cluster.reconcile()

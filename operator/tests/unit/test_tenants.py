@@ -14,7 +14,7 @@ import yaml
 from prometheus_client import REGISTRY
 
 from platform_operator.api.admission import ADMISSION_POLICY, admission_policy, secret_policy
-from platform_operator.api.kinds import CHILD_LABELS, FIELD_MANAGER, PLATFORM, Kind, Manifest, PlatformKey
+from platform_operator.api.kinds import CHILD_LABELS, FIELD_MANAGER, PLATFORM, Kind, Manifest, ObjectId, PlatformKey
 from platform_operator.api.schema import parse_stored
 from platform_operator.api.spec import Spec, parse
 from platform_operator.api.tenants import (
@@ -57,6 +57,8 @@ class FakeApiServer:
         self.refused: ApiError | None = None
         self.before_status: Callable[[], Awaitable[object]] | None = None
         self.before_shop: Callable[[], object] = lambda: None
+        self.finds_nothing = False
+        """True if deletions are answered with 404, although the objects exist."""
         self.version = 0
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
@@ -102,10 +104,13 @@ class FakeApiServer:
         stored["metadata"]["resourceVersion"] = str(self.version)
         return copy.deepcopy(stored)
 
-    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
         self.writes.append(f"delete {kind.kind} {name}")
+        if self.finds_nothing:
+            return False
         for key in [one for one in self.objects if name in (one[1], one[2]) and one[0] not in ("Tenant", "TenantPlan")]:
             del self.objects[key]
+        return True
 
 
 class FakeCluster:
@@ -611,6 +616,18 @@ async def test_a_deleted_tenant_is_hibernated_and_its_data_go_after_the_grace_pe
     assert cluster.condition("acme", "Deleting") == ("True", "DeletingNamespace")
     assert await cluster.reconcile("acme") == Requeue.never()
     assert ("Tenant", "", "acme") not in cluster.server.objects
+
+
+async def test_a_namespace_that_a_deletion_did_not_find_is_still_known(cluster: FakeCluster) -> None:
+    cluster.tenant("acme", deleteAfter="0m")
+    await delete(cluster, "acme")
+    cluster.server.finds_nothing = True
+    await cluster.reconcile("acme")
+    assert "delete Namespace acme" in cluster.server.writes
+    assert ObjectId("Namespace", "acme") in {key.id for key in cluster.store.objects}
+    cluster.server.finds_nothing = False
+    await cluster.reconcile("acme")
+    assert ("Namespace", "", "acme") not in cluster.server.objects
 
 
 async def test_a_deletion_is_undone_by_an_annotation_and_the_tenant_again(cluster: FakeCluster) -> None:
