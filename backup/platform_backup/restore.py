@@ -65,7 +65,7 @@ _TIMEOUT_IF_KNOWN = b"""SELECT set_config(name, '0', false) FROM pg_settings WHE
 _AFTER_THE_TIMEOUTS = b"SET client_encoding"
 _LONGEST_PREAMBLE = 1 << 16
 _LEAVING_SECONDS, _LEAVING_INTERVAL_SECONDS = 3.0, 0.1
-_ANALYZE_TIMEOUT_SECONDS = 6 * 3600.0
+_ANALYZE_TIMEOUT_SECONDS = 600.0
 _DATABASE_ERRORS = (SQLAlchemyError, DatabaseUnavailable, RuntimeRoleRefused, OSError, TimeoutError)
 
 log = logs.get_logger(__name__)
@@ -93,6 +93,11 @@ async def restore_backup(
 
     First all files are verified, and the databases must exist, be used by no one, and be empty, unless `replace`
     deletes what they have. Raises BackupError; unless its message says otherwise, nothing has changed then.
+
+    Statistics are collected last, since a shop can be opened without them, but not without privileges and events. They
+    are collected before the shop is opened, since its first queries would read whole tables, and in all databases at
+    once, as those are restored. ANALYZE reads a sample, whose size does not grow with a table: the timeout ends one
+    that is stuck, and autovacuum does its work then.
     """
     services = _chosen(shop, manifest, only)
     own = [await _require_ready(shop, manifest, service, replace=replace) for service in services]
@@ -108,8 +113,7 @@ async def restore_backup(
         resent = await resend_since(shop.databases, manifest.cut_at - RESEND_MARGIN, now)
     except DatabaseFailed as error:
         raise RestoreIncomplete(f"the databases are restored, but not all events are sent again: {error}") from error
-    for service in services:
-        await analyze(service, shop.databases[service])
+    await asyncio.gather(*(analyze(service, shop.databases[service]) for service in services))
     return Restored(services, resent)
 
 
