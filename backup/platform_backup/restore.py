@@ -196,6 +196,7 @@ async def _fill(shop: Shop, manifest: Manifest, service: str, session: Program, 
                 raise
             finally:
                 feeding.cancel()
+                await asyncio.gather(feeding, return_exceptions=True)
         await _await_answer(session, b"")
     except DatabaseFailed as error:
         raise DatabaseFailed(f"the database of {service}: {error}") from None

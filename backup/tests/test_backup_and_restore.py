@@ -1,6 +1,7 @@
 """A backup has each database as it was at the cut, and a restore brings all of them back, or changes none."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -347,6 +348,35 @@ async def test_one_database_that_fails_leaves_all_as_they_were(
             await restore_backup(target, manifest, {}, NOW, ["order", "product"])
 
         assert await tables(order) == 0
+
+
+async def test_a_dump_that_is_no_longer_needed_is_not_read_any_more(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error of its reader is no error of a task that no one awaits."""
+    lost: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: lost.append(context))
+    is_read = asyncio.Event()
+
+    async def read(*_: object) -> AsyncIterator[bytes]:
+        try:
+            is_read.set()
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise BackupDamaged("it cannot be read") from None
+        yield b""
+
+    manifest = await create_backup(shop, "abcdef")
+    monkeypatch.setattr(restoring, "read_dump", read)
+    async with shop.tools.run("psql", restoring._PSQL, shop.databases["order"], stdin=True) as session:
+        filling = asyncio.create_task(restoring._fill(shop, manifest, "order", session, replace=False))
+        await is_read.wait()
+        filling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await filling
+    gc.collect()
+
+    assert lost == []
 
 
 async def test_a_database_that_does_not_answer_stops_the_backup(shop: Shop, folder: Path) -> None:
