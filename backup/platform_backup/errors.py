@@ -31,6 +31,11 @@ class DestinationFull(BackupError):
 class DatabaseFailed(BackupError):
     """A database does not answer, or pg_dump or the restore of it has failed."""
 
+    def __init__(self, message: str, exit_status: int | None = None) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status
+        """That of the program of PostgreSQL that has failed."""
+
 
 class PostgresToolsTooOld(BackupError):
     """pg_dump is of an older major version than the server, whose databases it cannot dump."""

@@ -20,7 +20,15 @@ from platform_backup import restore as restoring
 from platform_backup.catalog import find_backup, list_backups, newest_backup, prune, verify_files
 from platform_backup.create import Shop, create_backup
 from platform_backup.encryption import BackupKey
-from platform_backup.errors import BackupDamaged, BackupNotFound, DatabaseFailed, RestoreRefused, WrongKey
+from platform_backup.errors import (
+    BackupDamaged,
+    BackupError,
+    BackupNotFound,
+    DatabaseFailed,
+    RestoreIncomplete,
+    RestoreRefused,
+    WrongKey,
+)
 from platform_backup.manifest import Manifest, OutboxPosition
 from platform_backup.postgres_tools import Program
 from platform_backup.restore import RESEND_MARGIN, restore_backup
@@ -348,6 +356,47 @@ async def test_one_database_that_fails_leaves_all_as_they_were(
             await restore_backup(target, manifest, {}, NOW, ["order", "product"])
 
         assert await tables(order) == 0
+
+
+REFUSED_AT_COMMIT = (
+    b"CREATE TEMP TABLE t (id int UNIQUE DEFERRABLE INITIALLY DEFERRED); INSERT INTO t VALUES (1), (1);\n"
+)
+LOST_BEFORE_COMMIT = b"SELECT pg_terminate_backend(pg_backend_pid());\n"
+
+
+@pytest.mark.parametrize(
+    ("service", "statement", "error", "said", "restored"),
+    [
+        ("notification", REFUSED_AT_COMMIT, DatabaseFailed, "the database of notification is not restored", set()),
+        ("order", REFUSED_AT_COMMIT, RestoreIncomplete, "notification is restored already", {"notification"}),
+        ("notification", LOST_BEFORE_COMMIT, RestoreIncomplete, "whether the database of notification is r", set()),
+    ],
+)
+async def test_a_commit_that_is_refused_is_told_from_one_without_an_answer(
+    shop: Shop,
+    monkeypatch: pytest.MonkeyPatch,
+    service: str,
+    statement: bytes,
+    error: type[BackupError],
+    said: str,
+    restored: set[str],
+) -> None:
+    late, commit = uuid4(), restoring._await_answer
+    manifest = await create_backup(shop, "abcdef")
+    for database in shop.databases.values():
+        await receive(database, late)
+    left = sorted(shop.databases)
+
+    async def commit_after_the_statement(session: Program, sent: bytes) -> None:
+        if sent == b"COMMIT;\n" and left.pop(0) == service:
+            sent = statement + sent
+        await commit(session, sent)
+
+    monkeypatch.setattr(restoring, "_await_answer", commit_after_the_statement)
+    with pytest.raises(error, match=said):
+        await restore(shop, manifest, replace=True)
+
+    assert {name for name, database in shop.databases.items() if late not in await received(database)} == restored
 
 
 async def test_a_dump_that_is_no_longer_needed_is_not_read_any_more(
