@@ -506,6 +506,78 @@ async def test_a_tenant_takes_its_turn_until_its_status_is_stored(cluster: FakeC
     assert cluster.condition("a", "PlanApplied") == ("False", "WaitingForTurn")
 
 
+async def two_tenants(cluster: FakeCluster) -> None:
+    """Two tenants whose shops are ready, of which one at a time takes a changed plan."""
+    cluster.plan(concurrency=1)
+    for name in ("a", "b"):
+        cluster.tenant(name)
+        await cluster.reconcile(name)
+        cluster.set_shop(name, "Ready")
+        await cluster.reconcile(name)
+    cluster.plan(concurrency=1, quota={"pods": "60"}, defaults={"version": "2"})
+
+
+async def fail() -> None:
+    raise ApiError(503, "Unavailable", "the API server is overloaded")
+
+
+async def test_a_tenant_whose_status_could_not_be_written_has_its_turn(cluster: FakeCluster) -> None:
+    await two_tenants(cluster)
+    cluster.server.before_status = fail
+    with pytest.raises(ApiError):
+        await cluster.reconcile("a")
+    await cluster.reconcile("b")
+    assert cluster.condition("b", "PlanApplied") == ("False", "WaitingForTurn")
+    await cluster.reconcile("a")
+    cluster.set_shop("a", "Ready")
+    await cluster.reconcile("a")
+    await cluster.reconcile("b")
+    assert cluster.condition("b", "PlanApplied") == ("True", "Applied")
+
+
+async def test_a_tenant_whose_shop_may_have_been_changed_has_its_turn(cluster: FakeCluster) -> None:
+    await two_tenants(cluster)
+
+    def lose_the_answer() -> None:
+        raise ApiError(0, "Unreachable", "no answer")
+
+    cluster.server.before_shop = lose_the_answer
+    with pytest.raises(ApiError):
+        await cluster.reconcile("a")
+    cluster.server.before_shop = lambda: None
+    await cluster.reconcile("b")
+    assert cluster.condition("b", "PlanApplied") == ("False", "WaitingForTurn")
+
+
+async def test_a_tenant_that_is_refused_or_deleted_gives_its_turn_to_the_next_one(cluster: FakeCluster) -> None:
+    await two_tenants(cluster)
+    cluster.server.refused = ApiError(403, "Forbidden", "no right to create resourcequotas")
+    with pytest.raises(ApiError):
+        await cluster.reconcile("a")
+    cluster.server.refused, cluster.server.before_status = None, fail
+    with pytest.raises(ApiError):
+        await cluster.reconcile("b")
+    del cluster.server.objects["Tenant", "", "b"]
+    await cluster.reconcile("b")
+    await cluster.reconcile("a")
+    assert cluster.condition("a", "PlanApplied") == ("True", "Applied")
+
+
+async def test_a_tenant_waits_for_no_tenant_of_another_plan(cluster: FakeCluster) -> None:
+    await two_tenants(cluster)
+    cluster.put(TENANT_PLAN, "other", {"concurrency": 1})
+    cluster.tenant("c", planRef={"name": "other"})
+    await cluster.reconcile("c")
+    cluster.set_shop("c", "Ready")
+    await cluster.reconcile("c")
+    cluster.put(TENANT_PLAN, "other", {"concurrency": 1, "defaults": {"version": "2"}})
+    cluster.server.before_status = fail
+    with pytest.raises(ApiError):
+        await cluster.reconcile("a")
+    await cluster.reconcile("c")
+    assert cluster.condition("c", "PlanApplied") == ("True", "Applied")
+
+
 async def test_a_plan_that_is_created_again_is_a_changed_one(cluster: FakeCluster) -> None:
     cluster.plan(concurrency=1)
     for name in ("a", "b"):
