@@ -152,7 +152,7 @@ class RestoreController:
             if _is_open(shop):
                 await self._record_success(shop, mark)
         elif mark.phase is not RestorePhase.FAILED:
-            failed = RestoreMark(mark.name, mark.uid, RestorePhase.FAILED, mark.may_be_mixed)
+            failed = RestoreMark(mark.name, mark.uid, RestorePhase.FAILED, mark.may_be_inconsistent)
             await self._write_mark(shop, failed, shop.uid)
 
     def _has_restore(self, shop: Platform, mark: RestoreMark) -> bool:
@@ -512,7 +512,7 @@ class RestoreController:
             return await self._running(child)
         if not run.succeeded:
             return await self._failed(restore, _failure(run), run.message, shop)
-        await self._mark(restore, shop, RestorePhase.OPENING, mixed=False)
+        await self._mark(restore, shop, RestorePhase.OPENING, inconsistent=False)
         text = "The databases are restored, and the services are being started."
         return RestoreOutcome(RestorePhase.OPENING, RestoreReason.OPENING, text, run=run)
 
@@ -537,7 +537,7 @@ class RestoreController:
     async def _open(self, restore: Backup, shop: Platform) -> RestoreOutcome:
         mark = restore_mark(shop.annotations, shop.status)
         if mark is not None and not mark.uid:  # it was removed before the reconciler had seen it
-            await self._mark(restore, shop, RestorePhase.OPENING, mixed=False)
+            await self._mark(restore, shop, RestorePhase.OPENING, inconsistent=False)
             return RestoreOutcome(RestorePhase.OPENING, RestoreReason.OPENING, "The services are being started.")
         if mark is not None and mark.uid != restore.uid:
             text = (
@@ -609,13 +609,13 @@ class RestoreController:
         shop = shop or self.shops.platforms.get(key)
         if _phase(restore) in _BEFORE_CLOSING or shop is None:
             return RestoreOutcome(RestorePhase.FAILED, reason, message)
-        mark, mixed = restore_mark(shop.annotations, shop.status), _was_mixed(restore, shop)
+        mark, inconsistent = restore_mark(shop.annotations, shop.status), _was_inconsistent(restore, shop)
         if _phase(restore) is RestorePhase.RESTORING:
-            mixed = mixed or reason in MAY_HAVE_CHANGED
+            inconsistent = inconsistent or reason in MAY_HAVE_CHANGED
         elif mark is not None:  # the creation of a Job may have had no answer
-            mixed = mark.may_be_mixed
-        await self._mark(restore, shop, RestorePhase.FAILED, mixed=mixed)
-        return RestoreOutcome(RestorePhase.FAILED, reason, failure_advice(key, message, mixed=mixed))
+            inconsistent = mark.may_be_inconsistent
+        await self._mark(restore, shop, RestorePhase.FAILED, inconsistent=inconsistent)
+        return RestoreOutcome(RestorePhase.FAILED, reason, failure_advice(key, message, inconsistent=inconsistent))
 
     async def _delete_job(self, restore: Backup) -> bool:
         """Deletes the Job of a restore whose shop is gone: a later shop of the name may have the databases of it.
@@ -630,16 +630,18 @@ class RestoreController:
         return mark is not None and (mark.uid, mark.phase) == (restore.uid, phase)
 
     async def _mark(
-        self, restore: Backup, shop: Platform, phase: RestorePhase, *, mixed: bool | None = None
+        self, restore: Backup, shop: Platform, phase: RestorePhase, *, inconsistent: bool | None = None
     ) -> RestoreMark | None:
         """Sets the annotation that closes or opens the shop. If another restore has the shop, returns that one's mark.
 
-        `mixed` says whether the databases may be inconsistent; None keeps what the mark says. Raises ApiError.
+        `inconsistent` says whether the databases may be inconsistent; None keeps what the mark says. Raises ApiError.
         """
         newest = self.shops.platforms.get(shop.key, shop)
         if other := self._other(restore, newest):
             return other
-        mark = RestoreMark(restore.name, restore.uid, phase, _was_mixed(restore, newest) if mixed is None else mixed)
+        if inconsistent is None:
+            inconsistent = _was_inconsistent(restore, newest)
+        mark = RestoreMark(restore.name, restore.uid, phase, inconsistent)
         if restore_mark(newest.annotations, newest.status) != mark:
             await self._write_mark(newest, mark, shop.uid)
         return None
@@ -728,10 +730,10 @@ def _phase(restore: Backup) -> RestorePhase:
     return RestorePhase(restore.status.get("phase", RestorePhase.PENDING))
 
 
-def _was_mixed(restore: Backup, shop: Platform) -> bool:
+def _was_inconsistent(restore: Backup, shop: Platform) -> bool:
     """Returns whether the databases may be inconsistent because of another restore than this one."""
     mark = restore_mark(shop.annotations, shop.status)
-    return mark is not None and (mark.mixed if mark.uid == restore.uid else mark.may_be_mixed)
+    return mark is not None and (mark.inconsistent if mark.uid == restore.uid else mark.may_be_inconsistent)
 
 
 def _running_backup(job: str) -> str:

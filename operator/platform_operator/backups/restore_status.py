@@ -102,10 +102,10 @@ def _closed_seconds(status: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     return {"closedSeconds": max(0, int((now - datetime.fromisoformat(status["startTime"])).total_seconds()))}
 
 
-def failure_advice(key: PlatformKey, message: str, *, mixed: bool) -> str:
+def failure_advice(key: PlatformKey, message: str, *, inconsistent: bool) -> str:
     """Returns why a restore of a closed shop has failed, the state of the shop, and what to do."""
     text = message[: MAX_MESSAGE // 2].rstrip(". ")
-    if mixed:
+    if inconsistent:
         return (
             f"{text}. The shop is closed, and its databases may be inconsistent: do not open it, but correct this and "
             "create another PlatformRestore."

@@ -485,7 +485,7 @@ async def test_a_restore_without_its_backup_leaves_a_shop_closed_that_an_earlier
     await cluster.reconcile("again")
     cluster.end("Failed", {"reason": "WrongKey", "message": "use the Secret with that key"}, "check-again")
     await cluster.reconcile("again")
-    assert (cluster.mark, cluster.said("again")[2]) == ("now/uid-now/Failed/mixed", "WrongKey")
+    assert (cluster.mark, cluster.said("again")[2]) == ("now/uid-now/Failed/inconsistent", "WrongKey")
     assert "the shop stays closed" in cluster.said("again")[3]
 
 
@@ -647,7 +647,7 @@ async def test_a_shop_with_databases_of_two_states_is_not_to_be_opened(
     await cluster.until_restoring()
     cluster.end("Failed", report)
     await cluster.reconcile()
-    assert cluster.mark == "now/uid-now/Failed/mixed"
+    assert cluster.mark == "now/uid-now/Failed/inconsistent"
     assert "do not open it, but correct this and create another PlatformRestore" in cluster.said()[3]
 
 
@@ -659,10 +659,10 @@ async def test_only_a_restore_that_succeeds_makes_one_state_of_two(cluster: Fake
     for name, reason in (("second", "DestinationUnavailable"), ("third", "WrongKey")):
         cluster.restore(name, backup="before")
         await cluster.until_restoring(name)
-        assert cluster.mark == f"{name}/uid-{name}/Restoring/mixed"
+        assert cluster.mark == f"{name}/uid-{name}/Restoring/inconsistent"
         cluster.end("Failed", {"reason": reason, "message": "it failed"}, f"restore-{name}")
         await cluster.reconcile(name)
-        assert cluster.mark == f"{name}/uid-{name}/Failed/mixed"
+        assert cluster.mark == f"{name}/uid-{name}/Failed/inconsistent"
         assert "do not open it, but correct this" in cluster.said(name)[3]
     cluster.restore("fourth", backup="before")
     await cluster.reconcile("fourth")
@@ -688,7 +688,7 @@ async def test_a_restore_fails_after_the_creation_of_its_job_was_not_answered(cl
     cluster.spec["hibernated"] = "perhaps"
     cluster.now += timedelta(days=1)
     await cluster.reconcile()
-    assert cluster.mark == "now/uid-now/Failed/mixed", "the Job may have run"
+    assert cluster.mark == "now/uid-now/Failed/inconsistent", "the Job may have run"
 
 
 async def test_a_restore_is_never_run_twice(cluster: FakeCluster) -> None:
@@ -696,7 +696,7 @@ async def test_a_restore_is_never_run_twice(cluster: FakeCluster) -> None:
     await cluster.until_restoring()
     del cluster.server.objects[JOB.kind, "shop", "restore-now"]
     await cluster.reconcile()
-    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed/mixed", ("Failed", "False", "JobLost"))
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed/inconsistent", ("Failed", "False", "JobLost"))
     await cluster.reconcile()
     assert (JOB.kind, "shop", "restore-now") not in cluster.server.objects
 
@@ -720,9 +720,9 @@ async def test_another_restore_repairs_a_shop_after_one_that_has_failed(cluster:
     cluster.end("Failed", {"reason": "RestoreIncomplete", "message": "order is of another state"})
     await cluster.reconcile()
     await cluster.reconcile("again")
-    assert (cluster.mark, cluster.said("again")[0]) == ("again/uid-again/Closing/mixed", "Closing")
+    assert (cluster.mark, cluster.said("again")[0]) == ("again/uid-again/Closing/inconsistent", "Closing")
     await cluster.reconcile()
-    assert cluster.mark == "again/uid-again/Closing/mixed", "the one that has failed leaves the mark alone"
+    assert cluster.mark == "again/uid-again/Closing/inconsistent", "the one that has failed leaves the mark alone"
 
 
 async def test_of_two_restores_at_once_one_has_the_shop_to_its_end(cluster: FakeCluster) -> None:
@@ -1058,7 +1058,7 @@ async def test_a_shop_whose_restore_was_deleted_is_left_closed(cluster: FakeClus
     cluster.restore("again", backup="before")
     await cluster.until_restoring("again")
     await cluster.delete("again")
-    assert cluster.mark == "again/uid-again/Failed/mixed", "its Job may have committed"
+    assert cluster.mark == "again/uid-again/Failed/inconsistent", "its Job may have committed"
     writes = list(cluster.server.writes)
     await cluster.controller.reconcile_shop(SHOP)
     assert cluster.server.writes == writes
@@ -1115,7 +1115,7 @@ async def test_a_mark_that_was_removed_with_its_restore_is_written_again(cluster
     await cluster.until_restoring()
     cluster.server.objects[PLATFORM.kind, "shop", SHOP.name]["metadata"]["annotations"] = {}
     await cluster.delete()
-    assert cluster.mark == "//Failed/mixed"
+    assert cluster.mark == "//Failed/inconsistent"
 
 
 async def test_a_restore_waits_for_the_pod_of_one_that_was_deleted(cluster: FakeCluster) -> None:
@@ -1181,14 +1181,22 @@ async def test_the_annotation_is_put_back_while_the_databases_are_replaced(clust
     await cluster.until_restoring()
     cluster.shop({"conditions": cluster.server.objects[PLATFORM.kind, "shop", SHOP.name]["status"]["conditions"]})
     await cluster.reconcile()
-    assert cluster.mark == "now/uid-now/Restoring/mixed", "whether it was mixed is not known any more"
+    assert cluster.mark == "now/uid-now/Restoring/inconsistent", "whether it was inconsistent is not known any more"
 
 
 @pytest.mark.parametrize("text", ["", "x", "a/Closed", "a/Opening", "a/Opening/b", "a/b/Opening/c"])
 def test_an_annotation_that_cannot_be_read_closes_the_shop(text: str) -> None:
     mark = restore_mark({ANNOTATION_RESTORE: text}, {})
     assert mark is not None
-    assert (mark.closes, mark.may_be_mixed) == (True, True)
+    assert (mark.closes, mark.may_be_inconsistent) == (True, True)
+
+
+@pytest.mark.parametrize("word", ["inconsistent", "mixed"])
+def test_inconsistent_databases_are_marked_by_a_word_also_that_of_earlier_releases(word: str) -> None:
+    mark = restore_mark({ANNOTATION_RESTORE: f"now/uid-now/Opening/{word}"}, {})
+    assert mark is not None
+    assert (mark.inconsistent, mark.closes) == (True, False)
+    assert str(mark) == "now/uid-now/Opening/inconsistent"
 
 
 def test_the_mark_of_a_restore_that_has_succeeded_closes_nothing() -> None:
