@@ -7,17 +7,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from platform_operator.api.kinds import POD, Manifest, PlatformKey, object_key
+from platform_operator.api.backups import PLATFORM_RESTORE
+from platform_operator.api.kinds import (
+    POD,
+    Manifest,
+    ObjectId,
+    ObjectKey,
+    PlatformKey,
+    object_key,
+    owner_reference,
+)
 from platform_operator.apply.applied_objects import AppliedObjects
 from platform_operator.apply.ownership import holder
-from platform_operator.backups.objects import CHILD_KINDS, JOB, POLICY, is_own
-from platform_operator.backups.observed import Child, observe_child, read_run
+from platform_operator.backups.objects import CHILD_KINDS, JOB, POLICY, children, is_own, named_job
+from platform_operator.backups.observed import Backup, Child, observe_child, read_run
 from platform_operator.backups.store import BackupStore
 from platform_operator.client import KubernetesClient
 from platform_operator.errors import ApiError, NameTakenError
 from platform_operator.render.helm import Helm
 from platform_operator.render.values import ChartValues
 from platform_operator.status.backups import BackupRun
+from platform_operator.status.diagnosis import diagnose
 
 _KINDS = {kind.kind: kind for kind in CHILD_KINDS}
 
@@ -99,6 +109,17 @@ class BackupJobs:
         async with self._helm_lock:
             return await self.helm.template(self.chart, release, values)
 
+    async def render_of(self, restore: Backup, platform: str, name: str, values: ChartValues) -> list[Manifest]:
+        """Returns the Job of this name of a PlatformRestore, and its policies. Raises RenderError."""
+        rendered = await self.render(PlatformKey(restore.namespace, name), values)
+        owner = owner_reference(PLATFORM_RESTORE, restore.name, restore.uid)
+        return children(named_job(rendered, name), restore.namespace, platform, owner)
+
+    def of_owner(self, owner: str, namespace: str, name: str) -> Child | None:
+        """Returns the Job of this name, if it is that of the owner."""
+        child = self.store.children.get(ObjectKey(namespace, ObjectId(JOB.kind, name)))
+        return child if child is not None and child.job is not None and owner in child.owners else None
+
     async def delete(self, child: Child) -> bool:
         """Deletes an object. Raises ApiError.
 
@@ -152,3 +173,8 @@ class BackupJobs:
         selector = f"batch.kubernetes.io/controller-uid={child.uid}"
         pods, _ = await self.client.list(POD, child.key.namespace, selector)
         return pods
+
+    async def pod_problem(self, child: Child) -> str:
+        """Returns why no pod of a Job has started; empty if one has, or may soon. Raises ApiError."""
+        pods = await self.pods(child)
+        return diagnose([one for one in pods if one.get("status", {}).get("phase") == "Pending"])

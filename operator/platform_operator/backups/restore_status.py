@@ -1,4 +1,4 @@
-"""Builds the status of a PlatformRestore. Pure."""
+"""Builds and reads the status of a PlatformRestore, and reads the spec of its shop. Pure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from platform_operator.api.conditions import TIME_FORMAT, Condition, dated, stor
 from platform_operator.api.kinds import Manifest, PlatformKey
 from platform_operator.api.restore_marks import ANNOTATION_RESTORE
 from platform_operator.api.schema import SecretRef
+from platform_operator.api.spec import Spec, parse
 from platform_operator.backups.objects import Source, Target
 from platform_operator.backups.observed import Backup
 from platform_operator.backups.status import MAX_MESSAGE
+from platform_operator.cache.observed import Platform
+from platform_operator.errors import InvalidSpecError, PlatformInvalidError
 from platform_operator.status.backups import BackupRun
 
 MAY_HAVE_CHANGED = (
@@ -23,6 +26,9 @@ MAY_HAVE_CHANGED = (
 """The failures of a Job that may have committed. Before any other one it has committed nothing."""
 PASSING = (RestoreReason.DESTINATION_UNAVAILABLE,)
 """The failures of a check that may pass without any correction."""
+FINISHED = (RestorePhase.SUCCEEDED, RestorePhase.FAILED)
+BEFORE_CLOSING = (RestorePhase.PENDING, RestorePhase.CHECKING)
+"""The phases before a restore closes the shop. An earlier restore may have left it closed."""
 _KEPT = (
     "platformUID", "job", "source", "checkStartTime", "startTime", "backupId", "cutTime", "sizeBytes", "resentEvents",
     "closedSeconds",
@@ -130,6 +136,51 @@ def repetition_advice(message: str, again: datetime, deadline: datetime, *, clos
         f"{text}. Nothing was changed, and the shop stays {state}: the check is repeated at "
         f"{again.strftime(TIME_FORMAT)}, and the restore fails at {deadline.strftime(TIME_FORMAT)}."
     )
+
+
+def phase_of(restore: Backup) -> RestorePhase:
+    """Returns how far a PlatformRestore is."""
+    return RestorePhase(restore.status.get("phase", RestorePhase.PENDING))
+
+
+def shop_key(restore: Backup) -> PlatformKey:
+    """Returns the key of the shop whose data a PlatformRestore replaces."""
+    return PlatformKey(restore.namespace, str(restore.spec.get("platform", "")))
+
+
+def spec_of(shop: Platform) -> Spec:
+    """Returns the spec of a shop. Raises PlatformInvalidError."""
+    try:
+        return parse(shop.spec)
+    except InvalidSpecError as error:
+        text = f"The spec of EcommercePlatform {shop.key.name} is invalid: {error}."
+        raise PlatformInvalidError(text) from error
+
+
+def hold(shop: Platform) -> str:
+    """Returns what keeps the reconciler of a shop from stopping and starting its services; empty if nothing does."""
+    if shop.spec.get("paused") or shop.spec.get("mode") == "Observe":
+        return " But the shop is observed: set its spec.mode to Manage, and paused to false."
+    try:
+        spec_of(shop)
+    except PlatformInvalidError as error:
+        return f" {error}"
+    return ""
+
+
+def pending(reason: RestoreReason, message: str) -> RestoreOutcome:
+    """Returns that a restore has not begun, and what it waits for."""
+    return RestoreOutcome(RestorePhase.PENDING, reason, message)
+
+
+def failure_reason(run: BackupRun) -> RestoreReason:
+    """Returns the reason of a Job that has failed."""
+    return RestoreReason(run.reason) if run.reason in set(RestoreReason) else RestoreReason.JOB_FAILED
+
+
+def refusal_reason(*, name_taken: bool) -> RestoreReason:
+    """Returns the reason of a Job that was not created."""
+    return RestoreReason.NAME_TAKEN if name_taken else RestoreReason.REFUSED
 
 
 def status_manifest(restore: Backup, status: Manifest) -> Manifest:
