@@ -20,6 +20,7 @@ from platform_backup.errors import (
     BackupDamaged,
     BackupError,
     DestinationFull,
+    DestinationMissing,
     DestinationRefused,
     DestinationUnavailable,
 )
@@ -35,13 +36,17 @@ _RETRY_TIMEOUT = timedelta(seconds=90)
 _FULL = re.compile("QuotaExceeded|StorageFull|InsufficientStorage|status code: 507|No space left|os error (28|122)")
 """What servers say without room: Ceph, MinIO, HTTP itself, and the file system, whose quota is error 122."""
 _REFUSED = re.compile("AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|Permission denied")
+_STATUS = re.compile(r"status code: (\d+)")
+_PASSING_STATUS = {408, 409, 425, 429}
+"""The refusals that pass: S3 answers 409 to a bucket that is being changed (OperationAborted)."""
 _REFUSALS = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError, PermissionError)
+_MISSING = (exceptions.NotFoundError, FileNotFoundError)
 
 Store: TypeAlias = S3Store | LocalStore
 
 
 class Destination:
-    """The files of all backups of one shop. Each method raises Destination{Unavailable,Refused,Full}."""
+    """The files of all backups of one shop. Each method raises Destination{Unavailable,Missing,Refused,Full}."""
 
     def __init__(self, store: Store, name: str) -> None:
         self._store = store
@@ -57,7 +62,7 @@ class Destination:
         with self._named_errors():
             try:
                 return (await obstore.head_async(self._store, path))["size"]
-            except (exceptions.NotFoundError, FileNotFoundError):
+            except _MISSING:
                 return None
 
     async def read(self, path: str) -> bytes | None:
@@ -65,7 +70,7 @@ class Destination:
         with self._named_errors():
             try:
                 return bytes(await (await obstore.get_async(self._store, path)).bytes_async())
-            except (exceptions.NotFoundError, FileNotFoundError):
+            except _MISSING:
                 return None
 
     async def stream(self, path: str) -> AsyncIterator[bytes]:
@@ -84,7 +89,7 @@ class Destination:
         with self._named_errors():
             try:
                 return bytes(await obstore.get_range_async(self._store, path, start=start, end=end))
-            except (exceptions.NotFoundError, FileNotFoundError):
+            except _MISSING:
                 raise BackupDamaged(f"{path} was deleted while it was read: restore another backup") from None
 
     async def list(self, folder: str) -> dict[str, int]:
@@ -100,7 +105,7 @@ class Destination:
         with self._named_errors():
             try:
                 await obstore.delete_async(self._store, path)
-            except (exceptions.NotFoundError, FileNotFoundError):
+            except _MISSING:
                 return
 
     @contextmanager
@@ -115,12 +120,15 @@ class Destination:
         text = _one_line(error)
         if _FULL.search(str(error)):
             return DestinationFull(f"{self._name} is full: give it more room, or keep fewer backups ({text})")
-        if isinstance(error, _REFUSALS) or _REFUSED.search(str(error)):
+        status = _status(error)
+        if isinstance(error, _MISSING) or status == 404:
+            return DestinationMissing(f"{self._name} does not exist: create it, or name another ({text})")
+        if isinstance(error, _REFUSALS) or _REFUSED.search(str(error)) or _is_final(status, error):
             return DestinationRefused(
-                f"{self._name} refuses these credentials, or what they may do: they need to list, read, write and "
-                f"delete ({text})"
+                f"{self._name} refuses these credentials, what they may do, or the region: they need to list, read, "
+                f"write and delete ({text})"
             )
-        return DestinationUnavailable(f"{self._name} does not answer, or does not exist ({text})")
+        return DestinationUnavailable(f"{self._name} does not answer, or fails ({text})")
 
 
 def open_destination(settings: DestinationSettings) -> Destination:
@@ -153,8 +161,19 @@ def open_destination(settings: DestinationSettings) -> Destination:
 def _existing_folder(path: str) -> Path:
     """Returns the folder, which must exist: a volume that is not mounted is not silently replaced."""
     if not os.access(path, os.W_OK | os.X_OK):
-        raise DestinationUnavailable(f"the folder {path} does not exist or is not writable: mount the volume there")
+        raise DestinationMissing(f"the folder {path} does not exist or is not writable: mount the volume there")
     return Path(path)
+
+
+def _status(error: Exception) -> int:
+    """Returns the HTTP status that a server answered; 0 if it did not."""
+    found = _STATUS.search(str(error))
+    return int(found[1]) if found else 0
+
+
+def _is_final(status: int, error: Exception) -> bool:
+    """Returns whether a request that a server has answered so fails again, until something is corrected."""
+    return 400 <= status < 500 and status not in _PASSING_STATUS and "RequestTimeout" not in str(error)
 
 
 def _one_line(error: Exception) -> str:

@@ -13,11 +13,15 @@ class BackupError(Exception):
 
 
 class DestinationUnavailable(BackupError):
-    """The bucket or the folder does not answer, or does not exist."""
+    """The bucket or the folder does not answer. A later attempt may succeed."""
+
+
+class DestinationMissing(BackupError):
+    """The bucket or the folder does not exist."""
 
 
 class DestinationRefused(BackupError):
-    """The destination refuses the credentials, or what they may do."""
+    """The destination refuses the credentials, what they may do, or the region."""
 
 
 class DestinationFull(BackupError):
@@ -26,6 +30,11 @@ class DestinationFull(BackupError):
 
 class DatabaseFailed(BackupError):
     """A database does not answer, or pg_dump or the restore of it has failed."""
+
+    def __init__(self, message: str, exit_status: int | None = None) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status
+        """That of the program of PostgreSQL that has failed."""
 
 
 class PostgresToolsTooOld(BackupError):

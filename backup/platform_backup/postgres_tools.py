@@ -128,7 +128,7 @@ class Program:
     async def _fail(self) -> None:
         status = await self._process.wait()
         said = (await self._stderr).decode(errors="replace").strip() or "nothing"
-        raise DatabaseFailed(f"{self._name} ended with {status} and said: {said}")
+        raise DatabaseFailed(f"{self._name} ended with {status} and said: {said}", status)
 
     async def _read_stderr(self) -> bytes:
         """Returns the end of what the program wrote to stderr."""

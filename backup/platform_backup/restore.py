@@ -8,8 +8,8 @@ receive it (docs/adr/0057).
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -65,7 +65,9 @@ _TIMEOUT_IF_KNOWN = b"""SELECT set_config(name, '0', false) FROM pg_settings WHE
 _AFTER_THE_TIMEOUTS = b"SET client_encoding"
 _LONGEST_PREAMBLE = 1 << 16
 _LEAVING_SECONDS, _LEAVING_INTERVAL_SECONDS = 3.0, 0.1
-_ANALYZE_TIMEOUT_SECONDS = 6 * 3600.0
+_ANALYZE_TIMEOUT_SECONDS = 600.0
+_STATEMENT_REFUSED = 3
+"""The exit status of psql after an error that the server answered; it is 2 if the connection was lost."""
 _DATABASE_ERRORS = (SQLAlchemyError, DatabaseUnavailable, RuntimeRoleRefused, OSError, TimeoutError)
 
 log = logs.get_logger(__name__)
@@ -93,6 +95,11 @@ async def restore_backup(
 
     First all files are verified, and the databases must exist, be used by no one, and be empty, unless `replace`
     deletes what they have. Raises BackupError; unless its message says otherwise, nothing has changed then.
+
+    Statistics are collected last, since a shop can be opened without them, but not without privileges and events. They
+    are collected before the shop is opened, since its first queries would read whole tables, and in all databases at
+    once, as those are restored. ANALYZE reads a sample, whose size does not grow with a table: the timeout ends one
+    that is stuck, and autovacuum does its work then.
     """
     services = _chosen(shop, manifest, only)
     own = [await _require_ready(shop, manifest, service, replace=replace) for service in services]
@@ -108,8 +115,7 @@ async def restore_backup(
         resent = await resend_since(shop.databases, manifest.cut_at - RESEND_MARGIN, now)
     except DatabaseFailed as error:
         raise RestoreIncomplete(f"the databases are restored, but not all events are sent again: {error}") from error
-    for service in services:
-        await analyze(service, shop.databases[service])
+    await asyncio.gather(*(analyze(service, shop.databases[service]) for service in services))
     return Restored(services, resent)
 
 
@@ -170,8 +176,10 @@ async def restore_dumps(shop: Shop, manifest: Manifest, services: Collection[str
                     group.create_task(_fill(shop, manifest, service, session, replace=replace))
         except* Exception as errors:
             raise errors.exceptions[0] from None
+        committed: list[str] = []
         for service, session in sessions.items():
-            await _commit(service, session)
+            await _commit(service, session, committed)
+            committed.append(service)
 
 
 async def _fill(shop: Shop, manifest: Manifest, service: str, session: Program, *, replace: bool) -> None:
@@ -192,6 +200,7 @@ async def _fill(shop: Shop, manifest: Manifest, service: str, session: Program, 
                 raise
             finally:
                 feeding.cancel()
+                await asyncio.gather(feeding, return_exceptions=True)
         await _await_answer(session, b"")
     except DatabaseFailed as error:
         raise DatabaseFailed(f"the database of {service}: {error}") from None
@@ -223,16 +232,29 @@ async def _feed(program: Program, shop: Shop, manifest: Manifest, service: str) 
         program.close_input()
 
 
-async def _commit(service: str, session: Program) -> None:
+async def _commit(service: str, session: Program, committed: Sequence[str]) -> None:
+    """Commits a database after those that are `committed`.
+
+    Raises DatabaseFailed if PostgreSQL refuses the first one, so that none has changed. Raises RestoreIncomplete if it
+    refuses a later one, and if the connection is lost: whether a database is committed is not known then.
+    """
     try:
         await _await_answer(session, b"COMMIT;\n")
-        session.close_input()
-        await session.succeeded()
     except DatabaseFailed as error:
-        raise RestoreIncomplete(
-            f"the database of {service} was not committed: {error}; databases before it are restored: run the restore "
-            "again with --replace"
-        ) from None
+        is_refused = error.exit_status == _STATEMENT_REFUSED
+        if is_refused and not committed:
+            text = f"PostgreSQL refused to commit, and the database of {service} is not restored, nor is another"
+            raise DatabaseFailed(f"{text}: {error}") from None
+        text = (
+            f"PostgreSQL refused to commit, and the database of {service} is not restored"
+            if is_refused
+            else f"the connection was lost, and whether the database of {service} is restored is not known"
+        )
+        others = f"{', '.join(committed)} is restored already" if committed else "no other one is restored"
+        raise RestoreIncomplete(f"{text}: {error}; {others}: run the restore again with --replace") from None
+    session.close_input()
+    with suppress(DatabaseFailed):  # it is committed, however psql ends
+        await session.succeeded()
 
 
 async def _await_answer(session: Program, statement: bytes) -> None:

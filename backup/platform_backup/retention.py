@@ -1,4 +1,4 @@
-"""The choice of the backups that are deleted. It never chooses the newest whole backup, nor the newest verified one."""
+"""Chooses the backups that are deleted, never the newest whole one, nor the newest one that was verified."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,16 +38,17 @@ class StoredBackup:
         return self.is_whole and self.is_restorable is not False
 
     def owner(self, uid: str, created: datetime | None) -> str:
-        """Returns the UID of its shop, where `uid` is that of the shop of today; empty for a former shop without a UID.
+        """Returns the UID of its shop; empty if it states none and is of a former shop.
 
-        A backup without a UID is of an earlier release, or of a shop without the operator. It is of the shop of today
-        if that was `created` before it, or if that time is not known.
+        `uid` is the UID of the shop of today, and `created` when that was created. A backup without a UID is of an
+        earlier release, or of a shop without the operator. It counts as a backup of the shop of today if it is younger
+        than that shop, or if `created` is not known.
         """
         is_of_today = not self.shop_uid and (created is None or self.at >= created)
         return uid if is_of_today else self.shop_uid
 
     def belongs_to(self, uid: str, created: datetime | None = None) -> bool:
-        """Returns whether it is of the shop of this UID, and not of a former or later one of the same name."""
+        """Returns whether it is a backup of the shop of this UID. `created` is when that shop was created."""
         return self.owner(uid, created) == uid
 
 
@@ -58,12 +59,13 @@ def expired(
     uid: str = "",
     created: datetime | None = None,
 ) -> list[StoredBackup]:
-    """Returns the backups to delete, the oldest first. Those of another shop of the same name are not among them,
-    but for files without a manifest, which are no backup.
+    """Returns the backups to delete, the oldest first.
 
-    Only good backups count as the newest ones, so that damaged ones do not displace them. Without any good backup
-    nothing that has a manifest is deleted: it may be whole with another key. The newest one that was verified is kept
-    besides, since it is the last one that is known to be restorable.
+    - Backups of a former or later shop of the same name are kept. `uid` and `created` are those of the shop of today.
+    - Files without a manifest are no backup. They are deleted when they are ABANDONED_AFTER old, whatever their shop.
+    - Only good backups count as the newest ones, so that damaged ones do not displace them.
+    - Without any good backup, nothing that has a manifest is deleted: it may be whole with another key.
+    - The newest backup that was verified is kept, since it is the last one that is known to be restorable.
     """
     own = [backup for backup in stored if not backup.has_manifest or backup.belongs_to(uid, created)]
     newest_first = sorted(own, key=lambda backup: backup.at, reverse=True)

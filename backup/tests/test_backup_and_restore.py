@@ -1,6 +1,7 @@
 """A backup has each database as it was at the cut, and a restore brings all of them back, or changes none."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -19,7 +20,15 @@ from platform_backup import restore as restoring
 from platform_backup.catalog import find_backup, list_backups, newest_backup, prune, verify_files
 from platform_backup.create import Shop, create_backup
 from platform_backup.encryption import BackupKey
-from platform_backup.errors import BackupDamaged, BackupNotFound, DatabaseFailed, RestoreRefused, WrongKey
+from platform_backup.errors import (
+    BackupDamaged,
+    BackupError,
+    BackupNotFound,
+    DatabaseFailed,
+    RestoreIncomplete,
+    RestoreRefused,
+    WrongKey,
+)
 from platform_backup.manifest import Manifest, OutboxPosition
 from platform_backup.postgres_tools import Program
 from platform_backup.restore import RESEND_MARGIN, restore_backup
@@ -254,8 +263,9 @@ async def test_a_login_without_rights_to_statistics_sees_other_clients(
 async def test_statistics_come_last_and_may_fail(
     shop: Shop, runtime: dict[str, DatabaseSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All privileges are granted and all events resent before the first statistics are collected."""
+    """All privileges are granted and all events resent before the statistics of all databases are collected at once."""
     done: list[str] = []
+    all_at_once = asyncio.Barrier(3)
     grant, resend = grant_runtime_role, restoring.resend_since
 
     async def record_grant(*arguments: Any) -> None:
@@ -272,7 +282,8 @@ async def test_statistics_come_last_and_may_fail(
         if statement != "ANALYZE":
             return await execute(connection, statement, *arguments, **options)
         done.append(statement)
-        assert options == {"timeout": 6 * 3600}
+        assert options == {"timeout": 600}
+        await all_at_once.wait()
         raise TimeoutError
 
     manifest = await create_backup(shop, "abcdef")
@@ -345,6 +356,76 @@ async def test_one_database_that_fails_leaves_all_as_they_were(
             await restore_backup(target, manifest, {}, NOW, ["order", "product"])
 
         assert await tables(order) == 0
+
+
+REFUSED_AT_COMMIT = (
+    b"CREATE TEMP TABLE t (id int UNIQUE DEFERRABLE INITIALLY DEFERRED); INSERT INTO t VALUES (1), (1);\n"
+)
+LOST_BEFORE_COMMIT = b"SELECT pg_terminate_backend(pg_backend_pid());\n"
+
+
+@pytest.mark.parametrize(
+    ("service", "statement", "error", "said", "restored"),
+    [
+        ("notification", REFUSED_AT_COMMIT, DatabaseFailed, "the database of notification is not restored", set()),
+        ("order", REFUSED_AT_COMMIT, RestoreIncomplete, "notification is restored already", {"notification"}),
+        ("notification", LOST_BEFORE_COMMIT, RestoreIncomplete, "whether the database of notification is r", set()),
+    ],
+)
+async def test_a_commit_that_is_refused_is_told_from_one_without_an_answer(
+    shop: Shop,
+    monkeypatch: pytest.MonkeyPatch,
+    service: str,
+    statement: bytes,
+    error: type[BackupError],
+    said: str,
+    restored: set[str],
+) -> None:
+    late, commit = uuid4(), restoring._await_answer
+    manifest = await create_backup(shop, "abcdef")
+    for database in shop.databases.values():
+        await receive(database, late)
+    left = sorted(shop.databases)
+
+    async def commit_after_the_statement(session: Program, sent: bytes) -> None:
+        if sent == b"COMMIT;\n" and left.pop(0) == service:
+            sent = statement + sent
+        await commit(session, sent)
+
+    monkeypatch.setattr(restoring, "_await_answer", commit_after_the_statement)
+    with pytest.raises(error, match=said):
+        await restore(shop, manifest, replace=True)
+
+    assert {name for name, database in shop.databases.items() if late not in await received(database)} == restored
+
+
+async def test_a_dump_that_is_no_longer_needed_is_not_read_any_more(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error of its reader is no error of a task that no one awaits."""
+    lost: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: lost.append(context))
+    is_read = asyncio.Event()
+
+    async def read(*_: object) -> AsyncIterator[bytes]:
+        try:
+            is_read.set()
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise BackupDamaged("it cannot be read") from None
+        yield b""
+
+    manifest = await create_backup(shop, "abcdef")
+    monkeypatch.setattr(restoring, "read_dump", read)
+    async with shop.tools.run("psql", restoring._PSQL, shop.databases["order"], stdin=True) as session:
+        filling = asyncio.create_task(restoring._fill(shop, manifest, "order", session, replace=False))
+        await is_read.wait()
+        filling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await filling
+    gc.collect()
+
+    assert lost == []
 
 
 async def test_a_database_that_does_not_answer_stops_the_backup(shop: Shop, folder: Path) -> None:

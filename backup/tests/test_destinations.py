@@ -20,7 +20,13 @@ from chassis_testing.waiting import eventually
 from platform_backup.catalog import list_backups, newest_backup, prune
 from platform_backup.create import Shop, create_backup
 from platform_backup.destination import Destination, open_destination
-from platform_backup.errors import BackupError, DestinationFull, DestinationRefused, DestinationUnavailable
+from platform_backup.errors import (
+    BackupError,
+    DestinationFull,
+    DestinationMissing,
+    DestinationRefused,
+    DestinationUnavailable,
+)
 from platform_backup.restore import restore_backup
 from platform_backup.retention import Retention
 from platform_backup.settings import DestinationSettings
@@ -153,7 +159,7 @@ async def test_a_file_that_is_read_slowly_needs_no_request_of_that_length(bucket
     [
         ({"backup_s3_secret_access_key": "wrong"}, DestinationRefused),
         ({"backup_s3_access_key_id": "AKIAUNKNOWN"}, DestinationRefused),
-        ({"backup_destination": "s3://missing"}, DestinationUnavailable),
+        ({"backup_destination": "s3://missing"}, DestinationMissing),
     ],
 )
 async def test_a_bucket_that_refuses_is_named(
@@ -206,6 +212,38 @@ async def test_a_full_bucket_is_named(shop: Shop, status: int, code: str) -> Non
             await create_backup(full, "abcdef")
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "error"),
+    [
+        (400, "AuthorizationHeaderMalformed", DestinationRefused),
+        (401, "", DestinationRefused),
+        (403, "AllAccessDisabled", DestinationRefused),
+        (404, "NoSuchBucket", DestinationMissing),
+        (400, "RequestTimeout", DestinationUnavailable),
+        (408, "", DestinationUnavailable),
+        (409, "OperationAborted", DestinationUnavailable),
+        (429, "TooManyRequests", DestinationUnavailable),
+        (500, "InternalError", DestinationUnavailable),
+        (503, "SlowDown", DestinationUnavailable),
+    ],
+)
+async def test_what_passes_is_told_from_what_has_to_be_corrected(
+    status: int, code: str, error: type[BackupError]
+) -> None:
+    async with _answering(status, f"<Error><Code>{code}</Code></Error>") as port:
+        destination = open_destination(Bucket(port, "a", "b").settings())
+
+        with pytest.raises(error, match="the bucket"):
+            await destination.list("default/shop/")
+
+
+async def test_a_bucket_that_refuses_connections_is_unavailable() -> None:
+    destination = open_destination(Bucket(free_port(), "a", "b").settings())
+
+    with pytest.raises(DestinationUnavailable, match="does not answer"):
+        await destination.list("default/shop/")
+
+
 @asynccontextmanager
 async def _answering(status: int, body: str) -> AsyncIterator[int]:
     """Runs a server that answers every request so."""
@@ -226,7 +264,7 @@ async def _answering(status: int, body: str) -> AsyncIterator[int]:
 
 
 async def test_a_folder_that_is_not_mounted_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DestinationUnavailable, match="mount the volume"):
+    with pytest.raises(DestinationMissing, match="mount the volume"):
         open_destination(DestinationSettings(backup_destination=f"file://{tmp_path}/missing"))
 
 

@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -281,10 +281,10 @@ async def test_a_server_that_ends_says_nothing_of_the_backup(
 
 
 def die_and(die: Any, commit: Any) -> Any:
-    async def both(service: str, session: Program) -> None:
+    async def both(service: str, session: Program, committed: Sequence[str]) -> None:
         await die()
         await session.write(b"SELECT pg_sleep(60);\n")
-        await commit(service, session)
+        await commit(service, session, committed)
 
     return both
 

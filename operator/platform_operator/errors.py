@@ -23,6 +23,10 @@ class StoreLeftBehindError(InvalidSpecError):
     data, helps."""
 
 
+class PlatformInvalidError(InvalidSpecError):
+    """The spec of a platform that a restore needs cannot be parsed. The restore waits until it is corrected."""
+
+
 class TenantError(OperatorError):
     """Nothing can be applied for a tenant as it stands. Only a change of the Tenant, its plan or the cluster helps."""
 

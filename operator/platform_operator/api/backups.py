@@ -51,6 +51,7 @@ class BackupReason(StrEnum):
 
     SETTINGS_WRONG = "SettingsWrong"
     DESTINATION_UNAVAILABLE = "DestinationUnavailable"
+    DESTINATION_MISSING = "DestinationMissing"
     DESTINATION_REFUSED = "DestinationRefused"
     DESTINATION_FULL = "DestinationFull"
     DATABASE_FAILED = "DatabaseFailed"
@@ -110,6 +111,7 @@ class RestoreReason(StrEnum):
 
     SETTINGS_WRONG = "SettingsWrong"
     DESTINATION_UNAVAILABLE = "DestinationUnavailable"
+    DESTINATION_MISSING = "DestinationMissing"
     DESTINATION_REFUSED = "DestinationRefused"
     DESTINATION_FULL = "DestinationFull"
     DATABASE_FAILED = "DatabaseFailed"
@@ -315,6 +317,15 @@ class RestoreSource(Model):
     )
 
 
+class RecordedSource(Model):
+    """The backup of a PlatformRestore, as its status records it: with the names of Secrets, not their values."""
+
+    shop: str = Field(description="The shop that was backed up, as <namespace>/<name>.")
+    id: str = Field(default="", description="Id of the backup; empty until the check has found the newest whole one.")
+    destination: Destination = Field(description="Where the backup is.")
+    encryption_key_secret_ref: SecretRef = Field(description="Secret with the BACKUP_KEY that it is read with.")
+
+
 class PlatformRestoreSpec(Model):
     """One restore of one backup into one shop, whose data it replaces."""
 
@@ -345,7 +356,8 @@ class PlatformRestoreSpec(Model):
         ge=60,
         le=86_400,
         description="Seconds that the Job that restores may run. After that it is stopped, and the restore has failed: "
-        "the shop stays closed, and its databases may be inconsistent.",
+        "the shop stays closed, and its databases may be inconsistent. For as long, a check of the backup is "
+        "repeated whose destination does not answer, and a closed shop waits for an invalid spec to be corrected.",
     )
 
 

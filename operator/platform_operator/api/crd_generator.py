@@ -14,6 +14,7 @@ from platform_operator.api.backups import (
     BackupPhase,
     PlatformBackupSpec,
     PlatformRestoreSpec,
+    RecordedSource,
     RestorePhase,
 )
 from platform_operator.api.conditions import BlockedState, InvariantState, RotationKind, RotationStep, UpgradePhase
@@ -261,6 +262,15 @@ _SURGE_WINDOW: Manifest = {
         "factor": {"type": "number", "description": "Factor of the number of pods."},
     },
 }
+
+
+def _observed(schema: Manifest) -> Manifest:
+    """Returns the schema of a part of a spec as a status has it: what was stored is recorded, and neither refused nor
+    completed."""
+    kept = {name: value for name, value in schema.items() if name not in ("x-kubernetes-validations", "default")}
+    if "properties" in schema:
+        kept["properties"] = {name: _observed(value) for name, value in schema["properties"].items()}
+    return kept
 
 
 def _texts(description: str) -> Manifest:
@@ -611,6 +621,12 @@ _RESTORE_STATUS: Manifest = {
         },
         "platformUID": _TEXT | {"description": "UID of the shop that it has closed."},
         "job": _TEXT | {"description": "Name of the Job that restores."},
+        "source": _observed(structural(RecordedSource.model_json_schema(by_alias=True)))
+        | {
+            "description": "The backup that was chosen when the check began. It is restored, whatever the shop's "
+            "spec.backup says by then."
+        },
+        "checkStartTime": _TIME | {"description": "When it began to check the backup."},
         "startTime": _TIME | {"description": "When it began to close the shop."},
         "completionTime": _TIME | {"description": "When it ended."},
         "closedSeconds": _COUNT64 | {"description": "Seconds from startTime until the shop served again."},

@@ -18,7 +18,9 @@ ANNOTATION_RESTORE = f"{GROUP}/restore"
 
 OPEN = "open"
 """The value by which a person opens a shop whose databases may be inconsistent."""
-_MIXED = "mixed"
+_INCONSISTENT = "inconsistent"
+_AS_FORMERLY_WRITTEN = "mixed"
+"""The word of earlier releases for the same."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class RestoreMark:
     uid: str
     """The UID of the PlatformRestore; empty if the annotation cannot be read."""
     phase: RestorePhase
-    mixed: bool = False
+    inconsistent: bool = False
     """True if a Job that has ended may have replaced some databases and not others, and none has succeeded since."""
 
     @property
@@ -38,12 +40,12 @@ class RestoreMark:
         return self.phase is not RestorePhase.OPENING
 
     @property
-    def may_be_mixed(self) -> bool:
+    def may_be_inconsistent(self) -> bool:
         """True if the databases may be inconsistent, or become so by a Job that may run."""
-        return self.mixed or self.phase is RestorePhase.RESTORING
+        return self.inconsistent or self.phase is RestorePhase.RESTORING
 
     def __str__(self) -> str:
-        return "/".join((self.name, self.uid, self.phase, *([_MIXED] if self.mixed else [])))
+        return "/".join((self.name, self.uid, self.phase, *([_INCONSISTENT] if self.inconsistent else [])))
 
 
 def restore_mark(annotations: Mapping[str, str], status: Mapping[str, Any]) -> RestoreMark | None:
@@ -56,7 +58,7 @@ def restore_mark(annotations: Mapping[str, str], status: Mapping[str, Any]) -> R
     text, stored = annotations.get(ANNOTATION_RESTORE), stored_condition(status, "Restoring")
     reason = stored["reason"] if stored else None
     if text in (None, OPEN) and reason == ConditionReason.RESTORING:  # until the restore, which may run, is looked at
-        return RestoreMark("", "", RestorePhase.RESTORING, mixed=True)
+        return RestoreMark("", "", RestorePhase.RESTORING, inconsistent=True)
     if text is None and reason == ConditionReason.RESTORE_INCOMPLETE:
         return _unreadable("")
     if text is None or text == OPEN:
@@ -73,10 +75,10 @@ def last_restore(annotations: Mapping[str, str]) -> RestoreMark | None:
 
 def _parse(text: str) -> RestoreMark:
     parts = text.split("/")
-    if len(parts) >= 3 and parts[2] in set(RestorePhase) and parts[3:] in ([], [_MIXED]):
-        return RestoreMark(parts[0], parts[1], RestorePhase(parts[2]), mixed=bool(parts[3:]))
+    if len(parts) >= 3 and parts[2] in set(RestorePhase) and parts[3:] in ([], [_INCONSISTENT], [_AS_FORMERLY_WRITTEN]):
+        return RestoreMark(parts[0], parts[1], RestorePhase(parts[2]), inconsistent=bool(parts[3:]))
     return _unreadable(parts[0])
 
 
 def _unreadable(name: str) -> RestoreMark:
-    return RestoreMark(name, "", RestorePhase.FAILED, mixed=True)
+    return RestoreMark(name, "", RestorePhase.FAILED, inconsistent=True)

@@ -84,8 +84,7 @@ class BackupController:
         if backup is None or backup.deleting:
             return Requeue.never()
         if backup.status.get("phase") in _FINISHED:
-            await self.jobs.delete_policies(backup.uid)
-            return Requeue.never()
+            return await self._clean_up(backup)
         return await self._reconcile_backup(backup)
 
     # One backup.
@@ -100,7 +99,10 @@ class BackupController:
         except RenderTimeoutError as error:
             text = f"{error}. The operator renders it again."
             outcome = Outcome(BackupPhase.PENDING, BackupReason.RENDER_TIMED_OUT, text)
-        except (InvalidSpecError, RenderError) as error:
+        except RenderError as error:
+            text = f"The backup chart cannot be rendered for EcommercePlatform {key.name}: {error}. Correct its spec."
+            outcome = Outcome(BackupPhase.PENDING, BackupReason.RENDER_FAILED, text)
+        except InvalidSpecError as error:  # its own spec, which cannot be changed
             outcome = Outcome(BackupPhase.FAILED, BackupReason.RENDER_FAILED, str(error))
         status = describe(backup, outcome, name, self.now())
         if status != backup.status:
@@ -110,9 +112,12 @@ class BackupController:
             self.jobs.store.store_backup(observe_backup(answer))
             details = {"platform": str(key), "backup": backup.name, "reason": str(outcome.reason)}
             logger.info(outcome.message, extra=details)
-        if outcome.phase in _FINISHED:
-            await self.jobs.delete_policies(backup.uid)
-        return Requeue.never() if outcome.phase in _FINISHED else Requeue.after(RUNNING_INTERVAL)
+        return await self._clean_up(backup) if outcome.phase in _FINISHED else Requeue.after(RUNNING_INTERVAL)
+
+    async def _clean_up(self, backup: Backup) -> Requeue:
+        """Deletes what a backup that has ended no longer needs. Raises ApiError."""
+        is_clean = await self.jobs.delete_policies(backup.uid)
+        return Requeue.never() if is_clean else Requeue.after(RUNNING_INTERVAL)
 
     async def _advance(self, backup: Backup, shop: Platform | None, name: str) -> Outcome:
         """Raises ApiError, InvalidSpecError, RenderError."""
@@ -196,7 +201,8 @@ class BackupController:
         refusal = "" if spec.observes else await self._apply_schedule(platform, spec)
         if policy is None:
             self._set_report(key, BackupReport())
-            return Requeue.never()
+            has_schedule = any(platform.uid in child.owners for child in self.jobs.store.children.values())
+            return Requeue.after(SCHEDULE_INTERVAL) if has_schedule and not spec.observes else Requeue.never()
         stored, runs = platform.status.get("backup", {}), await self._runs_of(platform)
         known = self.reports[key].row if key in self.reports else stored
         report = backup_report(

@@ -7,17 +7,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from platform_operator.api.kinds import POD, Manifest, PlatformKey, object_key
+from platform_operator.api.backups import PLATFORM_RESTORE
+from platform_operator.api.kinds import (
+    POD,
+    Manifest,
+    ObjectId,
+    ObjectKey,
+    PlatformKey,
+    object_key,
+    owner_reference,
+)
 from platform_operator.apply.applied_objects import AppliedObjects
 from platform_operator.apply.ownership import holder
-from platform_operator.backups.objects import CHILD_KINDS, JOB, POLICY, is_own
-from platform_operator.backups.observed import Child, observe_child, read_run
+from platform_operator.backups.objects import CHILD_KINDS, JOB, POLICY, children, is_own, named_job
+from platform_operator.backups.observed import Backup, Child, observe_child, read_run
 from platform_operator.backups.store import BackupStore
 from platform_operator.client import KubernetesClient
 from platform_operator.errors import ApiError, NameTakenError
 from platform_operator.render.helm import Helm
 from platform_operator.render.values import ChartValues
 from platform_operator.status.backups import BackupRun
+from platform_operator.status.diagnosis import diagnose
 
 _KINDS = {kind.kind: kind for kind in CHILD_KINDS}
 
@@ -85,23 +95,43 @@ class BackupJobs:
                 raise NameTakenError(f"The Job {name} belongs to another: delete it") from None
             self.store.store_child(child)  # an answer was lost
 
-    async def delete_policies(self, owner: str) -> None:
-        """Deletes the policies of a Job that has ended: the Job itself is deleted after a time. Raises ApiError."""
-        for child in list(self.store.children.values()):
-            if owner in child.owners and child.key.id.kind == POLICY.kind:
-                await self.delete(child)
+    async def delete_policies(self, owner: str) -> bool:
+        """Deletes the policies of a Job that has ended: the Job itself is deleted after a time. Raises ApiError.
+
+        Returns whether all were deleted.
+        """
+        children = list(self.store.children.values())
+        own = [one for one in children if owner in one.owners and one.key.id.kind == POLICY.kind]
+        return all([await self.delete(child) for child in own])
 
     async def render(self, release: PlatformKey, values: ChartValues) -> list[Manifest]:
         """Returns what charts/backup renders. Raises RenderError."""
         async with self._helm_lock:
             return await self.helm.template(self.chart, release, values)
 
-    async def delete(self, child: Child) -> None:
-        """Deletes an object. Raises ApiError."""
+    async def render_of(self, restore: Backup, platform: str, name: str, values: ChartValues) -> list[Manifest]:
+        """Returns the Job of this name of a PlatformRestore, and its policies. Raises RenderError."""
+        rendered = await self.render(PlatformKey(restore.namespace, name), values)
+        owner = owner_reference(PLATFORM_RESTORE, restore.name, restore.uid)
+        return children(named_job(rendered, name), restore.namespace, platform, owner)
+
+    def of_owner(self, owner: str, namespace: str, name: str) -> Child | None:
+        """Returns the Job of this name, if it is that of the owner."""
+        child = self.store.children.get(ObjectKey(namespace, ObjectId(JOB.kind, name)))
+        return child if child is not None and child.job is not None and owner in child.owners else None
+
+    async def delete(self, child: Child) -> bool:
+        """Deletes an object. Raises ApiError.
+
+        Returns False for one that the API server does not find. It stays in the store until the watch reports its
+        deletion: if that answer was wrong, another pass deletes it.
+        """
         key = child.key
-        await self.client.delete(_KINDS[key.id.kind], key.namespace, key.id.name, child.uid)
+        if not await self.client.delete(_KINDS[key.id.kind], key.namespace, key.id.name, child.uid):
+            return False
         self.store.children.pop(key, None)
         self._applied.forget(key.__eq__)
+        return True
 
     async def apply_if_changed(self, manifest: Manifest) -> None:
         """Applies an object if that would change it. Raises ApiError, and NameTakenError if another has its name."""
@@ -139,7 +169,12 @@ class BackupJobs:
         return self._runs[child.uid]
 
     async def pods(self, child: Child) -> list[Manifest]:
-        """Returns the pods of a Job. Raises ApiError."""
-        selector = f"batch.kubernetes.io/job-name={child.key.id.name}"
+        """Returns the pods of a Job, and not those of an earlier one of its name. Raises ApiError."""
+        selector = f"batch.kubernetes.io/controller-uid={child.uid}"
         pods, _ = await self.client.list(POD, child.key.namespace, selector)
         return pods
+
+    async def pod_problem(self, child: Child) -> str:
+        """Returns why no pod of a Job has started; empty if one has, or may soon. Raises ApiError."""
+        pods = await self.pods(child)
+        return diagnose([one for one in pods if one.get("status", {}).get("phase") == "Pending"])

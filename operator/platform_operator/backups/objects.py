@@ -139,9 +139,12 @@ def restore_values(
     return {**values, "deadlineSeconds": deadline_seconds}
 
 
-def check_values(platform: Platform, spec: Spec, source: Source, installation: Installation) -> ChartValues:
+def check_values(
+    platform: Platform, spec: Spec, source: Source, installation: Installation, deadline_seconds: int
+) -> ChartValues:
     """Returns the values of charts/backup for the check of the backup of a restore, which reads no database."""
-    return _of_source(platform, spec, source, installation, "check")
+    values = _of_source(platform, spec, source, installation, "check")
+    return {**values, "deadlineSeconds": deadline_seconds}
 
 
 def _of_source(

@@ -1,4 +1,4 @@
-"""Builds the status of a PlatformRestore. Pure."""
+"""Builds and reads the status of a PlatformRestore, and reads the spec of its shop. Pure."""
 
 from __future__ import annotations
 
@@ -7,19 +7,32 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from platform_operator.api.backups import PLATFORM_RESTORE, RestorePhase, RestoreReason
+from platform_operator.api.backups import PLATFORM_RESTORE, RecordedSource, RestorePhase, RestoreReason
 from platform_operator.api.conditions import TIME_FORMAT, Condition, dated, stored_condition
 from platform_operator.api.kinds import Manifest, PlatformKey
 from platform_operator.api.restore_marks import ANNOTATION_RESTORE
+from platform_operator.api.schema import SecretRef
+from platform_operator.api.spec import Spec, parse
+from platform_operator.backups.objects import Source, Target
 from platform_operator.backups.observed import Backup
 from platform_operator.backups.status import MAX_MESSAGE
+from platform_operator.cache.observed import Platform
+from platform_operator.errors import InvalidSpecError, PlatformInvalidError
 from platform_operator.status.backups import BackupRun
 
 MAY_HAVE_CHANGED = (
     RestoreReason.RESTORE_INCOMPLETE, RestoreReason.JOB_FAILED, RestoreReason.JOB_LOST,
 )  # fmt: skip
 """The failures of a Job that may have committed. Before any other one it has committed nothing."""
-_KEPT = ("platformUID", "job", "startTime", "backupId", "cutTime", "sizeBytes", "resentEvents", "closedSeconds")
+PASSING = (RestoreReason.DESTINATION_UNAVAILABLE,)
+"""The failures of a check that may pass without any correction."""
+FINISHED = (RestorePhase.SUCCEEDED, RestorePhase.FAILED)
+BEFORE_CLOSING = (RestorePhase.PENDING, RestorePhase.CHECKING)
+"""The phases before a restore closes the shop. An earlier restore may have left it closed."""
+_KEPT = (
+    "platformUID", "job", "source", "checkStartTime", "startTime", "backupId", "cutTime", "sizeBytes", "resentEvents",
+    "closedSeconds",
+)  # fmt: skip
 _SERVES = (RestoreReason.CHECKING_INVARIANTS, RestoreReason.SUCCEEDED, RestoreReason.INVARIANT_BROKEN)
 """The reasons of a shop that serves again."""
 
@@ -33,6 +46,8 @@ class RestoreOutcome:
     message: str
     platform_uid: str = ""
     """The shop that this pass has begun to close."""
+    source: Source | None = None
+    """The backup that this pass has chosen."""
     backup: str = ""
     """The id of the backup that was found for it."""
     job: str = ""
@@ -53,6 +68,8 @@ def describe_restore(restore: Backup, outcome: RestoreOutcome, now: datetime) ->
         **kept,
         **({"platformUID": outcome.platform_uid} if outcome.platform_uid else {}),
         **({"startTime": now.strftime(TIME_FORMAT)} if outcome.platform_uid else {}),
+        **({"source": _recorded(outcome.source)} if outcome.source else {}),
+        **({"checkStartTime": now.strftime(TIME_FORMAT)} if outcome.source and "source" not in kept else {}),
         **({"backupId": outcome.backup} if outcome.backup else {}),
         **({"job": outcome.job} if outcome.job else {}),
         **(_result(outcome.run) if outcome.run else {}),
@@ -61,6 +78,24 @@ def describe_restore(restore: Backup, outcome: RestoreOutcome, now: datetime) ->
     }
     ended = {"completionTime": now.strftime(TIME_FORMAT)} if done is not None else {}
     return {**_closed_seconds(status, now), **status, **ended} if outcome.reason in _SERVES else {**status, **ended}
+
+
+def recorded_source(status: Mapping[str, Any]) -> Source | None:
+    """Returns the backup that a PlatformRestore has chosen; None before that."""
+    if "source" not in status:
+        return None
+    stored = RecordedSource.model_validate(status["source"])
+    return Source(Target(stored.destination, stored.encryption_key_secret_ref.name), stored.shop, stored.id)
+
+
+def _recorded(source: Source) -> dict[str, Any]:
+    recorded = RecordedSource(
+        shop=source.shop,
+        id=source.backup,
+        destination=source.target.destination,
+        encryption_key_secret_ref=SecretRef(name=source.target.key_secret),
+    )
+    return recorded.model_dump(by_alias=True, exclude_none=True)
 
 
 def _result(run: BackupRun) -> dict[str, Any]:
@@ -73,10 +108,10 @@ def _closed_seconds(status: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     return {"closedSeconds": max(0, int((now - datetime.fromisoformat(status["startTime"])).total_seconds()))}
 
 
-def failure_advice(key: PlatformKey, message: str, *, mixed: bool) -> str:
+def failure_advice(key: PlatformKey, message: str, *, inconsistent: bool) -> str:
     """Returns why a restore of a closed shop has failed, the state of the shop, and what to do."""
     text = message[: MAX_MESSAGE // 2].rstrip(". ")
-    if mixed:
+    if inconsistent:
         return (
             f"{text}. The shop is closed, and its databases may be inconsistent: do not open it, but correct this and "
             "create another PlatformRestore."
@@ -92,6 +127,60 @@ def refusal_advice(message: str, *, closed: bool) -> str:
     may have left the shop `closed`."""
     text, state = message[: MAX_MESSAGE // 2].rstrip(". "), "closed" if closed else "open"
     return f"{text}. Nothing was changed, and the shop stays {state}: correct this and create another PlatformRestore."
+
+
+def repetition_advice(message: str, again: datetime, deadline: datetime, *, closed: bool) -> str:
+    """Returns why a check has failed that is repeated, when that is, and when the restore fails."""
+    text, state = message[: MAX_MESSAGE // 2].rstrip(". "), "closed" if closed else "open"
+    return (
+        f"{text}. Nothing was changed, and the shop stays {state}: the check is repeated at "
+        f"{again.strftime(TIME_FORMAT)}, and the restore fails at {deadline.strftime(TIME_FORMAT)}."
+    )
+
+
+def phase_of(restore: Backup) -> RestorePhase:
+    """Returns how far a PlatformRestore is."""
+    return RestorePhase(restore.status.get("phase", RestorePhase.PENDING))
+
+
+def shop_key(restore: Backup) -> PlatformKey:
+    """Returns the key of the shop whose data a PlatformRestore replaces."""
+    return PlatformKey(restore.namespace, str(restore.spec.get("platform", "")))
+
+
+def spec_of(shop: Platform) -> Spec:
+    """Returns the spec of a shop. Raises PlatformInvalidError."""
+    try:
+        return parse(shop.spec)
+    except InvalidSpecError as error:
+        text = f"The spec of EcommercePlatform {shop.key.name} is invalid: {error}."
+        raise PlatformInvalidError(text) from error
+
+
+def hold(shop: Platform) -> str:
+    """Returns what keeps the reconciler of a shop from stopping and starting its services; empty if nothing does."""
+    if shop.spec.get("paused") or shop.spec.get("mode") == "Observe":
+        return " But the shop is observed: set its spec.mode to Manage, and paused to false."
+    try:
+        spec_of(shop)
+    except PlatformInvalidError as error:
+        return f" {error}"
+    return ""
+
+
+def pending(reason: RestoreReason, message: str) -> RestoreOutcome:
+    """Returns that a restore has not begun, and what it waits for."""
+    return RestoreOutcome(RestorePhase.PENDING, reason, message)
+
+
+def failure_reason(run: BackupRun) -> RestoreReason:
+    """Returns the reason of a Job that has failed."""
+    return RestoreReason(run.reason) if run.reason in set(RestoreReason) else RestoreReason.JOB_FAILED
+
+
+def refusal_reason(*, name_taken: bool) -> RestoreReason:
+    """Returns the reason of a Job that was not created."""
+    return RestoreReason.NAME_TAKEN if name_taken else RestoreReason.REFUSED
 
 
 def status_manifest(restore: Backup, status: Manifest) -> Manifest:

@@ -58,6 +58,11 @@ class BackupStore(KeyedStore):
         if known is None or replace(known, version=0, status={}) != replace(restore, version=0, status={}):
             self.enqueue(key)
 
+    def newest(self, restore: Backup) -> Backup:
+        """Returns the newest known version of a PlatformRestore, with what a pass has recorded in its status."""
+        stored = self.restores.get(restore_key(restore.namespace, restore.name))
+        return stored if stored is not None and stored.uid == restore.uid else restore
+
     def enqueue_restores_of(self, platform: PlatformKey) -> None:
         """Enqueues the PlatformRestores that wait for a change of a platform."""
         for key, one in self.restores.items():

@@ -148,7 +148,7 @@ def _failed_restore(key: PlatformKey, mark: RestoreMark) -> Condition:
     name = mark.name or "<name>"
     text = f"PlatformRestore {name} has failed or was deleted, and the shop is closed"
     seen = f"kubectl -n {key.namespace} describe platformrestore {name} says why"
-    if not mark.mixed:
+    if not mark.inconsistent:
         return Condition("Restoring", False, ConditionReason.RESTORE_FAILED, f"{text}: {seen}, and what to do.")
     text += ". The databases may be inconsistent: do not open it, but create another PlatformRestore"
     return Condition("Restoring", False, ConditionReason.RESTORE_INCOMPLETE, f"{text}; {seen}.")

@@ -72,8 +72,9 @@ class TenantController:
     """The objects of tenants but for their shops."""
     _applied_shops: dict[str, str] = field(init=False, default_factory=dict)
     """The digest of what this process has applied last of each tenant's shop."""
-    _starting: set[str] = field(init=False, default_factory=set)
-    """The tenants that take a changed plan in this pass: until the status says so, the concurrency counts them."""
+    _starting: dict[str, str] = field(init=False, default_factory=dict)
+    """The UIDs of the plans that were applied to tenants, or may have been, whose status does not say so yet. The
+    concurrency of the plan counts them."""
     _orders: dict[str, OrderCounter] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -85,12 +86,6 @@ class TenantController:
         if tenant is None:
             self._forget(name)
             return Requeue.never()
-        try:
-            return await self._pass(tenant)
-        finally:
-            self._starting.discard(name)
-
-    async def _pass(self, tenant: Tenant) -> Requeue:
         spec, outcome = None, Outcome()
         try:
             spec = parse_stored(TenantSpec, tenant.spec)
@@ -102,8 +97,11 @@ class TenantController:
         except (ApiError, TenantError) as error:
             outcome = Outcome(error=error, plan=None)
         except StaleReadError:
+            self._starting.pop(tenant.name, None)
             return Requeue.after(STALE_INTERVAL)
         await self._report(tenant, spec, replace(outcome, shop=self._shop(tenant.name)))
+        if not (isinstance(outcome.error, ApiError) and outcome.error.transient):  # else its shop may be changed
+            self._starting.pop(tenant.name, None)
         if isinstance(outcome.error, ApiError):
             raise outcome.error
         return Requeue.after(INTERVAL)
@@ -124,7 +122,7 @@ class TenantController:
             return Outcome(plan, deleting_namespace=True)
         if waiting := waits_for(tenant, plan, plan_spec.concurrency, self.store.tenants.values(), self._starting):
             return Outcome(plan, waits_for=tuple(waiting))
-        self._starting.add(tenant.name)
+        self._starting[tenant.name] = plan.uid
         stored = live.spec if live else {}
         manifest = shop_manifest(tenant, spec, plan_spec, stored, self.shops.operator_class, keeps_host=bool(holder))
         if namespace is None:
@@ -192,8 +190,8 @@ class TenantController:
             return True
         if "deletionTimestamp" not in stored["metadata"]:
             logger.info("the namespace is deleted", extra={"tenant": tenant.name})
-            await self.client.delete(NAMESPACE, "", tenant.name, stored["metadata"]["uid"])
-            self.store.objects.pop(_namespace_key(tenant), None)
+            if await self.client.delete(NAMESPACE, "", tenant.name, stored["metadata"]["uid"]):
+                self.store.objects.pop(_namespace_key(tenant), None)
         return False
 
     async def _set_finalizer(self, tenant: Tenant, finalizers: list[str]) -> None:
@@ -236,6 +234,7 @@ class TenantController:
     def _forget(self, name: str) -> None:
         metrics.remove_tenant(name)
         self._orders.pop(name, None)
+        self._starting.pop(name, None)
         self._applied_shops.pop(name, None)
         self._applied.forget(lambda key: name in (key.namespace, key.id.name))
 

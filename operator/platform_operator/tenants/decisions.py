@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from platform_operator.api.conditions import is_met
@@ -38,23 +38,21 @@ def _live_host(platform: Platform) -> str | None:
 
 
 def waits_for(
-    tenant: Tenant, plan: StoredTenantPlan, concurrency: int, tenants: Iterable[Tenant], starting: Collection[str]
+    tenant: Tenant, plan: StoredTenantPlan, concurrency: int, tenants: Iterable[Tenant], starting: Mapping[str, str]
 ) -> list[str]:
     """Returns the names of the tenants that a tenant waits for before a changed plan is applied to it.
 
     Empty if fewer than `concurrency` tenants are being changed, and for a tenant that is new, was edited or is deleted.
-    `starting` are the tenants whose pass is applying the plan, which their status does not say yet.
+    `starting` are the tenants that may have been changed, which their status does not say yet, each with the UID of the
+    plan that is applied to it.
     """
     status = tenant.status
     is_new = status.get("plan") != plan.name
     is_edited = status.get("observedGeneration") != tenant.generation
     if is_new or is_edited or _has_plan(tenant, plan) or tenant.deleted_at is not None:
         return []
-    running = [
-        one.name
-        for one in tenants
-        if one.name != tenant.name and (one.name in starting or _is_changing(one, plan)) and one.deleted_at is None
-    ]
+    others = [one for one in tenants if one.name != tenant.name and one.deleted_at is None]
+    running = [one.name for one in others if starting.get(one.name) == plan.uid or _is_changing(one, plan)]
     return sorted(running) if len(running) >= concurrency else []
 
 

@@ -1,15 +1,24 @@
-"""What the API server itself refuses of PlatformRestores, message by message."""
+"""What the API server itself refuses of PlatformRestores, message by message, and what it keeps of their status."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from platform_operator.api.backups import PLATFORM_RESTORE
+from platform_operator.api.backups import PLATFORM_RESTORE, Destination, RestorePhase, RestoreReason
 from platform_operator.api.crd_generator import restore_crd
 from platform_operator.api.kinds import CRD, Manifest
+from platform_operator.backups.objects import Source, Target
+from platform_operator.backups.observed import observe_backup
+from platform_operator.backups.restore_status import (
+    RestoreOutcome,
+    describe_restore,
+    recorded_source,
+    status_manifest,
+)
 from platform_operator.client import KubernetesClient
 from platform_operator.errors import ApiError
 
@@ -84,3 +93,24 @@ async def test_the_spec_of_a_restore_cannot_be_changed(
         await client.apply(PLATFORM_RESTORE, namespace, restore(source={"shop": "a/b"}), manager="someone")
     message = "the spec of a PlatformRestore cannot be changed: create another PlatformRestore"
     assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "destination",
+    [
+        {"s3": {"bucket": "backups", "secretRef": {"name": "bucket"}}},
+        {"volume": {"claimName": "disk"}},
+    ],
+)  # fmt: skip
+async def test_the_status_of_a_restore_keeps_the_source_as_it_was_recorded(
+    client: KubernetesClient, definition: None, namespace: str, destination: Manifest
+) -> None:
+    """Neither pruned nor completed: the operator would write it again in each pass."""
+    stored = observe_backup(await client.create(PLATFORM_RESTORE, namespace, restore(source={})))
+    target = Target(Destination.model_validate(destination), "backup-key")
+    source = Source(target, "shop/market", "20260131T030000.000000Z-a1b2c3")
+    outcome = RestoreOutcome(RestorePhase.CHECKING, RestoreReason.CHECKING_BACKUP, "It is checked.", source=source)
+    status = describe_restore(stored, outcome, datetime(2026, 1, 31, tzinfo=UTC))
+    answer = observe_backup(await client.apply(PLATFORM_RESTORE, namespace, status_manifest(stored, status), "status"))
+    assert answer.status == status
+    assert recorded_source(answer.status) == source

@@ -31,7 +31,7 @@ from platform_operator.backups.status import size_text
 from platform_operator.backups.store import BackupStore, backup_key, schedule_key
 from platform_operator.cache.observed import observe_platform
 from platform_operator.cache.store import Cache
-from platform_operator.errors import NAMESPACE_TERMINATING, ApiError, RenderTimeoutError
+from platform_operator.errors import NAMESPACE_TERMINATING, ApiError, RenderError, RenderTimeoutError
 from platform_operator.render.helm import Helm
 from platform_operator.render.values import ChartValues, Installation
 from platform_operator.status.backups import BackupReport
@@ -54,9 +54,12 @@ class FakeApiServer:
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str, str], Manifest] = {}
         self.pods: dict[str, list[Manifest]] = {}
+        """The pods of each Job, by its UID."""
         self.writes: list[str] = []
         self.refused: dict[str, ApiError] = {}
         self.loses_answers = False
+        self.not_found: set[str] = set()
+        """Names of the objects whose deletion is answered with 404, although they exist."""
         self.version = 0
 
     @contextmanager
@@ -71,7 +74,11 @@ class FakeApiServer:
         return copy.deepcopy(self.objects.get((kind.kind, namespace, name)))
 
     async def list(self, kind: Kind, namespace: str, selector: str) -> tuple[list[Manifest], int]:
-        return copy.deepcopy(self.pods.get(selector.removeprefix("batch.kubernetes.io/job-name="), [])), self.version
+        uid = selector.removeprefix("batch.kubernetes.io/controller-uid=")
+        return copy.deepcopy(self.pods.get(uid, [])), self.version
+
+    def set_pod(self, job: str, pod: Manifest) -> None:
+        self.pods[self.objects[JOB.kind, "shop", job]["metadata"]["uid"]] = [pod]
 
     async def create(self, kind: Kind, namespace: str, manifest: Manifest) -> Manifest:
         if (kind.kind, namespace, manifest["metadata"]["name"]) in self.objects:
@@ -102,10 +109,13 @@ class FakeApiServer:
         stored["metadata"]["resourceVersion"] = str(self.version)
         return copy.deepcopy(stored)
 
-    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
         self.writes.append(f"delete {kind.kind} {name}")
+        if name in self.not_found:
+            return False
         assert self.objects[kind.kind, namespace, name]["metadata"]["uid"] == uid
         del self.objects[kind.kind, namespace, name]
+        return True
 
 
 class RememberingHelm(Helm):
@@ -194,7 +204,7 @@ class FakeCluster:
         text = report if isinstance(report, str) else json.dumps(report)
         end = {"terminated": {"exitCode": 0, "finishedAt": NOW.isoformat(), "message": text}}
         pod = {"metadata": {"name": name}, "status": {"phase": "Failed", "containerStatuses": [{"state": end}]}}
-        self.server.pods[name] = [pod]
+        self.server.set_pod(name, pod)
 
     def scheduled_job(self, name: str, command: str = "create") -> None:
         """Starts a Job as the controller of the CronJob does."""
@@ -292,7 +302,7 @@ async def test_a_pod_that_cannot_start_is_explained(cluster: FakeCluster) -> Non
     waiting = {"reason": "CreateContainerConfigError", "message": 'secret "backup-key" not found'}
     statuses = [{"name": "backup", "state": {"waiting": waiting}}]
     pod = {"metadata": {"name": "p"}, "status": {"phase": "Pending", "containerStatuses": statuses}}
-    cluster.server.pods["backup-now"] = [pod]
+    cluster.server.set_pod("backup-now", pod)
     await cluster.reconcile()
     assert cluster.complete() == (
         "Unknown", "PodNotStarted", 'CreateContainerConfigError: secret "backup-key" not found',
@@ -343,6 +353,21 @@ async def test_a_backup_whose_chart_is_not_rendered_in_time_is_rendered_again(
         assert (cluster.status()["phase"], *cluster.complete()[:2]) == ("Pending", "Unknown", "RenderTimedOut")
     await cluster.reconcile()
     assert cluster.status()["phase"] == "Running"
+
+
+async def test_a_backup_waits_for_values_that_the_chart_accepts(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> list[Manifest]:
+        raise RenderError("Helm refuses the values: userIds is wrong")
+
+    monkeypatch.setattr(RememberingHelm, "template", refuse)
+    cluster.backup()
+    assert (await cluster.reconcile()).delay is not None
+    assert cluster.complete()[:2] == ("Unknown", "RenderFailed")
+    monkeypatch.undo()
+    await cluster.reconcile()
+    assert cluster.complete()[:2] == ("Unknown", "Running")
 
 
 async def test_a_backup_can_have_a_destination_of_its_own(cluster: FakeCluster) -> None:
@@ -463,6 +488,26 @@ async def test_what_a_schedule_no_longer_needs_is_deleted(cluster: FakeCluster) 
     assert [one for one in cluster.server.objects if one[2].startswith("market-backup")] == []
     assert report == BackupReport()
     assert cluster.job(), "the backup that a person has started goes on"
+
+
+async def test_a_schedule_that_a_deletion_did_not_find_is_deleted_later(cluster: FakeCluster) -> None:
+    cluster.shop(backup=POLICY)
+    await cluster.reconcile_schedule()
+    cluster.shop()
+    cluster.server.not_found = {"market-backup"}
+    await cluster.reconcile_schedule()
+    cluster.server.not_found = set()
+    assert (await cluster.controller.reconcile(schedule_key(SHOP))).delay is None
+    assert [one for one in cluster.server.objects if one[2].startswith("market-backup")] == []
+
+
+async def test_a_schedule_that_is_not_deleted_yet_is_looked_at_again(cluster: FakeCluster) -> None:
+    cluster.shop(backup=POLICY)
+    await cluster.reconcile_schedule()
+    cluster.shop()
+    cluster.server.not_found = {"market-backup"}
+    cluster.see()
+    assert (await cluster.controller.reconcile(schedule_key(SHOP))).delay is not None
 
 
 async def test_a_changed_cron_job_is_restored(cluster: FakeCluster) -> None:
@@ -663,6 +708,19 @@ async def test_the_policies_of_a_backup_are_deleted_once_it_has_ended(cluster: F
     assert [one for one in cluster.server.objects if one[0] == "NetworkPolicy"] == []
     assert cluster.job(), "people read the logs of its pods"
     assert len(cluster.controller.jobs._applied) == 0, "else each backup would leave memory in use"
+
+
+async def test_policies_that_a_deletion_did_not_find_are_deleted_later(cluster: FakeCluster) -> None:
+    cluster.backup()
+    await cluster.reconcile()
+    cluster.end("backup-now", "Complete", ARCHIVE)
+    cluster.server.not_found = {"backup-now.databases"}
+    for _ in range(2):
+        assert (await cluster.reconcile()).delay is not None
+    cluster.server.not_found = set()
+    await cluster.controller.reconcile(backup_key("shop", "now"))
+    assert [one for one in cluster.server.objects if one[0] == "NetworkPolicy"] == []
+    assert (await cluster.controller.reconcile(backup_key("shop", "now"))).delay is None
 
 
 async def test_policies_that_a_killed_operator_left_are_deleted(cluster: FakeCluster) -> None:

@@ -344,7 +344,7 @@ async def test_a_restore_closes_the_services_and_no_store_until_it_opens_the_sho
     [
         ("Restoring", {}, ("True", "Restoring")),
         ("Restoring", {"platform.ecommerce.dev/restore": "open"}, ("True", "Restoring")),
-        ("Failed/mixed", {}, ("False", "RestoreIncomplete")),
+        ("Failed/inconsistent", {}, ("False", "RestoreIncomplete")),
     ],
 )
 async def test_a_shop_with_databases_of_two_states_is_opened_by_a_value_alone(
@@ -361,7 +361,7 @@ async def test_a_shop_with_databases_of_two_states_is_opened_by_a_value_alone(
     for _ in range(3):
         await cluster.reconcile()
         assert (cluster.pods(DEPLOYMENT), cluster.state("Restoring")) == (0, condition)
-    cluster.spec({}, **closed("Failed/mixed"))
+    cluster.spec({}, **closed("Failed/inconsistent"))
     await cluster.reconcile()
     cluster.spec({}, annotations={"platform.ecommerce.dev/restore": "open"})
     await cluster.reconcile()
@@ -371,10 +371,10 @@ async def test_a_shop_with_databases_of_two_states_is_opened_by_a_value_alone(
 async def test_a_shop_whose_restore_has_failed_can_be_hibernated(cluster: ScalableCluster) -> None:
     """That of a suspended tenant has no use of its stores."""
     await cluster.start()
-    cluster.spec({}, **closed("Failed/mixed"))
+    cluster.spec({}, **closed("Failed/inconsistent"))
     await cluster.reconcile()
     cluster.settle(DEPLOYMENT)
-    cluster.spec({"hibernated": True}, **closed("Failed/mixed"))
+    cluster.spec({"hibernated": True}, **closed("Failed/inconsistent"))
     for _ in range(2):
         await cluster.reconcile()
     assert [cluster.pods(one) for one in WORKLOADS] == [0, 0, 0]
@@ -382,7 +382,7 @@ async def test_a_shop_whose_restore_has_failed_can_be_hibernated(cluster: Scalab
         cluster.settle(one)
     await cluster.reconcile()
     assert (cluster.state(), cluster.state("Restoring")) == (("True", "Hibernated"), ("False", "RestoreIncomplete"))
-    cluster.spec({}, **closed("Failed/mixed"))
+    cluster.spec({}, **closed("Failed/inconsistent"))
     for _ in range(2):
         await cluster.reconcile()
     assert [cluster.pods(one) for one in WORKLOADS] == [1, 1, 0], "and is closed again when it wakes"

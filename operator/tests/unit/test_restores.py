@@ -37,11 +37,12 @@ from platform_operator.api.restore_marks import ANNOTATION_RESTORE, restore_mark
 from platform_operator.api.spec import WITH_DATABASE, parse
 from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import BACKUP_LABELS, CHILD_KINDS, CRON_JOB, JOB, policy_target, target_digest
+from platform_operator.backups.restore_check import next_check
 from platform_operator.backups.restore_controller import RestoreController
 from platform_operator.backups.store import BackupStore, restore_key, schedule_key
 from platform_operator.cache.observed import observe, observe_platform
 from platform_operator.cache.store import Cache
-from platform_operator.errors import ApiError
+from platform_operator.errors import ApiError, RenderError
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
 from platform_operator.render.values import Installation
 from platform_operator.workqueue import Requeue
@@ -60,6 +61,8 @@ class FakeServer(FakeApiServer):
         """Names of the Secrets and claims that do not exist."""
         self.backup_pods: list[Manifest] = []
         self.service_pods: list[Manifest] = []
+        self.refused_marks = 0
+        """How many of the next annotations of the shop are refused."""
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         if kind.kind in ("Secret", VOLUME_CLAIM.kind):
@@ -78,6 +81,9 @@ class FakeServer(FakeApiServer):
     ) -> Manifest:
         if kind is not PLATFORM:
             return await super().apply(kind, namespace, manifest, subresource, manager)
+        if self.refused_marks:
+            self.refused_marks -= 1
+            raise ApiError(503, "Unavailable", "the API server is overloaded")
         stored = self.objects[kind.kind, namespace, manifest["metadata"]["name"]]
         if stored["metadata"]["uid"] != manifest["metadata"]["uid"]:
             raise ApiError(409, "Conflict", "the uid is another")
@@ -175,6 +181,12 @@ class FakeCluster:
         value: str | None = stored["metadata"].get("annotations", {}).get(ANNOTATION_RESTORE)
         return value
 
+    @property
+    def spec(self) -> Manifest:
+        """The spec of the shop, as stored."""
+        stored: Manifest = self.server.objects[PLATFORM.kind, "shop", SHOP.name]["spec"]
+        return stored
+
     def shop_says(self, reason: str, ready: str = "False") -> None:
         """Writes the conditions that the reconciler of the shop writes."""
         self.server.version += 1
@@ -198,12 +210,13 @@ class FakeCluster:
 
     def end(self, outcome: str, report: Manifest | str, name: str = "restore-now") -> None:
         text = report if isinstance(report, str) else json.dumps(report)
-        state = {"terminated": {"exitCode": 0, "finishedAt": NOW.isoformat(), "message": text}}
-        self.server.pods[name] = [{"metadata": {"name": name}, "status": {"containerStatuses": [{"state": state}]}}]
+        state = {"terminated": {"exitCode": 0, "finishedAt": self.now.isoformat(), "message": text}}
+        self.server.set_pod(name, {"metadata": {"name": name}, "status": {"containerStatuses": [{"state": state}]}})
         self.server.version += 1
         job = self.job(name)
         job["metadata"]["resourceVersion"] = str(self.server.version)
-        ended = {"type": outcome, "status": "True", "lastTransitionTime": NOW.isoformat(), "message": "BackoffLimit"}
+        ended = {"type": outcome, "status": "True", "message": "BackoffLimit"}
+        ended["lastTransitionTime"] = self.now.isoformat()
         job["status"] = {"startTime": NOW.isoformat(), "conditions": [ended]}
 
     async def until_restoring(self, name: str = "now") -> None:
@@ -358,7 +371,9 @@ async def test_the_backup_is_checked_before_the_shop_is_closed(cluster: FakeClus
 @pytest.mark.parametrize(
     ("report", "reason"),
     [({"reason": "BackupNotFound", "message": "shop/market has no backup x."}, "BackupNotFound"),
-     ({"reason": "WrongKey", "message": "use the Secret with that key"}, "WrongKey"), ("", "JobFailed")],
+     ({"reason": "WrongKey", "message": "use the Secret with that key"}, "WrongKey"),
+     ({"reason": "DestinationRefused", "message": "wrong credentials"}, "DestinationRefused"),
+     ({"reason": "DestinationMissing", "message": "create it"}, "DestinationMissing"), ("", "JobFailed")],
 )  # fmt: skip
 async def test_a_restore_whose_backup_is_not_found_or_not_readable_fails_while_the_shop_serves(
     cluster: FakeCluster, report: Manifest | str, reason: str
@@ -378,6 +393,87 @@ async def test_a_restore_whose_backup_is_not_found_or_not_readable_fails_while_t
     assert [one for one in cluster.server.objects if one[0] == "NetworkPolicy"] == []
 
 
+AWAY: Manifest = {"reason": "DestinationUnavailable", "message": "the bucket backups does not answer (503)."}
+
+
+async def test_a_bucket_that_does_not_answer_is_tried_again(cluster: FakeCluster) -> None:
+    cluster.finds_backups = False
+    cluster.restore()
+    await cluster.reconcile()
+    first = cluster.job("check-now")["metadata"]["uid"]
+    cluster.now += timedelta(seconds=4)
+    cluster.end("Failed", AWAY, "check-now")
+    for _ in range(2):
+        assert (await cluster.reconcile()).delay is not None
+    assert (cluster.mark, cluster.said()[:3]) == (None, ("Checking", "Unknown", "DestinationUnavailable"))
+    assert cluster.said()[3] == (
+        "the bucket backups does not answer (503). Nothing was changed, and the shop stays open: the check is repeated "
+        "at 2026-01-01T12:00:14Z, and the restore fails at 2026-01-01T18:00:00Z."
+    )
+    assert (cluster.server.writes, cluster.job("check-now")["metadata"]["uid"]) == ([], first), "its logs are kept"
+    cluster.now += timedelta(seconds=10)
+    await cluster.reconcile()
+    assert cluster.job("check-now")["metadata"]["uid"] != first
+    cluster.end("Complete", ARCHIVE, "check-now")
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[0]) == ("now/uid-now/Closing", "Closing")
+
+
+async def test_a_check_that_fails_until_the_deadline_ends_the_restore(cluster: FakeCluster) -> None:
+    cluster.finds_backups = False
+    cluster.restore(backup="before", deadlineSeconds=600)
+    await cluster.reconcile()
+    cluster.now += timedelta(seconds=301)
+    cluster.end("Failed", AWAY, "check-now")
+    assert (await cluster.reconcile()).delay is None, "the next check would begin after the deadline"
+    assert (cluster.mark, cluster.said()[:3]) == (None, ("Failed", "False", "DestinationUnavailable"))
+    assert cluster.said()[3] == (
+        "the bucket backups does not answer (503). It was tried again until the deadline of 600 s. Nothing was "
+        "changed, and the shop stays open: correct this and create another PlatformRestore."
+    )
+
+
+async def test_a_check_has_no_longer_than_the_deadline(cluster: FakeCluster) -> None:
+    cluster.finds_backups = False
+    cluster.restore(backup="before", deadlineSeconds=600)
+    await cluster.reconcile()
+    assert cluster.job("check-now")["spec"]["activeDeadlineSeconds"] == 600
+
+
+@pytest.mark.parametrize(("failing", "pause"), [(1, 10), (10, 10), (40, 40), (299, 299), (4000, 300)])
+def test_a_check_pauses_for_as_long_as_it_has_failed(failing: int, pause: int) -> None:
+    ended = NOW + timedelta(seconds=failing)
+    assert next_check(NOW, ended) == ended + timedelta(seconds=pause)
+
+
+async def test_the_newest_backup_is_looked_for_again_if_its_id_was_not_read(cluster: FakeCluster) -> None:
+    cluster.finds_backups = False
+    cluster.restore(source={})
+    await cluster.reconcile()
+    cluster.end("Complete", "", "check-now")
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == (None, ("Checking", "Unknown", "CheckingBackup"))
+    cluster.now += timedelta(seconds=10)
+    await cluster.reconcile()
+    cluster.end("Complete", ARCHIVE, "check-now")
+    await cluster.until_restoring()
+    assert container(cluster.job()["spec"])["args"] == ["restore", ARCHIVE["id"], "--replace"]
+
+
+async def test_a_repeated_check_reads_its_own_pods(cluster: FakeCluster) -> None:
+    cluster.finds_backups = False
+    cluster.restore()
+    await cluster.reconcile()
+    cluster.end("Failed", AWAY, "check-now")
+    cluster.now += timedelta(seconds=10)
+    await cluster.reconcile()
+    pods = cluster.server.pods.copy()
+    cluster.end("Failed", "", "check-now")
+    cluster.server.pods = pods  # the pod of the first check still exists, and that of the second one was evicted
+    await cluster.reconcile()
+    assert cluster.said()[2] == "JobFailed"
+
+
 async def test_a_restore_without_its_backup_leaves_a_shop_closed_that_an_earlier_one_has_closed(
     cluster: FakeCluster,
 ) -> None:
@@ -390,7 +486,7 @@ async def test_a_restore_without_its_backup_leaves_a_shop_closed_that_an_earlier
     await cluster.reconcile("again")
     cluster.end("Failed", {"reason": "WrongKey", "message": "use the Secret with that key"}, "check-again")
     await cluster.reconcile("again")
-    assert (cluster.mark, cluster.said("again")[2]) == ("now/uid-now/Failed/mixed", "WrongKey")
+    assert (cluster.mark, cluster.said("again")[2]) == ("now/uid-now/Failed/inconsistent", "WrongKey")
     assert "the shop stays closed" in cluster.said("again")[3]
 
 
@@ -451,6 +547,64 @@ async def test_the_backup_that_was_found_is_restored_and_no_newer_one(cluster: F
     assert container(cluster.job()["spec"])["args"] == ["restore", ARCHIVE["id"], "--replace"]
 
 
+async def test_what_was_checked_is_restored_also_if_spec_backup_names_another_place_by_then(
+    cluster: FakeCluster,
+) -> None:
+    cluster.finds_backups = False
+    cluster.restore(source={})
+    await cluster.reconcile()
+    elsewhere = {"destination": {"volume": {"claimName": "disk"}}, "encryptionKeySecretRef": {"name": "another-key"}}
+    cluster.spec["backup"] = elsewhere
+    cluster.end("Complete", ARCHIVE, "check-now")
+    await cluster.reconcile()
+    del cluster.spec["backup"], cluster.server.objects[JOB.kind, "shop", "check-now"]
+    await cluster.until_restoring()
+    assert cluster.status()["source"] == {
+        "shop": "shop/market", "id": ARCHIVE["id"], "encryptionKeySecretRef": {"name": "backup-key"},
+        "destination": {
+            "s3": {"bucket": "backups", "prefix": "", "endpoint": "https://minio.example.com:9000",
+                   "region": "us-east-1", "secretRef": {"name": "bucket"}},
+        },
+    }  # fmt: skip
+    restoring = environment(cluster.job()["spec"])
+    assert (restoring["BACKUP_DESTINATION"], container(cluster.job()["spec"])["args"][1]) == (
+        "s3://backups", ARCHIVE["id"]
+    )  # fmt: skip
+    assert restoring["BACKUP_KEY"]["secretKeyRef"]["name"] == "backup-key"
+
+
+async def test_the_place_is_recorded_before_a_job_checks_it(cluster: FakeCluster) -> None:
+    cluster.finds_backups = False
+    cluster.restore()
+    with cluster.server.losing_answers():
+        await cluster.reconcile()
+    del cluster.server.objects[PLATFORM_BACKUP.kind, "shop", "before"]
+    cluster.end("Complete", ARCHIVE, "check-now")
+    await cluster.until_restoring()
+    assert cluster.said()[0] == "Restoring"
+
+
+async def test_the_id_that_was_found_is_recorded_before_the_shop_is_closed(cluster: FakeCluster) -> None:
+    cluster.finds_backups = False
+    cluster.restore(source={})
+    await cluster.reconcile()
+    cluster.end("Complete", ARCHIVE, "check-now")
+    cluster.server.refused_marks = 1
+    with pytest.raises(ApiError):
+        await cluster.reconcile()
+    del cluster.server.objects[JOB.kind, "shop", "check-now"]
+    await cluster.reconcile()
+    assert container(cluster.job("check-now")["spec"])["args"] == ["check", ARCHIVE["id"]]
+
+
+async def test_a_restore_that_an_earlier_operator_has_begun_finds_its_place_again(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.reconcile()
+    del cluster.server.objects[PLATFORM_RESTORE.kind, "shop", "now"]["status"]["source"]
+    await cluster.until_restoring()
+    assert (cluster.said()[0], cluster.status()["source"]["id"]) == ("Restoring", ARCHIVE["id"])
+
+
 async def test_a_shop_that_is_not_ready_when_its_backup_was_found_is_not_closed(cluster: FakeCluster) -> None:
     cluster.finds_backups = False
     cluster.restore()
@@ -494,7 +648,7 @@ async def test_a_shop_with_databases_of_two_states_is_not_to_be_opened(
     await cluster.until_restoring()
     cluster.end("Failed", report)
     await cluster.reconcile()
-    assert cluster.mark == "now/uid-now/Failed/mixed"
+    assert cluster.mark == "now/uid-now/Failed/inconsistent"
     assert "do not open it, but correct this and create another PlatformRestore" in cluster.said()[3]
 
 
@@ -506,18 +660,18 @@ async def test_only_a_restore_that_succeeds_makes_one_state_of_two(cluster: Fake
     for name, reason in (("second", "DestinationUnavailable"), ("third", "WrongKey")):
         cluster.restore(name, backup="before")
         await cluster.until_restoring(name)
-        assert cluster.mark == f"{name}/uid-{name}/Restoring/mixed"
+        assert cluster.mark == f"{name}/uid-{name}/Restoring/inconsistent"
         cluster.end("Failed", {"reason": reason, "message": "it failed"}, f"restore-{name}")
         await cluster.reconcile(name)
-        assert cluster.mark == f"{name}/uid-{name}/Failed/mixed"
+        assert cluster.mark == f"{name}/uid-{name}/Failed/inconsistent"
         assert "do not open it, but correct this" in cluster.said(name)[3]
     cluster.restore("fourth", backup="before")
     await cluster.reconcile("fourth")
-    del cluster.server.objects[PLATFORM_BACKUP.kind, "shop", "before"]
-    cluster.shop_says("Restoring")
+    cluster.spec["hibernated"] = "perhaps"
+    cluster.now += timedelta(days=1)
     await cluster.reconcile("fourth")
     assert "do not open it, but correct this" in cluster.said("fourth")[3], "it has failed before its Job"
-    cluster.backup()
+    del cluster.spec["hibernated"]
     cluster.restore("fifth", backup="before")
     await cluster.until_restoring("fifth")
     cluster.end("Complete", RESTORED, "restore-fifth")
@@ -531,12 +685,11 @@ async def test_a_restore_fails_after_the_creation_of_its_job_was_not_answered(cl
     cluster.shop_says("Restoring")
     with cluster.server.losing_answers():
         await cluster.reconcile()
-    del (
-        cluster.server.objects[JOB.kind, "shop", "restore-now"],
-        cluster.server.objects["PlatformBackup", "shop", "before"],
-    )
+    del cluster.server.objects[JOB.kind, "shop", "restore-now"]
+    cluster.spec["hibernated"] = "perhaps"
+    cluster.now += timedelta(days=1)
     await cluster.reconcile()
-    assert cluster.mark == "now/uid-now/Failed/mixed", "the Job may have run"
+    assert cluster.mark == "now/uid-now/Failed/inconsistent", "the Job may have run"
 
 
 async def test_a_restore_is_never_run_twice(cluster: FakeCluster) -> None:
@@ -544,7 +697,7 @@ async def test_a_restore_is_never_run_twice(cluster: FakeCluster) -> None:
     await cluster.until_restoring()
     del cluster.server.objects[JOB.kind, "shop", "restore-now"]
     await cluster.reconcile()
-    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed/mixed", ("Failed", "False", "JobLost"))
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed/inconsistent", ("Failed", "False", "JobLost"))
     await cluster.reconcile()
     assert (JOB.kind, "shop", "restore-now") not in cluster.server.objects
 
@@ -568,9 +721,9 @@ async def test_another_restore_repairs_a_shop_after_one_that_has_failed(cluster:
     cluster.end("Failed", {"reason": "RestoreIncomplete", "message": "order is of another state"})
     await cluster.reconcile()
     await cluster.reconcile("again")
-    assert (cluster.mark, cluster.said("again")[0]) == ("again/uid-again/Closing/mixed", "Closing")
+    assert (cluster.mark, cluster.said("again")[0]) == ("again/uid-again/Closing/inconsistent", "Closing")
     await cluster.reconcile()
-    assert cluster.mark == "again/uid-again/Closing/mixed", "the one that has failed leaves the mark alone"
+    assert cluster.mark == "again/uid-again/Closing/inconsistent", "the one that has failed leaves the mark alone"
 
 
 async def test_of_two_restores_at_once_one_has_the_shop_to_its_end(cluster: FakeCluster) -> None:
@@ -697,6 +850,89 @@ async def test_a_restore_waits_for_what_may_still_start_pods(cluster: FakeCluste
     assert cluster.said()[0] == "Restoring"
 
 
+async def test_a_restore_waits_for_the_spec_of_the_shop_that_made_the_backup(cluster: FakeCluster) -> None:
+    cluster.create(PLATFORM, "other", spec={"backup": POLICY, "hibernated": "perhaps"}, status={})
+    cluster.backup(platform="other")
+    cluster.restore()
+    assert (await cluster.reconcile()).delay is not None
+    assert (cluster.mark, cluster.said()[:3]) == (None, ("Pending", "Unknown", "PlatformInvalid"))
+    assert cluster.said()[3] == (
+        "The spec of EcommercePlatform other is invalid: spec.hibernated: Input should be a valid boolean, unable to "
+        "interpret input: correct it with kubectl edit."
+    )
+    cluster.server.objects[PLATFORM.kind, "shop", "other"]["spec"]["hibernated"] = False
+    await cluster.reconcile()
+    assert cluster.said()[0] == "Closing"
+
+
+async def test_a_restore_waits_for_a_backup_whose_spec_is_valid(cluster: FakeCluster) -> None:
+    cluster.backup(destination={"s3": {}}, encryptionKeySecretRef={"name": "own-key"})
+    cluster.restore()
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == (None, ("Pending", "Unknown", "BackupMissing"))
+    assert "PlatformBackup before is invalid: spec.destination.s3.bucket: Field required" in cluster.said()[3]
+    cluster.backup()
+    await cluster.reconcile()
+    assert cluster.said()[0] == "Closing"
+
+
+@pytest.mark.parametrize("is_seen", [True, False])
+async def test_a_closed_shop_waits_for_its_spec_to_be_corrected(cluster: FakeCluster, is_seen: bool) -> None:
+    cluster.restore(backup="before", deadlineSeconds=600)
+    await cluster.reconcile()
+    if is_seen:
+        cluster.shop_says("Restoring")
+    cluster.spec["hibernated"] = "perhaps"
+    cluster.now += timedelta(seconds=599)
+    assert (await cluster.reconcile()).delay is not None
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Closing", ("Closing", "Unknown", "PlatformInvalid"))
+    assert cluster.said()[3] == (
+        "The spec of EcommercePlatform market is invalid: spec.hibernated: Input should be a valid boolean, unable to "
+        "interpret input: correct it with kubectl edit. The shop is closed: the restore goes on once this is "
+        "corrected, and fails at 2026-01-01T12:10:00Z."
+    )
+    await cluster.reconcile()
+    assert cluster.server.writes == []
+    del cluster.spec["hibernated"]
+    await cluster.until_restoring()
+    assert cluster.said()[0] == "Restoring"
+
+
+async def test_a_closed_shop_does_not_wait_for_ever(cluster: FakeCluster) -> None:
+    cluster.restore(backup="before", deadlineSeconds=600)
+    await cluster.reconcile()
+    cluster.spec["hibernated"] = "perhaps"
+    cluster.now += timedelta(seconds=600)
+    assert (await cluster.reconcile()).delay is None
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed", ("Failed", "False", "PlatformInvalid"))
+    assert "This was not corrected for the 600 s of spec.deadlineSeconds. Nothing was changed" in cluster.said()[3]
+
+
+async def test_a_restore_waits_for_values_that_the_chart_accepts(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        async def template(*_: object) -> list[Manifest]:
+            raise RenderError("Helm refuses the values: userIds is wrong")
+
+        monkeypatch.setattr(RememberingHelm, "template", template)
+
+    cluster.restore()
+    refuse()
+    assert (await cluster.reconcile()).delay is not None
+    assert (cluster.mark, cluster.said()[:3]) == (None, ("Pending", "Unknown", "RenderFailed"))
+    assert "EcommercePlatform market" in cluster.said()[3]
+    monkeypatch.undo()
+    await cluster.reconcile()
+    refuse()
+    cluster.shop_says("Restoring")
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Closing", ("Closing", "Unknown", "RenderFailed"))
+    monkeypatch.undo()
+    await cluster.reconcile()
+    assert cluster.said()[0] == "Restoring"
+
+
 async def test_a_restore_says_that_the_observed_shop_keeps_it_waiting(cluster: FakeCluster) -> None:
     cluster.restore()
     await cluster.reconcile()
@@ -713,6 +949,14 @@ async def test_a_restore_says_that_the_observed_shop_keeps_it_waiting(cluster: F
     spec["mode"] = "Observe"
     await cluster.reconcile()
     assert "But the shop is observed" in cluster.said()[3]
+    cluster.spec["hibernated"] = "perhaps"
+    await cluster.reconcile()
+    assert "But the shop is observed" in cluster.said()[3]
+    cluster.spec["mode"] = "Manage"
+    await cluster.reconcile()
+    assert (
+        "started. The spec of EcommercePlatform market is invalid: spec.hibernated: Input should" in cluster.said()[3]
+    )
 
 
 async def test_a_restore_waits_until_no_backup_is_scheduled(cluster: FakeCluster) -> None:
@@ -778,6 +1022,33 @@ async def test_the_job_of_a_shop_that_was_deleted_is_deleted(cluster: FakeCluste
     assert (JOB.kind, "shop", "restore-now") not in cluster.server.objects
 
 
+async def test_a_job_that_a_deletion_did_not_find_is_deleted_later(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    del cluster.server.objects[PLATFORM.kind, "shop", SHOP.name]
+    cluster.server.not_found = {"restore-now"}
+    assert (await cluster.reconcile()).delay is not None
+    assert cluster.said()[:3] == ("Restoring", "Unknown", "PlatformMissing")
+    cluster.server.not_found = set()
+    await cluster.reconcile()
+    assert cluster.said()[0] == "Failed"
+    assert cluster.jobs_named("restore-") == []
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+async def test_policies_that_a_deletion_did_not_find_are_deleted_later(cluster: FakeCluster, passes: int) -> None:
+    cluster.finds_backups = False
+    cluster.restore()
+    await cluster.reconcile()
+    cluster.end("Failed", {"reason": "WrongKey", "message": "use another"}, "check-now")
+    cluster.server.not_found = {"check-now.databases"}
+    for _ in range(passes):
+        assert (await cluster.reconcile()).delay is not None
+    cluster.server.not_found = set()
+    assert (await cluster.reconcile()).delay is None
+    assert [one for one in cluster.server.objects if one[0] == "NetworkPolicy"] == []
+
+
 async def test_a_shop_whose_restore_was_deleted_is_left_closed(cluster: FakeCluster) -> None:
     cluster.restore()
     await cluster.reconcile()
@@ -788,7 +1059,7 @@ async def test_a_shop_whose_restore_was_deleted_is_left_closed(cluster: FakeClus
     cluster.restore("again", backup="before")
     await cluster.until_restoring("again")
     await cluster.delete("again")
-    assert cluster.mark == "again/uid-again/Failed/mixed", "its Job may have committed"
+    assert cluster.mark == "again/uid-again/Failed/inconsistent", "its Job may have committed"
     writes = list(cluster.server.writes)
     await cluster.controller.reconcile_shop(SHOP)
     assert cluster.server.writes == writes
@@ -845,7 +1116,7 @@ async def test_a_mark_that_was_removed_with_its_restore_is_written_again(cluster
     await cluster.until_restoring()
     cluster.server.objects[PLATFORM.kind, "shop", SHOP.name]["metadata"]["annotations"] = {}
     await cluster.delete()
-    assert cluster.mark == "//Failed/mixed"
+    assert cluster.mark == "//Failed/inconsistent"
 
 
 async def test_a_restore_waits_for_the_pod_of_one_that_was_deleted(cluster: FakeCluster) -> None:
@@ -911,14 +1182,22 @@ async def test_the_annotation_is_put_back_while_the_databases_are_replaced(clust
     await cluster.until_restoring()
     cluster.shop({"conditions": cluster.server.objects[PLATFORM.kind, "shop", SHOP.name]["status"]["conditions"]})
     await cluster.reconcile()
-    assert cluster.mark == "now/uid-now/Restoring/mixed", "whether it was mixed is not known any more"
+    assert cluster.mark == "now/uid-now/Restoring/inconsistent", "whether it was inconsistent is not known any more"
 
 
 @pytest.mark.parametrize("text", ["", "x", "a/Closed", "a/Opening", "a/Opening/b", "a/b/Opening/c"])
 def test_an_annotation_that_cannot_be_read_closes_the_shop(text: str) -> None:
     mark = restore_mark({ANNOTATION_RESTORE: text}, {})
     assert mark is not None
-    assert (mark.closes, mark.may_be_mixed) == (True, True)
+    assert (mark.closes, mark.may_be_inconsistent) == (True, True)
+
+
+@pytest.mark.parametrize("word", ["inconsistent", "mixed"])
+def test_inconsistent_databases_are_marked_by_a_word_also_that_of_earlier_releases(word: str) -> None:
+    mark = restore_mark({ANNOTATION_RESTORE: f"now/uid-now/Opening/{word}"}, {})
+    assert mark is not None
+    assert (mark.inconsistent, mark.closes) == (True, False)
+    assert str(mark) == "now/uid-now/Opening/inconsistent"
 
 
 def test_the_mark_of_a_restore_that_has_succeeded_closes_nothing() -> None:

@@ -14,7 +14,7 @@ import yaml
 from prometheus_client import REGISTRY
 
 from platform_operator.api.admission import ADMISSION_POLICY, admission_policy, secret_policy
-from platform_operator.api.kinds import CHILD_LABELS, FIELD_MANAGER, PLATFORM, Kind, Manifest, PlatformKey
+from platform_operator.api.kinds import CHILD_LABELS, FIELD_MANAGER, PLATFORM, Kind, Manifest, ObjectId, PlatformKey
 from platform_operator.api.schema import parse_stored
 from platform_operator.api.spec import Spec, parse
 from platform_operator.api.tenants import (
@@ -57,6 +57,8 @@ class FakeApiServer:
         self.refused: ApiError | None = None
         self.before_status: Callable[[], Awaitable[object]] | None = None
         self.before_shop: Callable[[], object] = lambda: None
+        self.finds_nothing = False
+        """True if deletions are answered with 404, although the objects exist."""
         self.version = 0
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
@@ -102,10 +104,13 @@ class FakeApiServer:
         stored["metadata"]["resourceVersion"] = str(self.version)
         return copy.deepcopy(stored)
 
-    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
         self.writes.append(f"delete {kind.kind} {name}")
+        if self.finds_nothing:
+            return False
         for key in [one for one in self.objects if name in (one[1], one[2]) and one[0] not in ("Tenant", "TenantPlan")]:
             del self.objects[key]
+        return True
 
 
 class FakeCluster:
@@ -501,6 +506,78 @@ async def test_a_tenant_takes_its_turn_until_its_status_is_stored(cluster: FakeC
     assert cluster.condition("a", "PlanApplied") == ("False", "WaitingForTurn")
 
 
+async def two_tenants(cluster: FakeCluster) -> None:
+    """Two tenants whose shops are ready, of which one at a time takes a changed plan."""
+    cluster.plan(concurrency=1)
+    for name in ("a", "b"):
+        cluster.tenant(name)
+        await cluster.reconcile(name)
+        cluster.set_shop(name, "Ready")
+        await cluster.reconcile(name)
+    cluster.plan(concurrency=1, quota={"pods": "60"}, defaults={"version": "2"})
+
+
+async def fail() -> None:
+    raise ApiError(503, "Unavailable", "the API server is overloaded")
+
+
+async def test_a_tenant_whose_status_could_not_be_written_has_its_turn(cluster: FakeCluster) -> None:
+    await two_tenants(cluster)
+    cluster.server.before_status = fail
+    with pytest.raises(ApiError):
+        await cluster.reconcile("a")
+    await cluster.reconcile("b")
+    assert cluster.condition("b", "PlanApplied") == ("False", "WaitingForTurn")
+    await cluster.reconcile("a")
+    cluster.set_shop("a", "Ready")
+    await cluster.reconcile("a")
+    await cluster.reconcile("b")
+    assert cluster.condition("b", "PlanApplied") == ("True", "Applied")
+
+
+async def test_a_tenant_whose_shop_may_have_been_changed_has_its_turn(cluster: FakeCluster) -> None:
+    await two_tenants(cluster)
+
+    def lose_the_answer() -> None:
+        raise ApiError(0, "Unreachable", "no answer")
+
+    cluster.server.before_shop = lose_the_answer
+    with pytest.raises(ApiError):
+        await cluster.reconcile("a")
+    cluster.server.before_shop = lambda: None
+    await cluster.reconcile("b")
+    assert cluster.condition("b", "PlanApplied") == ("False", "WaitingForTurn")
+
+
+async def test_a_tenant_that_is_refused_or_deleted_gives_its_turn_to_the_next_one(cluster: FakeCluster) -> None:
+    await two_tenants(cluster)
+    cluster.server.refused = ApiError(403, "Forbidden", "no right to create resourcequotas")
+    with pytest.raises(ApiError):
+        await cluster.reconcile("a")
+    cluster.server.refused, cluster.server.before_status = None, fail
+    with pytest.raises(ApiError):
+        await cluster.reconcile("b")
+    del cluster.server.objects["Tenant", "", "b"]
+    await cluster.reconcile("b")
+    await cluster.reconcile("a")
+    assert cluster.condition("a", "PlanApplied") == ("True", "Applied")
+
+
+async def test_a_tenant_waits_for_no_tenant_of_another_plan(cluster: FakeCluster) -> None:
+    await two_tenants(cluster)
+    cluster.put(TENANT_PLAN, "other", {"concurrency": 1})
+    cluster.tenant("c", planRef={"name": "other"})
+    await cluster.reconcile("c")
+    cluster.set_shop("c", "Ready")
+    await cluster.reconcile("c")
+    cluster.put(TENANT_PLAN, "other", {"concurrency": 1, "defaults": {"version": "2"}})
+    cluster.server.before_status = fail
+    with pytest.raises(ApiError):
+        await cluster.reconcile("a")
+    await cluster.reconcile("c")
+    assert cluster.condition("c", "PlanApplied") == ("True", "Applied")
+
+
 async def test_a_plan_that_is_created_again_is_a_changed_one(cluster: FakeCluster) -> None:
     cluster.plan(concurrency=1)
     for name in ("a", "b"):
@@ -611,6 +688,18 @@ async def test_a_deleted_tenant_is_hibernated_and_its_data_go_after_the_grace_pe
     assert cluster.condition("acme", "Deleting") == ("True", "DeletingNamespace")
     assert await cluster.reconcile("acme") == Requeue.never()
     assert ("Tenant", "", "acme") not in cluster.server.objects
+
+
+async def test_a_namespace_that_a_deletion_did_not_find_is_still_known(cluster: FakeCluster) -> None:
+    cluster.tenant("acme", deleteAfter="0m")
+    await delete(cluster, "acme")
+    cluster.server.finds_nothing = True
+    await cluster.reconcile("acme")
+    assert "delete Namespace acme" in cluster.server.writes
+    assert ObjectId("Namespace", "acme") in {key.id for key in cluster.store.objects}
+    cluster.server.finds_nothing = False
+    await cluster.reconcile("acme")
+    assert ("Namespace", "", "acme") not in cluster.server.objects
 
 
 async def test_a_deletion_is_undone_by_an_annotation_and_the_tenant_again(cluster: FakeCluster) -> None:

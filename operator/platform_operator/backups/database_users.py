@@ -1,0 +1,69 @@
+"""Finds what uses the databases of a shop, or may begin to, while they are to be replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from platform_operator.api.kinds import LABEL_COMPONENT, LABEL_INSTANCE, LABEL_PLATFORM, POD, Manifest, PlatformKey
+from platform_operator.api.spec import SERVICES
+from platform_operator.backups.jobs import BackupJobs
+from platform_operator.backups.objects import CRON_JOB
+from platform_operator.cache.observed import JobProgress
+from platform_operator.cache.store import Cache
+from platform_operator.plan.hibernation import services_are_stopped
+
+_USES_DATABASES = ("create", "restore")
+"""Commands. The command verify reads the backup alone."""
+
+
+@dataclass(frozen=True)
+class DatabaseUsers:
+    """The pods that use the databases of shops, and what starts them."""
+
+    jobs: BackupJobs
+    shops: Cache
+    now: Callable[[], datetime]
+
+    def may_start(self, key: PlatformKey) -> bool:
+        """Returns whether a controller may still start a pod that uses a database: the pass over the shop that should
+        have stopped them may have failed."""
+        observed = self.shops.children(key)
+        jobs = (one.state for one in observed.values() if isinstance(one.state, JobProgress))
+        crons = (one for one in self.jobs.store.children.values() if one.key.id.kind == CRON_JOB.kind)
+        own = (one for one in crons if (one.key.namespace, one.platform) == (key.namespace, key.name))
+        return (
+            not services_are_stopped(observed)
+            or any(not (one.complete or one.failure) for one in jobs)
+            or any(not one.suspended for one in own)
+        )
+
+    async def have_pods(self, key: PlatformKey) -> bool:
+        """Returns whether a pod of a service, a migration or a backup may use a database: that of a deleted Job may
+        still run. One on a node that does not answer is past its end, and counts no longer: the restore itself
+        refuses databases with other connections."""
+        parts = ",".join([*SERVICES, *(f"{name}-migrate" for name in SERVICES)])
+        for selector in (
+            f"{LABEL_INSTANCE}={key.name},{LABEL_COMPONENT} in ({parts})",
+            f"{LABEL_PLATFORM}={key.name},{LABEL_COMPONENT}=backup",
+        ):
+            pods, _ = await self.jobs.client.list(POD, key.namespace, selector)
+            if any(_runs(one, self.now()) for one in pods):
+                return True
+        return False
+
+    def running_backups(self, key: PlatformKey) -> list[str]:
+        """Returns the Jobs of a shop that use its databases and have not ended."""
+        jobs = (
+            one
+            for one in self.jobs.store.children.values()
+            if one.job and one.job.command in _USES_DATABASES and one.job.ended is None
+        )
+        return [one.key.id.name for one in jobs if (one.key.namespace, one.platform) == (key.namespace, key.name)]
+
+
+def _runs(pod: Manifest, now: datetime) -> bool:
+    end = pod["metadata"].get("deletionTimestamp")
+    is_over = end is not None and datetime.fromisoformat(end) <= now
+    return not is_over and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
