@@ -18,6 +18,7 @@ from platform_operator.errors import ApiError, NameTakenError
 from platform_operator.render.helm import Helm
 from platform_operator.render.values import ChartValues
 from platform_operator.status.backups import BackupRun
+from platform_operator.status.diagnosis import diagnose
 
 _KINDS = {kind.kind: kind for kind in CHILD_KINDS}
 
@@ -143,3 +144,8 @@ class BackupJobs:
         selector = f"batch.kubernetes.io/job-name={child.key.id.name}"
         pods, _ = await self.client.list(POD, child.key.namespace, selector)
         return pods
+
+    async def pod_problem(self, child: Child) -> str:
+        """Returns why no pod of a Job has started; empty if one has, or may soon. Raises ApiError."""
+        pods = await self.pods(child)
+        return diagnose([one for one in pods if one.get("status", {}).get("phase") == "Pending"])

@@ -72,7 +72,6 @@ from platform_operator.invariants.scrape_results import UNKNOWN_AFTER, ScrapeRes
 from platform_operator.plan.hibernation import is_closed, is_in_steps, services_are_stopped
 from platform_operator.render.values import ChartValues, Installation
 from platform_operator.status.backups import BackupRun
-from platform_operator.status.diagnosis import diagnose
 from platform_operator.workqueue import Requeue
 
 logger = logging.getLogger(__name__)
@@ -342,7 +341,7 @@ class RestoreController:
             return await self._start_check(restore, shop, spec, source)
         run = await self.jobs.run(child)
         if run is None:
-            problem = await self._pod_problem(child)
+            problem = await self.jobs.pod_problem(child)
             reason = RestoreReason.POD_NOT_STARTED if problem else RestoreReason.CHECKING_BACKUP
             return RestoreOutcome(RestorePhase.CHECKING, reason, problem or "A pod checks the backup.")
         if run.succeeded:
@@ -463,14 +462,9 @@ class RestoreController:
         return child if child is not None and child.job is not None and restore.uid in child.owners else None
 
     async def _running(self, child: Child) -> RestoreOutcome:
-        if problem := await self._pod_problem(child):
+        if problem := await self.jobs.pod_problem(child):
             return RestoreOutcome(RestorePhase.RESTORING, RestoreReason.POD_NOT_STARTED, problem)
         return RestoreOutcome(RestorePhase.RESTORING, RestoreReason.RUNNING, "A pod restores the databases.")
-
-    async def _pod_problem(self, child: Child) -> str:
-        """Returns why no pod of a Job has started; empty if one has, or may soon. Raises ApiError."""
-        pods = await self.jobs.pods(child)
-        return diagnose([one for one in pods if one.get("status", {}).get("phase") == "Pending"])
 
     # Opening: until the shop serves, and each service has looked at its invariants.
 
