@@ -5,21 +5,23 @@ import base64
 import json
 import secrets
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from devtools.services import SERVICES
 from devtools.shop_client import Person, Shop
 from ecommerce_client import ProblemError
 from shop_e2e.cluster import backups
-from shop_e2e.cluster.kubectl import CONTEXT, Namespace, command, eventually
+from shop_e2e.cluster.kubectl import CONTEXT, OPERATOR_NAMESPACE, Namespace, command, eventually
 from shop_e2e.cluster.shops import DATABASES
 from shop_e2e.faults.order_load import OrderLoad
 
 pytestmark = pytest.mark.cluster
 
 _USERS_LOCKED = "BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE; SELECT 'locked';\n"
-SERVICES = "app.kubernetes.io/instance=shop,app.kubernetes.io/part-of=ecommerce"
+OF_THE_SHOP = "app.kubernetes.io/instance=shop,app.kubernetes.io/part-of=ecommerce"
+SERVING = f"app.kubernetes.io/instance=shop,app.kubernetes.io/component in ({','.join(SERVICES)})"
 
 
 @pytest.fixture
@@ -76,7 +78,7 @@ async def test_a_restore_with_a_wrong_key_is_refused_while_the_shop_serves(
     backup = await asyncio.to_thread(backups.take, namespace, "before")
     other = base64.b64encode(secrets.token_bytes(32)).decode()
     namespace.apply(backups.secret("other-key", BACKUP_KEY=other))
-    pods = _pods(namespace)
+    pods = _pods(namespace, OF_THE_SHOP)
     try:
         place = {"id": backup["backupId"], "destination": backups.VOLUME}
         source = place | {"encryptionKeySecretRef": {"name": "other-key"}}
@@ -86,7 +88,7 @@ async def test_a_restore_with_a_wrong_key_is_refused_while_the_shop_serves(
     assert backups.reason(refused)[:2] == ("Failed", "WrongKey")
     assert "the shop stays open" in backups.reason(refused)[2]
     assert "startTime" not in refused, "it was not closed"
-    assert _pods(namespace) == pods
+    assert _pods(namespace, OF_THE_SHOP) == pods
     await shop.register()
 
 
@@ -109,6 +111,33 @@ async def test_a_backup_whose_pod_is_killed_says_so_and_is_none(namespace: Names
     assert "is restorable" in verified
 
 
+@pytest.mark.slow
+async def test_a_killed_restore_leaves_the_shop_closed_until_another_one_has_succeeded(
+    namespace: Namespace, shop: Shop, volume: None
+) -> None:
+    customer = await shop.register()
+    await asyncio.to_thread(backups.take, namespace, "before")
+    backups.begin(namespace, "PlatformRestore", "killed", platform="shop", backup="before")
+    namespace.kill(await asyncio.to_thread(_pod_that_restores, namespace, "restore-killed"))
+    failed = await asyncio.to_thread(backups.status_at_end, namespace, "PlatformRestore", "killed")
+
+    assert backups.reason(failed)[:2] == ("Failed", "JobFailed")
+    assert "ended without a report: exit code 137" in backups.reason(failed)[2]
+    assert "its databases may be inconsistent: do not open it" in backups.reason(failed)[2]
+    reason = "--for=jsonpath={.status.conditions[?(@.type=='Ready')].reason}=RestoreIncomplete"
+    namespace.kubectl("wait", "ecp/shop", reason, "--timeout=60s")
+    assert _pods(namespace, SERVING) == set()
+
+    backups.begin(namespace, "PlatformRestore", "second", platform="shop", backup="before")
+    phase = "--for=jsonpath={.status.phase}=Restoring"
+    namespace.kubectl("wait", "platformrestore/second", phase, "--timeout=60s")
+    Namespace(OPERATOR_NAMESPACE).kubectl("delete", "pod", "--all", "--force")  # another one goes on
+    second = await asyncio.to_thread(backups.status_at_end, namespace, "PlatformRestore", "second")
+    assert backups.reason(second)[:2] == ("Succeeded", "Succeeded"), backups.reason(second)
+    await shop.wait_until_healthy()
+    await shop.log_in(customer.email, customer.password)
+
+
 @contextmanager
 def _users_locked(namespace: Namespace) -> Iterator[None]:
     """Keeps the table of the users locked until the block ends."""
@@ -128,14 +157,23 @@ def _users_locked(namespace: Namespace) -> Iterator[None]:
 
 def _pod_that_has_dumped(namespace: Namespace, job: str, databases: int) -> str:
     """Waits until the pod of a Job has dumped so many databases, and returns its name."""
+    return _running_pod(namespace, job, lambda log: log.count('"a database is dumped"') == databases)
+
+
+def _pod_that_restores(namespace: Namespace, job: str) -> str:
+    """Waits until the pod of a Job changes databases, and returns its name."""
+    return _running_pod(namespace, job, lambda log: '"the files of the backup are whole"' in log)
+
+
+def _running_pod(namespace: Namespace, job: str, is_there: Callable[[str], bool]) -> str:
     names: list[str] = []
 
-    def has_dumped() -> bool:
+    def is_running() -> bool:
         pods = namespace.list("pods", f"batch.kubernetes.io/job-name={job}")
         names[:] = [pod["metadata"]["name"] for pod in pods if pod["status"]["phase"] == "Running"]
-        return bool(names) and _logs(namespace, names[0]).count('"a database is dumped"') == databases
+        return bool(names) and is_there(_logs(namespace, names[0]))
 
-    eventually(has_dumped, 60, f"{databases} databases are dumped")
+    eventually(is_running, 90, f"the pod of {job} is there")
     return names[0]
 
 
@@ -159,7 +197,7 @@ def _logs(namespace: Namespace, pod: str) -> str:
     return namespace.kubectl("logs", pod)
 
 
-def _pods(namespace: Namespace) -> set[str]:
-    """Returns the uids of the pods of the shop, but for those of finished Jobs."""
-    pods = namespace.list("pods", SERVICES)
+def _pods(namespace: Namespace, selector: str) -> set[str]:
+    """Returns the uids of pods, but for those of finished Jobs."""
+    pods = namespace.list("pods", selector)
     return {pod["metadata"]["uid"] for pod in pods if pod["status"]["phase"] != "Succeeded"}
