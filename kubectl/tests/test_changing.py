@@ -339,8 +339,8 @@ def test_a_restore_is_created_and_its_result_is_said(cluster: FakeApiServer, plu
     cluster.add(shop())
     result = {"backupId": "20260131T1159-a1b2c3", "cutTime": "2026-01-31T11:59:30Z", "closedSeconds": 83}
     cluster.status_of_created = _ended("Succeeded", "Succeeded", "Whole.", invariants="all hold", **result)
-    text = "backup 20260131T1159-a1b2c3 of 2026-01-31T11:59:30Z is restored; the shop was closed for 83 s, and of its "
-    assert plugin("restore", "shop", "--backup", "before").text == f"shop/shop: {text}invariants all hold\n"
+    text = "backup 20260131T1159-a1b2c3 of 2026-01-31T11:59:30Z is restored; the shop was closed for 83 s; its "
+    assert plugin("restore", "shop", "--backup", "before").text == f"shop/shop: {text}invariants: all hold\n"
     stored = cluster.objects["platformrestores", "shop", "shop-20260131-120000"]
     assert stored["spec"] == {"platform": "shop", "backup": "before"}
     data = json.loads(plugin("restore", "--newest", "--of", "old/shop", "--name", "second", "-o", "json").text)

@@ -61,6 +61,11 @@ class OrderLoad:
             stop.set()
             await asyncio.gather(*buying)
 
+    async def reconnect(self, shop: Shop) -> None:
+        """Logs its buyers in to a shop that has their accounts, and whose tokens are others."""
+        self.shop = shop
+        self._people = [await shop.log_in(one.email, one.password) for one in self._people]
+
     async def recovered(self, within: float = 120.0) -> None:
         """Waits until every buyer could order again."""
         soon = len(self.accepted) + 3 * self.buyers
@@ -75,17 +80,18 @@ class OrderLoad:
 
         A request that was answered with 503 may still be carried out, so the orders are read again with the stock.
         """
-        lost = self.accepted - {order.id for order in await self._stored_orders()}
+        lost = self.accepted - {order.id for order in await self.stored_orders()}
         assert not lost, f"{len(lost)} accepted orders are lost"
 
         async def reserved_is_held() -> bool:
-            pending = [order for order in await self._stored_orders() if order.status == "pending"]
+            pending = [order for order in await self.stored_orders() if order.status == "pending"]
             held = sum(item.quantity for order in pending for item in order.items)
             return (await self.shop.stock(self.product)).reserved == held
 
         await eventually(reserved_is_held, within=90)
 
-    async def _stored_orders(self) -> list[OrderResponse]:
+    async def stored_orders(self) -> list[OrderResponse]:
+        """Returns the orders of all buyers, as the shop has them."""
         return [order for person in self._people for order in await person.orders()]
 
     def _accept(self, order: UUID) -> None:

@@ -31,7 +31,7 @@ def _chosen(arguments: Namespace) -> dict[str, Any]:
 def _describe(status: Manifest) -> str:
     return (
         f"backup {status['backupId']} of {status.get('cutTime', 'an unknown time')} is restored; the shop was closed "
-        f"for {status['closedSeconds']} s, and of its invariants {status['invariants']}"
+        f"for {status['closedSeconds']} s; its invariants: {status['invariants']}"
     )
 
 

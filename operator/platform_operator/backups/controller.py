@@ -49,7 +49,6 @@ from platform_operator.errors import ApiError, InvalidSpecError, NameTakenError,
 from platform_operator.plan.hibernation import is_closed
 from platform_operator.render.values import Installation
 from platform_operator.status.backups import BackupReport, BackupRun, backup_report
-from platform_operator.status.diagnosis import diagnose
 from platform_operator.workqueue import Requeue
 
 logger = logging.getLogger(__name__)
@@ -174,10 +173,9 @@ class BackupController:
     async def _follow(self, child: Child, job: JobState) -> Outcome:
         run = await self.jobs.run(child)
         if run is None:
-            pods = await self.jobs.pods(child)
-            if problem := diagnose([one for one in pods if one.get("status", {}).get("phase") == "Pending"]):
+            if problem := await self.jobs.pod_problem(child):
                 return Outcome(BackupPhase.RUNNING, BackupReason.POD_NOT_STARTED, problem, job)
-            if failure := last_failure(pods):
+            if failure := last_failure(await self.jobs.pods(child)):
                 text = f"An attempt has failed, and Kubernetes starts another: {failure}"
                 return Outcome(BackupPhase.RUNNING, BackupReason.RETRYING, text, job)
             return Outcome(BackupPhase.RUNNING, BackupReason.RUNNING, "A pod backs up the shop.", job)
@@ -214,6 +212,7 @@ class BackupController:
             hibernated=spec.hibernated,
             observes=spec.observes,
             refusal=refusal,
+            stuck=await self._stuck(platform),
         )
         self._set_report(key, report)
         return Requeue.after(SCHEDULE_INTERVAL)
@@ -257,12 +256,29 @@ class BackupController:
     async def _runs_of(self, platform: Platform) -> list[BackupRun]:
         """Returns the results of the Jobs of the schedule, and of the PlatformBackups."""
         key = platform.key
-        own = {child.uid for child in self.jobs.store.children.values() if platform.uid in child.owners}
-        jobs = [one for one in self.jobs.store.children.values() if one.job and own & {*one.owners}]
-        runs = [await self.jobs.run(child) for child in jobs]
+        runs = [await self.jobs.run(child) for child in self._scheduled_jobs(platform)]
         backups = (one for one in self.jobs.store.backups.values() if one.namespace == key.namespace)
         made = (_run_of(one) for one in backups if one.spec.get("platform") == key.name)
         return [one for one in (*runs, *made) if one]
+
+    def _scheduled_jobs(self, platform: Platform) -> list[Child]:
+        """Returns the Jobs of the CronJobs of a platform."""
+        own = {child.uid for child in self.jobs.store.children.values() if platform.uid in child.owners}
+        return [one for one in self.jobs.store.children.values() if one.job and own & {*one.owners}]
+
+    async def _stuck(self, platform: Platform) -> str:
+        """Returns which Job of the schedule cannot start its pod, and why: its CronJob starts no other until it has
+        ended, also with a corrected spec. Empty if there is none. Raises ApiError."""
+        for child in self._scheduled_jobs(platform):
+            if child.job is None or child.job.ended is not None:
+                continue
+            if problem := await self.jobs.pod_problem(child):
+                name, namespace = child.key.id.name, child.key.namespace
+                return (
+                    f"The pod of Job {name} cannot start: {problem.rstrip('.')}. Correct this, and delete the Job if "
+                    f"its own spec was wrong: kubectl -n {namespace} delete job {name}"
+                )
+        return ""
 
     def _set_report(self, key: PlatformKey, report: BackupReport) -> None:
         if self.reports.get(key) != report:

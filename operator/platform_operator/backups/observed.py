@@ -108,11 +108,13 @@ def _job(manifest: Manifest) -> JobState:
 
 def read_run(name: str, job: JobState, ended: datetime, pods: Iterable[Manifest]) -> BackupRun:
     """Returns the result of a Job that has ended, by what its last pod has reported."""
-    report = _last_report(pods)
+    last = _last_end(pods)
+    report = last.report if last else {}
     if job.failure:
         reason = report.get("reason")
         known = reason if isinstance(reason, str) and reason in set(BackupReason) else BackupReason.JOB_FAILED
-        message = str(report.get("message") or job.failure)[:MAX_TEXT]
+        end = last.text if last else "No pod of it is left."
+        message = str(report.get("message") or f"{job.failure.rstrip('.')}. {end}".rstrip())[:MAX_TEXT]
         return BackupRun(job.command, name, ended, reason=str(known), message=message)
     cut, size, backup = report.get("cut"), report.get("bytes"), report.get("id")
     if not isinstance(backup, str):
@@ -139,23 +141,53 @@ def _sum_of_counts(counts: object) -> int:
 
 def last_failure(pods: Iterable[Manifest]) -> str:
     """Returns what the last attempt of a Job that still runs has failed with; empty if none has."""
-    report = _last_report(pods)
-    return f"{report['reason']}: {report.get('message')}"[:MAX_TEXT] if "reason" in report else ""
+    last = _last_end(pods)
+    if last is None:
+        return ""
+    report = last.report
+    return (f"{report['reason']}: {report.get('message')}" if "reason" in report else last.text)[:MAX_TEXT]
 
 
-def _last_report(pods: Iterable[Manifest]) -> Mapping[str, Any]:
-    """Returns the termination message of the container that has ended last, as JSON; empty if there is none."""
-    states = (
-        row.get("state") or {} for pod in pods for row in (pod.get("status") or {}).get("containerStatuses") or ()
-    )
-    ended = [one["terminated"] for one in states if one.get("terminated")]
-    for one in sorted(ended, key=lambda one: str(one.get("finishedAt", "")), reverse=True):
-        try:
-            report = json.loads(one.get("message") or "")
-        except ValueError:
-            continue
-        return report if isinstance(report, dict) else {}
-    return {}
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How a pod has ended."""
+
+    at: str
+    report: Mapping[str, Any]
+    """What the command has left as termination message; empty if it was killed before."""
+    text: str
+    """How Kubernetes has seen the end of a pod that left no report; empty if it has succeeded."""
+
+
+def _last_end(pods: Iterable[Manifest]) -> _End | None:
+    """Returns the end of the pod that has ended last; None if none has. What earlier ones reported is not its cause."""
+    ends = [end for pod in pods if (end := _end(pod))]
+    return max(ends, key=lambda one: one.at, default=None)
+
+
+def _end(pod: Manifest) -> _End | None:
+    status, name = pod.get("status") or {}, pod["metadata"]["name"]
+    states = (one.get("state") or {} for one in status.get("containerStatuses") or ())
+    ended = next((state["terminated"] for state in states if state.get("terminated")), None)
+    evicted = status.get("reason") if status.get("phase") == "Failed" else None  # it may have had no container
+    if ended is None and not evicted:
+        return None
+    cause = f"{evicted}: {status.get('message', '')}".rstrip(". ") if evicted else _exit(ended or {})
+    at = str((ended or {}).get("finishedAt") or pod["metadata"].get("creationTimestamp") or "")
+    return _End(at, _report(ended or {}), f"Pod {name} ended without a report: {cause}." if cause else "")
+
+
+def _exit(ended: Mapping[str, Any]) -> str:
+    return f"exit code {ended['exitCode']} ({ended.get('reason', 'Error')})" if ended.get("exitCode") else ""
+
+
+def _report(ended: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the termination message of a container, as JSON; empty if it is none."""
+    try:
+        report = json.loads(ended.get("message") or "")
+    except ValueError:
+        return {}
+    return report if isinstance(report, dict) else {}
 
 
 def _time(text: str | None) -> datetime | None:

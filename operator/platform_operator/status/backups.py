@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -61,18 +61,20 @@ def backup_report(
     hibernated: bool,
     observes: bool = False,
     refusal: str = "",
+    stuck: str = "",
 ) -> BackupReport:
     """Returns the report, given what the status says already and the runs that are known.
 
     Jobs are deleted after a time, so what is stored stands until a later run is known, but for what was stored for
-    another target. `refusal` says why the schedule could not be applied.
+    another target. `refusal` says why the schedule could not be applied, and `stuck` which Job of it cannot start.
     """
     row = {**(stored if stored.get("targetDigest") == target else {}), "targetDigest": target}
     for run in sorted(runs, key=lambda one: one.ended):
         if run.command in _NAMES and run.target == target:
             row |= _with_run(row, run)
     pause = _OBSERVED if observes else _HIBERNATED if hibernated else ""
-    return BackupReport(row, _condition(policy, row, now, pause=pause, hibernated=hibernated, refusal=refusal))
+    condition = _condition(policy, row, now, pause=pause, hibernated=hibernated, refusal=refusal)
+    return BackupReport(row, replace(condition, message=f"{condition.message} {stuck}".rstrip()))
 
 
 _OBSERVED = "The shop is observed, and its schedule is not applied: set spec.mode to Manage, and paused to false."

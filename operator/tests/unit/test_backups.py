@@ -296,6 +296,48 @@ async def test_a_job_that_says_nothing_known_has_failed_all_the_same(cluster: Fa
     assert cluster.complete()[:2] == ("False", "JobFailed")
 
 
+KILLED: Manifest = {
+    "phase": "Failed",
+    "containerStatuses": [
+        {"state": {"terminated": {"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-01-01T12:00:05Z"}}}
+    ],
+}
+EVICTED: Manifest = {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}
+
+
+@pytest.mark.parametrize(
+    ("status", "end"),
+    [
+        (KILLED, "Pod last ended without a report: exit code 137 (OOMKilled)."),
+        (EVICTED, "Pod last ended without a report: Evicted: The node was low on resource: memory."),
+    ],
+)
+async def test_a_pod_that_was_killed_is_reported_while_the_job_runs_and_when_it_has_failed(
+    cluster: FakeCluster, status: Manifest, end: str
+) -> None:
+    cluster.backup()
+    await cluster.reconcile()
+    cluster.report("backup-now", {"reason": "DatabaseFailed", "message": "the first attempt met a restart"})
+    first = cluster.server.pods["backup-now"]
+    last = {"metadata": {"name": "last", "creationTimestamp": "2026-01-01T12:00:04Z"}, "status": status}
+    cluster.server.pods["backup-now"] = [*first, last]
+    await cluster.reconcile()
+    assert cluster.complete() == ("Unknown", "Retrying", f"An attempt has failed, and Kubernetes starts another: {end}")
+    cluster.end("backup-now", "Failed", "")
+    cluster.server.pods["backup-now"] = [*first, last]
+    await cluster.reconcile()
+    assert cluster.complete() == ("False", "JobFailed", f"BackoffLimit. {end}")
+
+
+async def test_a_job_whose_pods_were_deleted_says_so(cluster: FakeCluster) -> None:
+    cluster.backup()
+    await cluster.reconcile()
+    cluster.end("backup-now", "Failed", "")
+    cluster.server.pods["backup-now"] = []
+    await cluster.reconcile()
+    assert cluster.complete() == ("False", "JobFailed", "BackoffLimit. No pod of it is left.")
+
+
 async def test_a_pod_that_cannot_start_is_explained(cluster: FakeCluster) -> None:
     cluster.backup()
     await cluster.reconcile()
@@ -609,6 +651,22 @@ async def test_a_failed_backup_or_verification_is_reported_until_one_succeeds(cl
     cluster.scheduled_job("check", "verify")
     cluster.end("check", "Failed", {"reason": "BackupDamaged", "message": "changed"}, NOW + timedelta(hours=3))
     assert backed_up(await cluster.reconcile_schedule()) == (False, "VerificationFailed")
+
+
+async def test_a_job_of_the_schedule_that_cannot_start_is_reported_until_it_is_gone(cluster: FakeCluster) -> None:
+    before = (await cluster.reconcile_schedule()).condition
+    cluster.scheduled_job("first")
+    unschedulable = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no volume nope"}
+    cluster.server.pods["first"] = [
+        {"metadata": {"name": "p"}, "status": {"phase": "Pending", "conditions": [unschedulable]}}
+    ]
+    condition = (await cluster.reconcile_schedule()).condition
+    assert condition is not None
+    assert "The pod of Job first cannot start: Unschedulable: no volume nope. " in condition.message
+    assert condition.message.endswith("kubectl -n shop delete job first")
+    del cluster.server.objects[JOB.kind, "shop", "first"]
+    cluster.restart()
+    assert (await cluster.reconcile_schedule()).condition == before
 
 
 async def test_a_backup_that_is_too_old_is_none(cluster: FakeCluster) -> None:

@@ -1,0 +1,90 @@
+"""Takes and restores backups of a shop by resources, and says how long each phase took."""
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from shop_e2e.cluster.kubectl import CONTEXT, Namespace, Object
+
+API_VERSION = "platform.ecommerce.dev/v1beta1"
+KEY_SECRET = "backup-key"
+VOLUME: Object = {"volume": {"claimName": "backups"}}
+_ENDED_WITHIN = 420.0
+
+
+def policy(destination: Object) -> Object:
+    """Returns a `spec.backup` whose schedule does not come while a test runs."""
+    return {
+        "schedule": "0 0 29 2 *",
+        "verifySchedule": "0 0 29 2 *",
+        "verifyStorage": "1Gi",
+        "destination": destination,
+        "encryptionKeySecretRef": {"name": KEY_SECRET},
+    }
+
+
+def secret(name: str, **content: str) -> Object:
+    """Returns a Secret."""
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": content}
+
+
+def volume_claim(name: str) -> Object:
+    """Returns a PersistentVolumeClaim for backups."""
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}
+
+
+def take(namespace: Namespace, name: str, platform: str = "shop") -> Object:
+    """Takes a backup by a PlatformBackup, and returns its status once it has ended."""
+    begin(namespace, "PlatformBackup", name, platform=platform)
+    return status_at_end(namespace, "PlatformBackup", name)
+
+
+def restore(namespace: Namespace, name: str, platform: str = "shop", **spec: object) -> Object:
+    """Restores by a PlatformRestore, and returns its status once it has ended."""
+    begin(namespace, "PlatformRestore", name, platform=platform, **spec)
+    return status_at_end(namespace, "PlatformRestore", name)
+
+
+def begin(namespace: Namespace, kind: str, name: str, **spec: object) -> None:
+    """Creates a PlatformBackup or a PlatformRestore."""
+    namespace.apply({"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec})
+
+
+def status_at_end(namespace: Namespace, kind: str, name: str) -> Object:
+    """Waits until a PlatformBackup or a PlatformRestore has ended, prints the seconds of each phase, and returns its
+    status.
+    """
+    began, phase, status = time.monotonic(), "", {}
+    seconds: dict[str, float] = {}
+    with _watched(namespace, kind, name) as statuses:
+        for status in statuses:
+            if status.get("phase", "") != phase:
+                phase = status["phase"]
+                seconds[phase] = time.monotonic() - began
+            if "completionTime" in status:
+                break
+    print(f"{kind} {name}:", ", ".join(f"{one} after {after:.1f} s" for one, after in seconds.items()))
+    assert "completionTime" in status, f"{kind} {name} has not ended: {status}"
+    return dict(status)
+
+
+def reason(status: Object) -> tuple[str, str, str]:
+    """Returns the phase of a PlatformBackup or a PlatformRestore, and the reason and the message of it."""
+    (condition,) = status["conditions"]
+    return status["phase"], condition["reason"], condition["message"]
+
+
+@contextmanager
+def _watched(namespace: Namespace, kind: str, name: str) -> Iterator[Iterator[Object]]:
+    """Gives the statuses of an object as they come, for a limited time."""
+    output = ("--output", "jsonpath={.status}{'\\n'}", "--watch", f"--request-timeout={_ENDED_WITHIN}s")
+    arguments = ("kubectl", "--context", CONTEXT, "--namespace", namespace.name, "get", kind.lower(), name, *output)
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield (json.loads(line) for line in process.stdout if line.strip())
+        finally:
+            process.terminate()

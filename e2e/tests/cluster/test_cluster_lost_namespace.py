@@ -1,0 +1,100 @@
+"""A shop whose namespace was deleted under load is created again, and restored from a bucket."""
+
+import asyncio
+import base64
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import pytest
+from devtools.shop_client import Shop
+from ecommerce_client import ProblemError
+from shop_e2e.cluster import backups, s3_server, shops
+from shop_e2e.cluster.kubectl import Namespace, Object, create_namespace, delete_namespace
+from shop_e2e.faults.order_load import OrderLoad
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+NAMESPACE, NAME, NODE_PORT = "e2e-lost", "lost", 30081
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a platform engineer keeps outside of the cluster."""
+
+    destination: Object
+    key: str
+
+    def create(self) -> Namespace:
+        """Creates the namespace, the shop in it, and what its backups need."""
+        namespace = create_namespace(NAMESPACE)
+        policy = backups.policy(self.destination)
+        access = {"BACKUP_S3_ACCESS_KEY_ID": "any", "BACKUP_S3_SECRET_ACCESS_KEY": "any"}
+        namespace.apply(
+            backups.secret(backups.KEY_SECRET, BACKUP_KEY=self.key),
+            backups.secret(s3_server.SECRET, **access),
+            shops.platform(NAME, backup=policy),
+            shops.node_port(NAME, NODE_PORT),
+        )
+        return namespace
+
+
+@pytest.fixture
+async def recipe() -> AsyncIterator[Recipe]:
+    async with s3_server.bucket() as destination:
+        yield Recipe(destination, base64.b64encode(secrets.token_bytes(32)).decode())
+
+
+@pytest.fixture
+def namespace(recipe: Recipe) -> Iterator[Namespace]:
+    created = recipe.create()
+    created.wait_ready(NAME)
+    yield created
+    delete_namespace(NAMESPACE, wait=False)
+
+
+async def test_a_shop_whose_namespace_was_deleted_is_restored_into_a_new_one(
+    recipe: Recipe, namespace: Namespace
+) -> None:
+    async with Shop(shops.gateway_url(NODE_PORT)) as shop:
+        await shop.wait_until_healthy(120)
+        former = namespace.secret(f"{NAME}-admin")
+        admin = await shop.log_in(former["ADMIN_EMAIL"], former["ADMIN_PASSWORD"])
+        _, product = await shop.stocked_product(admin, 10_000)
+        customer = await shop.register()
+        kept = await customer.buy((product, 1))
+        load = OrderLoad(shop, product, pause=0.5)
+        async with load.running():
+            await load.recovered()
+            before = set(load.accepted)
+            backup = await asyncio.to_thread(backups.take, namespace, "before", NAME)
+            cut = set(load.accepted)
+            await load.recovered()
+            late_comer = await shop.register()
+            await asyncio.to_thread(delete_namespace, NAMESPACE)
+    assert backup["phase"] == "Succeeded", backups.reason(backup)
+
+    began = time.monotonic()
+    await asyncio.to_thread(recipe.create)
+    restored = await asyncio.to_thread(backups.restore, namespace, "after-the-loss", NAME, source={})
+    seconds = time.monotonic() - began
+    print(f"from an empty namespace to a shop that is restored and has checked its invariants: {seconds:.0f} s")
+
+    assert backups.reason(restored)[:2] == ("Succeeded", "Succeeded"), backups.reason(restored)
+    assert (restored["backupId"], restored["invariants"]) == (backup["backupId"], "all hold")
+    async with Shop(shops.gateway_url(NODE_PORT)) as shop:
+        await shop.wait_until_healthy(120)
+        await shop.log_in(former["ADMIN_EMAIL"], former["ADMIN_PASSWORD"])
+        customer = await shop.log_in(customer.email, customer.password)
+        assert [order.id for order in await customer.orders()] == [kept.id]
+        await load.reconnect(shop)
+        stored = {order.id for order in await load.stored_orders()}
+        assert before <= stored <= cut, "the orders are those of the cut"
+        assert load.accepted - cut, "orders were placed after the backup"
+        load.accepted = stored
+        await load.assert_consistent()
+        with pytest.raises(ProblemError, match="wrong_credentials"):
+            await shop.log_in(late_comer.email, late_comer.password)
+        await customer.buy((product, 3))
+    namespace.wait_ready(NAME)
