@@ -39,9 +39,25 @@ _SMOKE_TARGETS = ("shop", "floor")
 _OUTPUT = Path(".bench")
 _SMOKE_PRODUCTS = 22
 _FULL = Effort(
-    seconds=1.5, actions=20_000, waves=2, wave_buyers=12, warm_up_seconds=1.0, quiet_limit_seconds=20.0
-)  # fmt: skip
-_SMOKE = Effort(seconds=0.3, actions=3, waves=1, wave_buyers=2, warm_up_seconds=0.1, quiet_limit_seconds=0.0)
+    seconds=1.5,
+    journey_seconds=8.0,
+    actions=20_000,
+    waves=2,
+    wave_buyers=12,
+    warm_up_seconds=1.0,
+    journey_warm_up_seconds=4.0,
+    quiet_limit_seconds=20.0,
+)
+_SMOKE = Effort(
+    seconds=0.3,
+    journey_seconds=0.3,
+    actions=3,
+    waves=1,
+    wave_buyers=2,
+    warm_up_seconds=0.1,
+    journey_warm_up_seconds=0.1,
+    quiet_limit_seconds=0.0,
+)
 
 
 @dataclass(frozen=True, slots=True)
