@@ -30,11 +30,12 @@ from shop_e2e.bench.report import Report
 from shop_e2e.bench.samples import Life, Race, Sample
 from shop_e2e.bench.servers import StoreServers, durable_servers, shared_servers
 from shop_e2e.bench.targets.floor import Floor
+from shop_e2e.bench.targets.medusa import Medusa
 from shop_e2e.bench.targets.target import DESCRIPTIONS, READS, WORKS, Buyer, Refused, Target, TargetError
 from shop_e2e.bench.targets.this_shop import ThisShop
 from shop_e2e.bench.targets.vendure import Vendure
 
-TARGETS = ("shop", "vendure", "floor")
+TARGETS = ("shop", "vendure", "medusa", "floor")
 _SMOKE_TARGETS = ("shop", "floor")
 _OUTPUT = Path(".bench")
 _SMOKE_PRODUCTS = 22
@@ -212,6 +213,8 @@ def _target(name: str, servers: StoreServers, logs: Path, mail_port: int) -> Tar
             return ThisShop(servers, logs, mail_port)
         case "vendure":
             return Vendure(servers, logs)
+        case "medusa":
+            return Medusa(servers, logs)
         case _:
             return Floor(servers, logs)
 
