@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -70,7 +71,18 @@ async def run(settings: Settings) -> None:
     async with LeaseThread(_lease_client, elector) as lease, await connect(lease.require_leadership) as connection:
         client = KubernetesClient(connection)
         others = OtherInstallations(client, own, classed, namespaces, time.monotonic, shard=shard)
-        await _Operator(settings, client, lease, others, Cache(operator_class=classed, shard=shard)).run()
+        cache = Cache(operator_class=classed, shard=shard)
+        await _Operator(settings, client, lease, others, cache, settle=_freeze_heap).run()
+
+
+def _freeze_heap() -> None:
+    """Exempts the modules and the filled cache from garbage collection.
+
+    They live as long as the process. Each full collection would stop the event loop while it looks at them: 90,000
+    objects without any shop, and about a thousand more for each.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @contextlib.asynccontextmanager
@@ -91,6 +103,8 @@ class _Operator:
     backup_reports: dict[PlatformKey, BackupReport] = field(default_factory=dict)
     cache_filled: asyncio.Event = field(default_factory=asyncio.Event)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    settle: Callable[[], None] = lambda: None
+    """Called once, when the cache is filled and no pass has begun."""
 
     async def run(self) -> None:
         settings = self.settings
@@ -118,6 +132,7 @@ class _Operator:
     async def _resync(self, informers: Informers) -> None:
         """Fills the cache, and then compares it with lists regularly, in case the watches lose events."""
         await self._until_answered(informers.fill_cache, "everything")
+        self.settle()
         self.cache_filled.set()
         interval = self.settings.resync_every
         await first_of(informers.resync_platforms(interval), informers.resync_children(interval))

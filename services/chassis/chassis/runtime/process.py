@@ -1,6 +1,7 @@
 """The life of a service's process: start, serve, and on SIGTERM stop without dropping a request."""
 
 import asyncio
+import gc
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -65,10 +66,21 @@ class Program(Generic[_S]):
 
     async def _serve(self, settings: _S, parts: frozenset[str]) -> None:
         service = await self.build(settings)
+        _freeze_heap()
         metrics = metrics_server(settings.metrics_port)
         metrics.start()
         await run(service, settings, parts)
         await metrics.stop()
+
+
+def _freeze_heap() -> None:
+    """Exempts what the start has made from garbage collection.
+
+    It lives as long as the process: modules, settings, statements, 90,000 objects and more. Each full collection would
+    stop all requests while it looks at them.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def metrics_server(port: int) -> HttpServer:
