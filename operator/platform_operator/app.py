@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -26,6 +25,7 @@ from platform_operator.backups.store import BackupStore, schedule_key
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient, connect
 from platform_operator.errors import ApiError, LeadershipLostError
+from platform_operator.heap import freeze_heap
 from platform_operator.http_server import serve
 from platform_operator.informers import Informers
 from platform_operator.installations import OtherInstallations
@@ -72,17 +72,7 @@ async def run(settings: Settings) -> None:
         client = KubernetesClient(connection)
         others = OtherInstallations(client, own, classed, namespaces, time.monotonic, shard=shard)
         cache = Cache(operator_class=classed, shard=shard)
-        await _Operator(settings, client, lease, others, cache, settle=_freeze_heap).run()
-
-
-def _freeze_heap() -> None:
-    """Exempts the modules and the filled cache from garbage collection.
-
-    They live as long as the process. Each full collection would stop the event loop while it looks at them: 90,000
-    objects without any shop, and about a thousand more for each.
-    """
-    gc.collect()
-    gc.freeze()
+        await _Operator(settings, client, lease, others, cache, settle=freeze_heap).run()
 
 
 @contextlib.asynccontextmanager
