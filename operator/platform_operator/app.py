@@ -25,6 +25,7 @@ from platform_operator.backups.store import BackupStore, schedule_key
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient, connect
 from platform_operator.errors import ApiError, LeadershipLostError
+from platform_operator.heap import freeze_heap
 from platform_operator.http_server import serve
 from platform_operator.informers import Informers
 from platform_operator.installations import OtherInstallations
@@ -70,7 +71,8 @@ async def run(settings: Settings) -> None:
     async with LeaseThread(_lease_client, elector) as lease, await connect(lease.require_leadership) as connection:
         client = KubernetesClient(connection)
         others = OtherInstallations(client, own, classed, namespaces, time.monotonic, shard=shard)
-        await _Operator(settings, client, lease, others, Cache(operator_class=classed, shard=shard)).run()
+        cache = Cache(operator_class=classed, shard=shard)
+        await _Operator(settings, client, lease, others, cache, settle=freeze_heap).run()
 
 
 @contextlib.asynccontextmanager
@@ -91,6 +93,8 @@ class _Operator:
     backup_reports: dict[PlatformKey, BackupReport] = field(default_factory=dict)
     cache_filled: asyncio.Event = field(default_factory=asyncio.Event)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    settle: Callable[[], None] = lambda: None
+    """Called once, when the cache is filled and no pass has begun."""
 
     async def run(self) -> None:
         settings = self.settings
@@ -118,6 +122,7 @@ class _Operator:
     async def _resync(self, informers: Informers) -> None:
         """Fills the cache, and then compares it with lists regularly, in case the watches lose events."""
         await self._until_answered(informers.fill_cache, "everything")
+        self.settle()
         self.cache_filled.set()
         interval = self.settings.resync_every
         await first_of(informers.resync_platforms(interval), informers.resync_children(interval))

@@ -30,18 +30,35 @@ from shop_e2e.bench.report import Report
 from shop_e2e.bench.samples import Life, Race, Sample
 from shop_e2e.bench.servers import StoreServers, durable_servers, shared_servers
 from shop_e2e.bench.targets.floor import Floor
+from shop_e2e.bench.targets.medusa import Medusa
 from shop_e2e.bench.targets.target import DESCRIPTIONS, READS, WORKS, Buyer, Refused, Target, TargetError
 from shop_e2e.bench.targets.this_shop import ThisShop
 from shop_e2e.bench.targets.vendure import Vendure
 
-TARGETS = ("shop", "vendure", "floor")
+TARGETS = ("shop", "vendure", "medusa", "floor")
 _SMOKE_TARGETS = ("shop", "floor")
 _OUTPUT = Path(".bench")
 _SMOKE_PRODUCTS = 22
 _FULL = Effort(
-    seconds=1.5, actions=20_000, waves=2, wave_buyers=12, warm_up_seconds=1.0, quiet_limit_seconds=20.0
-)  # fmt: skip
-_SMOKE = Effort(seconds=0.3, actions=3, waves=1, wave_buyers=2, warm_up_seconds=0.1, quiet_limit_seconds=0.0)
+    seconds=1.5,
+    journey_seconds=8.0,
+    actions=20_000,
+    waves=2,
+    wave_buyers=12,
+    warm_up_seconds=1.0,
+    journey_warm_up_seconds=4.0,
+    quiet_limit_seconds=20.0,
+)
+_SMOKE = Effort(
+    seconds=0.3,
+    journey_seconds=0.3,
+    actions=3,
+    waves=1,
+    wave_buyers=2,
+    warm_up_seconds=0.1,
+    journey_warm_up_seconds=0.1,
+    quiet_limit_seconds=0.0,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +213,8 @@ def _target(name: str, servers: StoreServers, logs: Path, mail_port: int) -> Tar
             return ThisShop(servers, logs, mail_port)
         case "vendure":
             return Vendure(servers, logs)
+        case "medusa":
+            return Medusa(servers, logs)
         case _:
             return Floor(servers, logs)
 

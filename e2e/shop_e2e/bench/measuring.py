@@ -16,7 +16,18 @@ from shop_e2e.bench.http_client import Connection, Reply
 from shop_e2e.bench.processes import descendants, processor_seconds, resident_bytes
 from shop_e2e.bench.samples import Case, Life, Race, Sample
 from shop_e2e.bench.servers import StoreServers
-from shop_e2e.bench.targets.target import ACCOUNTS, RACE, READS, STEPS, Buyer, Refused, Target, TargetError, new_buyer
+from shop_e2e.bench.targets.target import (
+    ACCOUNTS,
+    JOURNEYS,
+    RACE,
+    READS,
+    STEPS,
+    Buyer,
+    Refused,
+    Target,
+    TargetError,
+    new_buyer,
+)
 
 _READS_PER_ORDER = 20
 _RACE_BUYERS = 20
@@ -37,11 +48,16 @@ class Effort:
     """How much is measured. A measurement ends at its time or at its count, whichever comes first."""
 
     seconds: float
+    journey_seconds: float
+    """A journey takes a second or more, so it needs longer until a few dozen were made."""
     actions: int
     waves: int
     """How often the steps of a purchase are measured one after the other, each by all buyers of the wave."""
     wave_buyers: int
     warm_up_seconds: float
+    """For each kind of read."""
+    journey_warm_up_seconds: float
+    """For each number of connections: each that a target opens to its stores prepares its statements once."""
     quiet_limit_seconds: float
     """How long to wait at most until a target has done what requests caused."""
 
@@ -121,7 +137,7 @@ class Measurement:
             if set(chosen) - set(READS):
                 missing = self._buyers_for(max(connections)) - len(self._buyers)
                 self._buyers += await self._enroll(missing)
-            await self._warm_up(chosen)
+            await self._warm_up_reads(chosen)
             samples = [sample for lanes in connections for sample in await self._measure_all(chosen, lanes)]
             loaded, stores = resident_bytes(descendants(os.getpid())), resident_bytes(self._stores())
             races = [await self._race()] if RACE in chosen else []
@@ -163,9 +179,11 @@ class Measurement:
 
     def _buyers_for(self, lanes: int) -> int:
         """Returns how many buyers a wave has: enough that no connection is idle for most of it."""
-        return max(self._effort.wave_buyers, 2 * lanes)
+        return max(self._effort.wave_buyers, 4 * lanes)
 
     async def _measure_all(self, works: Sequence[str], lanes: int) -> list[Sample]:
+        if set(works) & {*STEPS, *JOURNEYS}:
+            await self._warm_up_purchases(lanes)
         samples = [await self._measure(work, lanes) for work in works if work not in (*STEPS, RACE)]
         if set(STEPS) & set(works):
             samples += await self._measure_steps(lanes)
@@ -178,7 +196,7 @@ class Measurement:
         if work in ACCOUNTS:
             accounts = map(_stranger, itertools.count()) if work == "register" else itertools.cycle(self._buyers)
             return await self._sample(work, lanes, self._entering(work), accounts)
-        return await self._sample(work, lanes, self._shopping(work, lanes), self._numbers)
+        return await self._sample(work, lanes, self._shopping(work, lanes), self._numbers, self._effort.journey_seconds)
 
     async def _measure_steps(self, lanes: int) -> list[Sample]:
         """Measures the steps of a purchase apart: all buyers fill their carts, then all order, then all pay."""
@@ -234,12 +252,23 @@ class Measurement:
             if not self._target.is_answer(reply) or self._target.rows(work, reply) == 0:
                 raise Refused(reply)
 
-    async def _warm_up(self, works: Sequence[str]) -> None:
+    async def _warm_up_reads(self, works: Sequence[str]) -> None:
         for work in (work for work in READS if work in works):
             async with self._open(4) as lanes:
                 await _run(
                     lanes, self._reading(work), self._numbers, self._effort.warm_up_seconds, self._effort.actions
                 )
+        await self._wait_until_quiet()
+
+    async def _warm_up_purchases(self, lanes: int) -> None:
+        async with self._open(lanes) as opened:
+            await _run(
+                opened,
+                self._shopping("journey", lanes),
+                self._numbers,
+                self._effort.journey_warm_up_seconds,
+                self._effort.actions,
+            )
         await self._wait_until_quiet()
 
     async def _sample(

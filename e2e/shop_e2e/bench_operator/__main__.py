@@ -59,7 +59,7 @@ def main() -> int:
 async def _measure_tenants(tenants: int, seconds: float) -> TenantFigures:
     with tempfile.TemporaryDirectory(prefix="bench-operator-") as name:
         async with control_plane(Path(name), tenants) as plane, asyncio.timeout(seconds):
-            return await measure_tenants(plane, Path(name), CHARTS, tenants)
+            return await measure_tenants(plane, Path(name), CHARTS, tenants, say)
 
 
 async def measure(options: Options, bare_shops: int) -> Figures:

@@ -15,7 +15,7 @@ import yaml
 from platform_operator.api.kinds import Manifest
 from platform_operator.api.tenants import TENANT, TENANT_PLAN
 from platform_operator.client import KubernetesClient
-from shop_e2e.bench_operator.control_plane import ControlPlane
+from shop_e2e.bench_operator.control_plane import ControlPlane, retry
 from shop_e2e.bench_operator.operator_process import OperatorProcess
 from shop_e2e.bench_operator.report import two_columns
 
@@ -42,26 +42,40 @@ class TenantFigures:
     """The most tenants that took the change at the same time, of all looks."""
     resident: int
     block: float
+    work: float
+    """The most processor time in one callback of the event loop."""
 
 
-async def measure_tenants(plane: ControlPlane, folder: Path, charts: Path, tenants: int) -> TenantFigures:
-    """Creates that many tenants on a control plane and changes their plan."""
+async def measure_tenants(
+    plane: ControlPlane, folder: Path, charts: Path, tenants: int, say: Callable[[object], None]
+) -> TenantFigures:
+    """Creates that many tenants on a control plane and changes their plan. Says each step, and how far it has come.
+
+    Raises RuntimeError if the operator ends before.
+    """
     operator = OperatorProcess(plane, folder, charts, "1.0", resync=600, tenant_admin_role="bench-tenant-admin")
     samples = _write_samples(folder / "tenants", tenants)
     with operator.running():
         await operator.until_leading()
-        applied = await asyncio.to_thread(_apply, plane, samples)
-        ready, _ = await _watch(plane.client, lambda rows: sum(map(_is_ready, rows)) == tenants)
+        applied = await operator.during(asyncio.to_thread(_apply, plane, samples))
+        say(f"{tenants} tenants applied in {applied:.1f} s")
+        ready, _ = await operator.during(_until_all(plane.client, _is_ready, say))
+        say(f"all ready after {ready:.0f} s")
         plan = await plane.client.apply(TENANT_PLAN, "", _plan("EUR", "USD"), manager="bench")
         newest = plan["metadata"]["generation"]
-        changed, most = await _watch(
-            plane.client,
-            lambda rows: all(_has_plan(one, newest) and _is_ready(one) for one in rows),
-            lambda rows: sum(_has_plan(one, newest) and not one["status"].get("settled") for one in rows),
+        changed, most = await operator.during(
+            _until_all(
+                plane.client,
+                lambda one: _has_plan(one, newest) and _is_ready(one),
+                say,
+                lambda one: _has_plan(one, newest) and not one["status"].get("settled"),
+            )
         )
         readings = await operator.read()
-    machine = f"{os.cpu_count()} processors"
-    return TenantFigures(tenants, machine, applied, ready, changed, most, readings.resident, readings.block)
+    return TenantFigures(
+        tenants, f"{os.cpu_count()} processors", applied, ready, changed, most,
+        readings.resident, readings.block, readings.work,
+    )  # fmt: skip
 
 
 def tenant_table(figures: TenantFigures) -> str:
@@ -74,6 +88,7 @@ def tenant_table(figures: TenantFigures) -> str:
         (f"tenants that took it at once, of {CONCURRENCY}", f"{figures.most_at_once}"),
         ("resident memory", f"{figures.resident / 2**20:.0f} MiB"),
         ("longest block of the event loop", f"{figures.block * 1000:.0f} ms"),
+        ("processor time of its longest callback", f"{figures.work * 1000:.0f} ms"),
     ]
     return two_columns(rows)
 
@@ -108,19 +123,27 @@ def _apply(plane: ControlPlane, samples: Path) -> float:
     return time.monotonic() - began
 
 
-async def _watch(
+async def _until_all(
     client: KubernetesClient,
-    ends: Callable[[Sequence[Manifest]], bool],
-    count: Callable[[Sequence[Manifest]], int] = len,
+    holds: Callable[[Manifest], bool],
+    say: Callable[[object], None],
+    counts: Callable[[Manifest], bool] = bool,
 ) -> tuple[float, int]:
-    """Looks at all tenants until `ends` holds. Returns the seconds, and the highest count of all looks."""
-    began, highest = time.monotonic(), 0
+    """Looks at all tenants until a condition holds for each. Returns the seconds, and how many counted at once."""
+    began, most, held = time.monotonic(), 0, -1
     while True:
-        rows = [one async for page, _ in client.pages(TENANT, None) for one in page]
-        highest = max(highest, count(rows))
-        if ends(rows):
-            return time.monotonic() - began, highest
+        rows = await retry(lambda: _list(client))
+        most, now = max(most, sum(map(counts, rows))), sum(map(holds, rows))
+        if now != held:
+            say(f"{time.monotonic() - began:6.0f} s  {now} of {len(rows)}")
+        if now == len(rows):
+            return time.monotonic() - began, most
+        held = now
         await asyncio.sleep(LOOK)
+
+
+async def _list(client: KubernetesClient) -> Sequence[Manifest]:
+    return [one async for page, _ in client.pages(TENANT, None) for one in page]
 
 
 def _is_ready(tenant: Manifest) -> bool:

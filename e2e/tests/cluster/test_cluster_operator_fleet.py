@@ -3,6 +3,7 @@
 It asserts what the operator must never do, with any number of shops. What it measured has no thresholds.
 """
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from shop_e2e.bench_operator.plot import plot
 from shop_e2e.bench_operator.report import Figures, kept, table
+from shop_e2e.bench_operator.tenants import CONCURRENCY
 
 pytestmark = pytest.mark.cluster
 
@@ -47,3 +49,12 @@ def test_the_table_and_the_plot_show_each_run(figures: Figures, tmp_path: Path) 
     assert "| shops | 2 | 2 |" in table([figures, figures])
     plot([figures]).savefig(tmp_path / "plot.svg")
     assert "Shops created per second" in (tmp_path / "plot.svg").read_text()
+
+
+@pytest.mark.slow
+def test_a_changed_plan_reaches_all_tenants_a_few_at_a_time() -> None:
+    command = [sys.executable, "-m", "shop_e2e.bench_operator", "--tenants", str(2 * CONCURRENCY)]
+    process = subprocess.run(command, timeout=_SECONDS, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    (at_once,) = re.findall(r"tenants that took it at once.*\| (\d+) \|", process.stdout)
+    assert 0 < int(at_once) <= CONCURRENCY

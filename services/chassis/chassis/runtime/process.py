@@ -1,6 +1,7 @@
 """The life of a service's process: start, serve, and on SIGTERM stop without dropping a request."""
 
 import asyncio
+import gc
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ _GRACE_SECONDS = 15
 """How long an accepted request may still take while the process stops."""
 _CANCEL_INTERVAL_SECONDS = 10.0
 """How long a cancelled task has until it is cancelled again: more than any loop needs to finish its current step."""
+_COLLECTION_THRESHOLDS = 5_000, 20, 20
+"""New objects until a collection of these, and collections until one of those that have survived one, and two."""
 _OUTAGE_RETRY_SECONDS = 30.0
 """The longest time until an action is retried that failed because the database was unavailable."""
 
@@ -65,10 +68,23 @@ class Program(Generic[_S]):
 
     async def _serve(self, settings: _S, parts: frozenset[str]) -> None:
         service = await self.build(settings)
+        _tune_garbage_collection()
         metrics = metrics_server(settings.metrics_port)
         metrics.start()
         await run(service, settings, parts)
         await metrics.stop()
+
+
+def _tune_garbage_collection() -> None:
+    """Exempts what the start has made from garbage collection, and lets it run less often.
+
+    That lives as long as the process: modules, settings, statements, 90,000 objects and more, at which each full
+    collection would look. Requests leave few cycles, so a collection after 700 new objects, Python's default, finds
+    little. Both together take a sixth of the processor time of a journey (docs/measurements.md).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECTION_THRESHOLDS)
 
 
 def metrics_server(port: int) -> HttpServer:

@@ -1,11 +1,44 @@
-"""Background loops: an outage postpones them briefly, and cancelling always ends them."""
+"""The heap is exempt from garbage collection; an outage postpones loops briefly, and cancelling always ends them."""
 
 import asyncio
+import gc
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from chassis.errors import DatabaseUnavailable
 from chassis.runtime import process
-from chassis.runtime.process import cancel_all, repeat_every
+from chassis.runtime.process import Program, Service, cancel_all, repeat_every
+from chassis.settings import ServiceSettings
+
+
+@pytest.fixture
+def _restored_collector() -> Iterator[None]:
+    thresholds = gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*thresholds)
+
+
+@pytest.mark.usefixtures("_restored_collector")
+async def test_a_service_serves_with_what_its_start_has_made_exempt_from_garbage_collection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: Any = [[] for _ in range(1000)]
+    frozen: list[int] = []
+
+    async def build(_: ServiceSettings) -> Service:
+        return Service(http=made, ready=made)
+
+    async def run(*_: object) -> None:
+        frozen.append(gc.get_freeze_count())
+
+    monkeypatch.setattr(process, "run", run)
+    settings: Any = SimpleNamespace(metrics_port=0)
+    await Program("sample", ServiceSettings, build)._serve(settings, frozenset())
+
+    assert frozen[0] > len(made)
 
 
 async def test_a_daily_action_is_retried_soon_after_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
