@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -24,6 +25,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _run() -> int:
+    signal.signal(signal.SIGTERM, _end)
     from platform_operator import logs
     from platform_operator.app import run
     from platform_operator.errors import OperatorError
@@ -39,6 +41,11 @@ def _run() -> int:
         print(f"platform_operator: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _end(*_: object) -> None:
+    """Ends a process that gets SIGTERM while it starts: the kernel has no default for process 1 of a container."""
+    sys.exit(128 + signal.SIGTERM)
 
 
 def _crd(kind: str) -> int:

@@ -55,9 +55,9 @@ class Effort:
     """How often the steps of a purchase are measured one after the other, each by all buyers of the wave."""
     wave_buyers: int
     warm_up_seconds: float
-    """For each kind of read."""
+    """The time for each kind of read."""
     journey_warm_up_seconds: float
-    """For each number of connections: each that a target opens to its stores prepares its statements once."""
+    """The time for each number of connections: a target prepares its statements on each connection to its stores."""
     quiet_limit_seconds: float
     """How long to wait at most until a target has done what requests caused."""
 

@@ -77,8 +77,8 @@ class FakeApiServer:
         uid = selector.removeprefix("batch.kubernetes.io/controller-uid=")
         return copy.deepcopy(self.pods.get(uid, [])), self.version
 
-    def set_pod(self, job: str, pod: Manifest) -> None:
-        self.pods[self.objects[JOB.kind, "shop", job]["metadata"]["uid"]] = [pod]
+    def set_pods(self, job: str, *pods: Manifest) -> None:
+        self.pods[self.objects[JOB.kind, "shop", job]["metadata"]["uid"]] = [*pods]
 
     async def create(self, kind: Kind, namespace: str, manifest: Manifest) -> Manifest:
         if (kind.kind, namespace, manifest["metadata"]["name"]) in self.objects:
@@ -204,7 +204,7 @@ class FakeCluster:
         text = report if isinstance(report, str) else json.dumps(report)
         end = {"terminated": {"exitCode": 0, "finishedAt": NOW.isoformat(), "message": text}}
         pod = {"metadata": {"name": name}, "status": {"phase": "Failed", "containerStatuses": [{"state": end}]}}
-        self.server.set_pod(name, pod)
+        self.server.set_pods(name, pod)
 
     def scheduled_job(self, name: str, command: str = "create") -> None:
         """Starts a Job as the controller of the CronJob does."""
@@ -318,13 +318,13 @@ async def test_a_pod_that_was_killed_is_reported_while_the_job_runs_and_when_it_
     cluster.backup()
     await cluster.reconcile()
     cluster.report("backup-now", {"reason": "DatabaseFailed", "message": "the first attempt met a restart"})
-    first = cluster.server.pods["backup-now"]
+    (first,) = cluster.server.pods.values()
     last = {"metadata": {"name": "last", "creationTimestamp": "2026-01-01T12:00:04Z"}, "status": status}
-    cluster.server.pods["backup-now"] = [*first, last]
+    cluster.server.set_pods("backup-now", *first, last)
     await cluster.reconcile()
     assert cluster.complete() == ("Unknown", "Retrying", f"An attempt has failed, and Kubernetes starts another: {end}")
     cluster.end("backup-now", "Failed", "")
-    cluster.server.pods["backup-now"] = [*first, last]
+    cluster.server.set_pods("backup-now", *first, last)
     await cluster.reconcile()
     assert cluster.complete() == ("False", "JobFailed", f"BackoffLimit. {end}")
 
@@ -333,7 +333,7 @@ async def test_a_job_whose_pods_were_deleted_says_so(cluster: FakeCluster) -> No
     cluster.backup()
     await cluster.reconcile()
     cluster.end("backup-now", "Failed", "")
-    cluster.server.pods["backup-now"] = []
+    cluster.server.set_pods("backup-now")
     await cluster.reconcile()
     assert cluster.complete() == ("False", "JobFailed", "BackoffLimit. No pod of it is left.")
 
@@ -344,7 +344,7 @@ async def test_a_pod_that_cannot_start_is_explained(cluster: FakeCluster) -> Non
     waiting = {"reason": "CreateContainerConfigError", "message": 'secret "backup-key" not found'}
     statuses = [{"name": "backup", "state": {"waiting": waiting}}]
     pod = {"metadata": {"name": "p"}, "status": {"phase": "Pending", "containerStatuses": statuses}}
-    cluster.server.set_pod("backup-now", pod)
+    cluster.server.set_pods("backup-now", pod)
     await cluster.reconcile()
     assert cluster.complete() == (
         "Unknown", "PodNotStarted", 'CreateContainerConfigError: secret "backup-key" not found',
@@ -657,9 +657,8 @@ async def test_a_job_of_the_schedule_that_cannot_start_is_reported_until_it_is_g
     before = (await cluster.reconcile_schedule()).condition
     cluster.scheduled_job("first")
     unschedulable = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no volume nope"}
-    cluster.server.pods["first"] = [
-        {"metadata": {"name": "p"}, "status": {"phase": "Pending", "conditions": [unschedulable]}}
-    ]
+    pending = {"metadata": {"name": "p"}, "status": {"phase": "Pending", "conditions": [unschedulable]}}
+    cluster.server.set_pods("first", pending)
     condition = (await cluster.reconcile_schedule()).condition
     assert condition is not None
     assert "The pod of Job first cannot start: Unschedulable: no volume nope. " in condition.message

@@ -211,7 +211,7 @@ class FakeCluster:
     def end(self, outcome: str, report: Manifest | str, name: str = "restore-now") -> None:
         text = report if isinstance(report, str) else json.dumps(report)
         state = {"terminated": {"exitCode": 0, "finishedAt": self.now.isoformat(), "message": text}}
-        self.server.set_pod(name, {"metadata": {"name": name}, "status": {"containerStatuses": [{"state": state}]}})
+        self.server.set_pods(name, {"metadata": {"name": name}, "status": {"containerStatuses": [{"state": state}]}})
         self.server.version += 1
         job = self.job(name)
         job["metadata"]["resourceVersion"] = str(self.server.version)

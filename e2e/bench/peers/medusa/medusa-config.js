@@ -3,7 +3,7 @@
 const { defineConfig } = require('@medusajs/framework/utils');
 
 const redisUrl = process.env.REDIS_URL;
-const nobody = 'http://127.0.0.1';
+const ownOrigin = 'http://127.0.0.1';
 
 const redisProvider = (module) => ({
   resolve: `@medusajs/medusa/${module}`,
@@ -21,9 +21,9 @@ module.exports = defineConfig({
     redisUrl,
     workerMode: process.env.WORKER_MODE,
     http: {
-      storeCors: nobody,
-      adminCors: nobody,
-      authCors: nobody,
+      storeCors: ownOrigin,
+      adminCors: ownOrigin,
+      authCors: ownOrigin,
       jwtSecret: process.env.JWT_SECRET,
       cookieSecret: process.env.COOKIE_SECRET,
     },

@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import importlib
 import importlib.util
+import signal
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 EXIT_DATA_LOST = 65
 """The exit status of a migration whose database lost its data (EX_DATAERR of sysexits.h). charts/common fails the Job
 at once for it, by which the operator recognizes the loss."""
+_EXIT_TERMINATED = 128 + signal.SIGTERM
 _PARTS = ("http", "grpc", "background")
 
 log = logs.get_logger(__name__)
@@ -34,12 +36,23 @@ def run(package: str, arguments: Sequence[str] | None = None) -> None:
     """
     service = package.removesuffix("_service")
     chosen = _parser(service, package).parse_args(arguments)
+    if chosen.command == "resend":
+        _resend(service, package, chosen)
+        return
+    signal.signal(signal.SIGTERM, _end)
     if chosen.command == "migrate":
         _migrate(service, package)
-    elif chosen.command == "resend":
-        _resend(service, package, chosen)
     else:
         importlib.import_module(f"{package}.app").PROGRAM.serve(frozenset(chosen.only))
+
+
+def _end(*_: object) -> NoReturn:
+    """Ends a process that gets SIGTERM while it starts or migrates.
+
+    The kernel does nothing by default to process 1, as that of a container is: without a handler, a pod that is deleted
+    while it starts would run on for its whole grace period.
+    """
+    sys.exit(_EXIT_TERMINATED)
 
 
 class _Parser(argparse.ArgumentParser):
