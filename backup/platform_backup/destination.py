@@ -37,8 +37,8 @@ _FULL = re.compile("QuotaExceeded|StorageFull|InsufficientStorage|status code: 5
 """What servers say without room: Ceph, MinIO, HTTP itself, and the file system, whose quota is error 122."""
 _REFUSED = re.compile("AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|Permission denied")
 _STATUS = re.compile(r"status code: (\d+)")
-_PASSING_STATUS = {408, 409, 425, 429}
-"""The refusals that pass: S3 answers 409 to a bucket that is being changed (OperationAborted)."""
+_TRANSIENT_STATUS = {408, 409, 425, 429}
+"""Refusals after which another attempt may succeed: S3 answers 409 while a bucket is changed (OperationAborted)."""
 _REFUSALS = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError, PermissionError)
 _MISSING = (exceptions.NotFoundError, FileNotFoundError)
 
@@ -173,7 +173,7 @@ def _status(error: Exception) -> int:
 
 def _is_final(status: int, error: Exception) -> bool:
     """Returns whether a request that a server has answered so fails again, until something is corrected."""
-    return 400 <= status < 500 and status not in _PASSING_STATUS and "RequestTimeout" not in str(error)
+    return 400 <= status < 500 and status not in _TRANSIENT_STATUS and "RequestTimeout" not in str(error)
 
 
 def _one_line(error: Exception) -> str:

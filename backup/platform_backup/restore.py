@@ -98,7 +98,7 @@ async def restore_backup(
 
     Statistics are collected last, since a shop can be opened without them, but not without privileges and events. They
     are collected before the shop is opened, since its first queries would read whole tables, and in all databases at
-    once, as those are restored. ANALYZE reads a sample, whose size does not grow with a table: the timeout ends one
+    once, as the dumps are. ANALYZE reads a sample, whose size does not grow with a table: the timeout ends one
     that is stuck, and autovacuum does its work then.
     """
     services = _chosen(shop, manifest, only)

@@ -72,7 +72,7 @@ async def run(settings: Settings) -> None:
         client = KubernetesClient(connection)
         others = OtherInstallations(client, own, classed, namespaces, time.monotonic, shard=shard)
         cache = Cache(operator_class=classed, shard=shard)
-        await _Operator(settings, client, lease, others, cache, settle=freeze_heap).run()
+        await _Operator(settings, client, lease, others, cache, on_cache_filled=freeze_heap).run()
 
 
 @contextlib.asynccontextmanager
@@ -93,8 +93,8 @@ class _Operator:
     backup_reports: dict[PlatformKey, BackupReport] = field(default_factory=dict)
     cache_filled: asyncio.Event = field(default_factory=asyncio.Event)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    settle: Callable[[], None] = lambda: None
-    """Called once, when the cache is filled and no pass has begun."""
+    on_cache_filled: Callable[[], None] = lambda: None
+    """Called once, before the first pass begins."""
 
     async def run(self) -> None:
         settings = self.settings
@@ -122,7 +122,7 @@ class _Operator:
     async def _resync(self, informers: Informers) -> None:
         """Fills the cache, and then compares it with lists regularly, in case the watches lose events."""
         await self._until_answered(informers.fill_cache, "everything")
-        self.settle()
+        self.on_cache_filled()
         self.cache_filled.set()
         interval = self.settings.resync_every
         await first_of(informers.resync_platforms(interval), informers.resync_children(interval))

@@ -18,7 +18,7 @@ from platform_operator.api.kinds import (
     owner_reference,
 )
 from platform_operator.api.spec import Spec, parse
-from platform_operator.backups.jobs import BackupJobs
+from platform_operator.backups.jobs import BackupJobs, start_problem
 from platform_operator.backups.objects import (
     JOB,
     Target,
@@ -173,9 +173,10 @@ class BackupController:
     async def _follow(self, child: Child, job: JobState) -> Outcome:
         run = await self.jobs.run(child)
         if run is None:
-            if problem := await self.jobs.pod_problem(child):
+            pods = await self.jobs.pods(child)
+            if problem := start_problem(pods):
                 return Outcome(BackupPhase.RUNNING, BackupReason.POD_NOT_STARTED, problem, job)
-            if failure := last_failure(await self.jobs.pods(child)):
+            if failure := last_failure(pods):
                 text = f"An attempt has failed, and Kubernetes starts another: {failure}"
                 return Outcome(BackupPhase.RUNNING, BackupReason.RETRYING, text, job)
             return Outcome(BackupPhase.RUNNING, BackupReason.RUNNING, "A pod backs up the shop.", job)

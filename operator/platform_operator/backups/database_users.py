@@ -10,12 +10,13 @@ from platform_operator.api.kinds import LABEL_COMPONENT, LABEL_INSTANCE, LABEL_P
 from platform_operator.api.spec import SERVICES
 from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import CRON_JOB
+from platform_operator.backups.observed import command_of
 from platform_operator.cache.observed import JobProgress
 from platform_operator.cache.store import Cache
 from platform_operator.plan.hibernation import services_are_stopped
 
-_USES_DATABASES = ("create", "restore")
-"""Commands. The command verify reads the backup alone."""
+_USING_DATABASES = ("create", "restore")
+"""Commands. The commands verify and check read the backup alone."""
 
 
 @dataclass(frozen=True)
@@ -40,25 +41,26 @@ class DatabaseUsers:
         )
 
     async def have_pods(self, key: PlatformKey) -> bool:
-        """Returns whether a pod of a service, a migration or a backup may use a database: that of a deleted Job may
-        still run. One on a node that does not answer is past its end, and counts no longer: the restore itself
+        """Returns whether a pod of a service, a migration, a backup or a restore may use a database: that of a deleted
+        Job may still run. One on a node that does not answer is past its end, and counts no longer: the restore itself
         refuses databases with other connections."""
         parts = ",".join([*SERVICES, *(f"{name}-migrate" for name in SERVICES)])
-        for selector in (
-            f"{LABEL_INSTANCE}={key.name},{LABEL_COMPONENT} in ({parts})",
-            f"{LABEL_PLATFORM}={key.name},{LABEL_COMPONENT}=backup",
-        ):
-            pods, _ = await self.jobs.client.list(POD, key.namespace, selector)
-            if any(_runs(one, self.now()) for one in pods):
-                return True
-        return False
+        of_services = await self._pods(key, f"{LABEL_INSTANCE}={key.name},{LABEL_COMPONENT} in ({parts})")
+        if of_services:
+            return True
+        of_backups = await self._pods(key, f"{LABEL_PLATFORM}={key.name},{LABEL_COMPONENT}=backup")
+        return any(command_of(one) in _USING_DATABASES for one in of_backups)
 
-    def running_backups(self, key: PlatformKey) -> list[str]:
+    async def _pods(self, key: PlatformKey, selector: str) -> list[Manifest]:
+        pods, _ = await self.jobs.client.list(POD, key.namespace, selector)
+        return [one for one in pods if _runs(one, self.now())]
+
+    def running_jobs(self, key: PlatformKey) -> list[str]:
         """Returns the Jobs of a shop that use its databases and have not ended."""
         jobs = (
             one
             for one in self.jobs.store.children.values()
-            if one.job and one.job.command in _USES_DATABASES and one.job.ended is None
+            if one.job and one.job.command in _USING_DATABASES and one.job.ended is None
         )
         return [one.key.id.name for one in jobs if (one.key.namespace, one.platform) == (key.namespace, key.name)]
 

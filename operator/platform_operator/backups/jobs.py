@@ -176,5 +176,9 @@ class BackupJobs:
 
     async def pod_problem(self, child: Child) -> str:
         """Returns why no pod of a Job has started; empty if one has, or may soon. Raises ApiError."""
-        pods = await self.pods(child)
-        return diagnose([one for one in pods if one.get("status", {}).get("phase") == "Pending"])
+        return start_problem(await self.pods(child))
+
+
+def start_problem(pods: Sequence[Manifest]) -> str:
+    """Returns why a pod has not started; empty if each has, or may soon."""
+    return diagnose([one for one in pods if one.get("status", {}).get("phase") == "Pending"])

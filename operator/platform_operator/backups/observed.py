@@ -101,9 +101,13 @@ def _job(manifest: Manifest) -> JobState:
             ended = _time(condition.get("lastTransitionTime"))
             if condition["type"] == "Failed":
                 failure = str(condition.get("message") or condition.get("reason") or "Failed")[:MAX_TEXT]
-    (container,) = manifest["spec"]["template"]["spec"]["containers"]
-    command = (container.get("args") or ["create"])[0]
-    return JobState(command, _time(status.get("startTime")), ended, failure)
+    return JobState(command_of(manifest["spec"]["template"]), _time(status.get("startTime")), ended, failure)
+
+
+def command_of(pod: Manifest) -> str:
+    """Returns the command of platform_backup that a pod runs."""
+    (container,) = pod["spec"]["containers"]
+    return str((container.get("args") or ["create"])[0])
 
 
 def read_run(name: str, job: JobState, ended: datetime, pods: Iterable[Manifest]) -> BackupRun:

@@ -12,10 +12,11 @@ from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import Source, check_release, check_values
 from platform_operator.backups.observed import UNKNOWN, Backup, Child
 from platform_operator.backups.restore_status import (
-    PASSING,
+    TRANSIENT,
     RestoreOutcome,
     failure_reason,
     pending,
+    phase_of,
     refusal_advice,
     refusal_reason,
     repetition_advice,
@@ -44,7 +45,8 @@ class BackupCheck:
         """
         child = self.jobs.of_owner(restore.uid, restore.namespace, check_release(restore.name))
         if child is None:
-            return await self._start(restore, shop, spec, source)
+            seconds = parse_restore(restore.spec).deadline_seconds
+            return await self._start(restore, shop, spec, source, seconds)
         run = await self.jobs.run(child)
         if run is None:
             problem = await self.jobs.pod_problem(child)
@@ -52,7 +54,7 @@ class BackupCheck:
             return RestoreOutcome(RestorePhase.CHECKING, reason, problem or "A pod checks the backup.")
         if run.succeeded and (source.backup or run.backup != UNKNOWN):
             return replace(source, backup=source.backup or run.backup)
-        if run.succeeded or failure_reason(run) in PASSING:
+        if run.succeeded or failure_reason(run) in TRANSIENT:
             return await self._repeat(restore, shop, spec, source, child, run)
         return RestoreOutcome(
             RestorePhase.FAILED, failure_reason(run), refusal_advice(run.message, closed=is_closed(shop))
@@ -62,22 +64,25 @@ class BackupCheck:
         self, restore: Backup, shop: Platform, spec: Spec, source: Source, child: Child, run: BackupRun
     ) -> RestoreOutcome:
         """Repeats a check that has failed by what may pass, after a pause. At its deadline the restore has failed."""
-        reason = RestoreReason.CHECKING_BACKUP if run.succeeded else failure_reason(run)
-        started = datetime.fromisoformat(self.jobs.store.newest(restore).status["checkStartTime"])
+        newest, now = self.jobs.store.newest(restore), self.now()
+        is_checking = phase_of(newest) is RestorePhase.CHECKING  # else it has waited as Pending since the check
+        started = datetime.fromisoformat(newest.status["checkStartTime"]) if is_checking else now
         seconds, again = parse_restore(restore.spec).deadline_seconds, next_check(started, run.ended)
         deadline = started + timedelta(seconds=seconds)
         if again >= deadline:
             text = f"{run.message} It was tried again until the deadline of {seconds} s"
+            reason = RestoreReason.JOB_FAILED if run.succeeded else failure_reason(run)
             return RestoreOutcome(RestorePhase.FAILED, reason, refusal_advice(text, closed=is_closed(shop)))
-        if self.now() < again:
+        reason = RestoreReason.CHECKING_BACKUP if run.succeeded else failure_reason(run)
+        if now < again:
             text = repetition_advice(run.message, again, deadline, closed=is_closed(shop))
             return RestoreOutcome(RestorePhase.CHECKING, reason, text)
         await self.jobs.delete(child)
-        return await self._start(restore, shop, spec, source)
+        return await self._start(restore, shop, spec, source, max(1, int((deadline - now).total_seconds())))
 
-    async def _start(self, restore: Backup, shop: Platform, spec: Spec, source: Source) -> RestoreOutcome:
-        deadline = parse_restore(restore.spec).deadline_seconds
-        values = check_values(shop, spec, source, self.installation, deadline)
+    async def _start(self, restore: Backup, shop: Platform, spec: Spec, source: Source, seconds: int) -> RestoreOutcome:
+        """Starts a check that may take so many seconds."""
+        values = check_values(shop, spec, source, self.installation, seconds)
         objects = await self.jobs.render_of(restore, shop.key.name, check_release(restore.name), values)
         refusal = await self.jobs.start(objects, restore.uid)
         if refusal is None:

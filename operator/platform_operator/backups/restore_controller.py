@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from platform_operator.api.backups import PLATFORM_RESTORE, RestorePhase, RestoreReason, parse_restore
-from platform_operator.api.conditions import TIME_FORMAT, ConditionReason, stored_condition
+from platform_operator.api.conditions import ConditionReason, stored_condition
 from platform_operator.api.kinds import ObjectKey, PlatformKey
 from platform_operator.api.restore_marks import RestoreMark, last_restore, restore_mark
 from platform_operator.api.spec import WITH_DATABASE, Spec
@@ -38,8 +38,10 @@ from platform_operator.backups.restore_status import (
     recorded_source,
     refusal_reason,
     shop_key,
+    shortened,
     spec_of,
     status_manifest,
+    waiting_advice,
 )
 from platform_operator.backups.shop_marks import ShopMarks, was_inconsistent
 from platform_operator.cache.observed import Platform
@@ -228,8 +230,8 @@ class RestoreController:
             )
         if other := self.marks.other(restore, shop):
             return _other_restore(other)
-        if running := self.users.running_backups(shop.key):
-            return pending(RestoreReason.BACKUP_RUNNING, _running_backup(running[0]))
+        if running := self.users.running_jobs(shop.key):
+            return pending(RestoreReason.BACKUP_RUNNING, _running_job(running[0]))
         rows = {one["name"]: one for one in shop.status.get("databases", ())}
         missing = [name for name in WITH_DATABASE if not _is_usable(rows.get(f"{name}-db", {}))]
         if missing:
@@ -251,17 +253,16 @@ class RestoreController:
         created = self.jobs.of_owner(restore.uid, restore.namespace, name)
         if created is not None:  # and that was not answered or not reported
             return RestoreOutcome(RestorePhase.RESTORING, RestoreReason.RUNNING, "The restore begins.", job=name)
-        own = parse_restore(restore.spec)
-        spec = spec_of(shop)  # an invalid one also keeps its reconciler from stopping the services
         stored = stored_condition(shop.status, "Restoring")
         is_seen = stored is not None and stored["reason"] == ConditionReason.RESTORING
         if not is_seen or self.users.may_start(shop.key) or await self.users.have_pods(shop.key):
             return RestoreOutcome(
                 RestorePhase.CLOSING, RestoreReason.CLOSING, f"The services are being stopped.{hold(shop)}"
             )
-        if running := self.users.running_backups(shop.key):
-            return RestoreOutcome(RestorePhase.CLOSING, RestoreReason.BACKUP_RUNNING, _running_backup(running[0]))
-        source = self.sources.find(restore, own, spec)
+        if running := self.users.running_jobs(shop.key):
+            return RestoreOutcome(RestorePhase.CLOSING, RestoreReason.BACKUP_RUNNING, _running_job(running[0]))
+        spec = spec_of(shop)
+        source = self.sources.find(restore, parse_restore(restore.spec), spec)
         if isinstance(source, RestoreOutcome):
             return await self._wait(restore, source.reason, source.message)
         return await self._start(restore, shop, spec, source)
@@ -309,7 +310,7 @@ class RestoreController:
     async def _wait(self, restore: Backup, reason: RestoreReason, message: str) -> RestoreOutcome:
         """Returns that a restore waits until a person has corrected something.
 
-        It has failed when the shop that it has closed was closed for the deadline of its spec. Raises ApiError.
+        One that has closed its shop has failed after the deadline of its spec. Raises ApiError.
         """
         phase = phase_of(restore)
         if phase in BEFORE_CLOSING:
@@ -317,13 +318,9 @@ class RestoreController:
         seconds = parse_restore(restore.spec).deadline_seconds
         deadline = datetime.fromisoformat(restore.status["startTime"]) + timedelta(seconds=seconds)
         if self.now() >= deadline:
-            text = f"{message} This was not corrected for the {seconds} s of spec.deadlineSeconds"
+            text = f"{shortened(message)}. It was not corrected within the {seconds} s of spec.deadlineSeconds"
             return await self._failed(restore, reason, text)
-        text = (
-            f"{message} The shop is closed: the restore goes on once this is corrected, and fails at "
-            f"{deadline.strftime(TIME_FORMAT)}."
-        )
-        return RestoreOutcome(phase, reason, text)
+        return RestoreOutcome(phase, reason, waiting_advice(message, deadline))
 
     async def _failed(
         self, restore: Backup, reason: RestoreReason, message: str, shop: Platform | None = None
@@ -355,8 +352,8 @@ def _reason(status: Mapping[str, Any]) -> str | None:
     return stored["reason"] if stored else None
 
 
-def _running_backup(job: str) -> str:
-    return f"The backup {job} still reads the databases: the restore begins when it has ended."
+def _running_job(job: str) -> str:
+    return f"Job {job} still uses the databases: the restore begins when it has ended."
 
 
 def _other_restore(mark: RestoreMark) -> RestoreOutcome:

@@ -24,8 +24,8 @@ MAY_HAVE_CHANGED = (
     RestoreReason.RESTORE_INCOMPLETE, RestoreReason.JOB_FAILED, RestoreReason.JOB_LOST,
 )  # fmt: skip
 """The failures of a Job that may have committed. Before any other one it has committed nothing."""
-PASSING = (RestoreReason.DESTINATION_UNAVAILABLE,)
-"""The failures of a check that may pass without any correction."""
+TRANSIENT = (RestoreReason.DESTINATION_UNAVAILABLE,)
+"""The failures of a check after which another one may succeed without any correction."""
 FINISHED = (RestorePhase.SUCCEEDED, RestorePhase.FAILED)
 BEFORE_CLOSING = (RestorePhase.PENDING, RestorePhase.CHECKING)
 """The phases before a restore closes the shop. An earlier restore may have left it closed."""
@@ -69,7 +69,7 @@ def describe_restore(restore: Backup, outcome: RestoreOutcome, now: datetime) ->
         **({"platformUID": outcome.platform_uid} if outcome.platform_uid else {}),
         **({"startTime": now.strftime(TIME_FORMAT)} if outcome.platform_uid else {}),
         **({"source": _recorded(outcome.source)} if outcome.source else {}),
-        **({"checkStartTime": now.strftime(TIME_FORMAT)} if outcome.source and "source" not in kept else {}),
+        **({"checkStartTime": now.strftime(TIME_FORMAT)} if _begins_to_check(restore, outcome) else {}),
         **({"backupId": outcome.backup} if outcome.backup else {}),
         **({"job": outcome.job} if outcome.job else {}),
         **(_result(outcome.run) if outcome.run else {}),
@@ -78,6 +78,11 @@ def describe_restore(restore: Backup, outcome: RestoreOutcome, now: datetime) ->
     }
     ended = {"completionTime": now.strftime(TIME_FORMAT)} if done is not None else {}
     return {**_closed_seconds(status, now), **status, **ended} if outcome.reason in _SERVES else {**status, **ended}
+
+
+def _begins_to_check(restore: Backup, outcome: RestoreOutcome) -> bool:
+    is_checking = phase_of(restore) is RestorePhase.CHECKING and "checkStartTime" in restore.status
+    return outcome.phase is RestorePhase.CHECKING and not is_checking
 
 
 def recorded_source(status: Mapping[str, Any]) -> Source | None:
@@ -110,7 +115,7 @@ def _closed_seconds(status: Mapping[str, Any], now: datetime) -> dict[str, Any]:
 
 def failure_advice(key: PlatformKey, message: str, *, inconsistent: bool) -> str:
     """Returns why a restore of a closed shop has failed, the state of the shop, and what to do."""
-    text = message[: MAX_MESSAGE // 2].rstrip(". ")
+    text = shortened(message)
     if inconsistent:
         return (
             f"{text}. The shop is closed, and its databases may be inconsistent: do not open it, but correct this and "
@@ -125,17 +130,30 @@ def failure_advice(key: PlatformKey, message: str, *, inconsistent: bool) -> str
 def refusal_advice(message: str, *, closed: bool) -> str:
     """Returns why a restore has failed before it touched the shop, and what to do. An earlier restore that has failed
     may have left the shop `closed`."""
-    text, state = message[: MAX_MESSAGE // 2].rstrip(". "), "closed" if closed else "open"
+    text, state = shortened(message), "closed" if closed else "open"
     return f"{text}. Nothing was changed, and the shop stays {state}: correct this and create another PlatformRestore."
 
 
 def repetition_advice(message: str, again: datetime, deadline: datetime, *, closed: bool) -> str:
-    """Returns why a check has failed that is repeated, when that is, and when the restore fails."""
-    text, state = message[: MAX_MESSAGE // 2].rstrip(". "), "closed" if closed else "open"
+    """Returns why a check has failed, when it is repeated, and when the restore fails."""
+    text, state = shortened(message), "closed" if closed else "open"
     return (
         f"{text}. Nothing was changed, and the shop stays {state}: the check is repeated at "
         f"{again.strftime(TIME_FORMAT)}, and the restore fails at {deadline.strftime(TIME_FORMAT)}."
     )
+
+
+def waiting_advice(message: str, deadline: datetime) -> str:
+    """Returns what a restore waits for while its shop is closed, and when it fails."""
+    return (
+        f"{shortened(message)}. The shop is closed: the restore goes on once this is corrected, and fails at "
+        f"{deadline.strftime(TIME_FORMAT)}."
+    )
+
+
+def shortened(message: str) -> str:
+    """Returns a message without its full stop, so short that advice has room after it."""
+    return message[: MAX_MESSAGE // 2].rstrip(". ")
 
 
 def phase_of(restore: Backup) -> RestorePhase:
@@ -164,7 +182,8 @@ def hold(shop: Platform) -> str:
     try:
         spec_of(shop)
     except PlatformInvalidError as error:
-        return f" {error}"
+        text = str(error)
+        return f" But {text[0].lower()}{text[1:]}"
     return ""
 
 

@@ -97,7 +97,6 @@ class TenantController:
         except (ApiError, TenantError) as error:
             outcome = Outcome(error=error, plan=None)
         except StaleReadError:
-            self._starting.pop(tenant.name, None)
             return Requeue.after(STALE_INTERVAL)
         await self._report(tenant, spec, replace(outcome, shop=self._shop(tenant.name)))
         if not (isinstance(outcome.error, ApiError) and outcome.error.transient):  # else its shop may be changed

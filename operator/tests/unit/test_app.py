@@ -25,7 +25,7 @@ class Parts:
         anything: Any = self
         parts = (Settings("1"), anything, anything, anything)
         self.operator = _Operator(
-            *parts, sleep=lambda seconds: self.pause(seconds), settle=lambda: self.steps.append("settle")
+            *parts, sleep=lambda seconds: self.pause(seconds), on_cache_filled=lambda: self.steps.append("cache filled")
         )
         monkeypatch.setattr("platform_operator.app.Informers", lambda *_: self)
         monkeypatch.setattr("platform_operator.app.serve", self.serve)
@@ -73,7 +73,7 @@ async def parts(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Parts]:
 async def test_watches_start_when_the_custom_resource_is_served_and_a_resync_follows(parts: Parts) -> None:
     async with asyncio.timeout(30):
         await parts.operator.run()
-    assert parts.steps == ["list", "pause 5 s", "list", "settle", "resync every 600 s", "watch", "stop"]
+    assert parts.steps == ["list", "pause 5 s", "list", "cache filled", "resync every 600 s", "watch", "stop"]
 
 
 async def test_a_signal_ends_an_operator_that_waits_for_the_custom_resource(parts: Parts) -> None:

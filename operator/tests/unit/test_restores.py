@@ -433,11 +433,42 @@ async def test_a_check_that_fails_until_the_deadline_ends_the_restore(cluster: F
     )
 
 
-async def test_a_check_has_no_longer_than_the_deadline(cluster: FakeCluster) -> None:
+async def test_all_checks_together_have_no_longer_than_the_deadline(cluster: FakeCluster) -> None:
     cluster.finds_backups = False
     cluster.restore(backup="before", deadlineSeconds=600)
     await cluster.reconcile()
     assert cluster.job("check-now")["spec"]["activeDeadlineSeconds"] == 600
+    cluster.now += timedelta(seconds=100)
+    cluster.end("Failed", AWAY, "check-now")
+    cluster.now += timedelta(seconds=100)
+    await cluster.reconcile()
+    assert cluster.job("check-now")["spec"]["activeDeadlineSeconds"] == 400
+
+
+async def test_the_deadline_of_a_check_does_not_count_what_a_restore_has_waited_before(cluster: FakeCluster) -> None:
+    cluster.finds_backups = False
+    cluster.restore(backup="before", deadlineSeconds=600)
+    await cluster.reconcile()
+    cluster.end("Failed", AWAY, "check-now")
+    cluster.spec["hibernated"] = True
+    await cluster.reconcile()
+    assert cluster.said()[:3] == ("Pending", "Unknown", "Hibernated")
+    del cluster.spec["hibernated"]
+    cluster.now += timedelta(hours=1)
+    await cluster.reconcile()
+    assert cluster.said()[:3] == ("Checking", "Unknown", "CheckingBackup")
+    assert cluster.job("check-now")["spec"]["activeDeadlineSeconds"] == 600
+    assert cluster.status()["checkStartTime"] == "2026-01-01T13:00:00Z"
+
+
+async def test_a_backup_whose_id_is_never_read_ends_the_restore_as_a_failed_job(cluster: FakeCluster) -> None:
+    cluster.finds_backups = False
+    cluster.restore(source={}, deadlineSeconds=600)
+    await cluster.reconcile()
+    cluster.now += timedelta(seconds=599)
+    cluster.end("Complete", "", "check-now")
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == (None, ("Failed", "False", "JobFailed"))
 
 
 @pytest.mark.parametrize(("failing", "pause"), [(1, 10), (10, 10), (40, 40), (299, 299), (4000, 300)])
@@ -876,12 +907,10 @@ async def test_a_restore_waits_for_a_backup_whose_spec_is_valid(cluster: FakeClu
     assert cluster.said()[0] == "Closing"
 
 
-@pytest.mark.parametrize("is_seen", [True, False])
-async def test_a_closed_shop_waits_for_its_spec_to_be_corrected(cluster: FakeCluster, is_seen: bool) -> None:
+async def test_a_closed_shop_waits_for_its_spec_to_be_corrected(cluster: FakeCluster) -> None:
     cluster.restore(backup="before", deadlineSeconds=600)
     await cluster.reconcile()
-    if is_seen:
-        cluster.shop_says("Restoring")
+    cluster.shop_says("Restoring")
     cluster.spec["hibernated"] = "perhaps"
     cluster.now += timedelta(seconds=599)
     assert (await cluster.reconcile()).delay is not None
@@ -898,14 +927,33 @@ async def test_a_closed_shop_waits_for_its_spec_to_be_corrected(cluster: FakeClu
     assert cluster.said()[0] == "Restoring"
 
 
+async def test_a_shop_whose_spec_became_invalid_before_it_was_closed_is_not_said_to_be_closed(
+    cluster: FakeCluster,
+) -> None:
+    cluster.restore(backup="before", deadlineSeconds=600)
+    await cluster.reconcile()
+    cluster.spec["hibernated"] = "perhaps"
+    cluster.now += timedelta(seconds=601)
+    assert (await cluster.reconcile()).delay is not None, "it serves, so nothing is urgent"
+    assert cluster.said() == (
+        "Closing", "Unknown", "Closing",
+        "The services are being stopped. But the spec of EcommercePlatform market is invalid: spec.hibernated: Input "
+        "should be a valid boolean, unable to interpret input: correct it with kubectl edit.",
+    )  # fmt: skip
+    del cluster.spec["hibernated"]
+    await cluster.until_restoring()
+    assert cluster.said()[0] == "Restoring"
+
+
 async def test_a_closed_shop_does_not_wait_for_ever(cluster: FakeCluster) -> None:
     cluster.restore(backup="before", deadlineSeconds=600)
     await cluster.reconcile()
+    cluster.shop_says("Restoring")
     cluster.spec["hibernated"] = "perhaps"
     cluster.now += timedelta(seconds=600)
     assert (await cluster.reconcile()).delay is None
     assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed", ("Failed", "False", "PlatformInvalid"))
-    assert "This was not corrected for the 600 s of spec.deadlineSeconds. Nothing was changed" in cluster.said()[3]
+    assert "It was not corrected within the 600 s of spec.deadlineSeconds. Nothing was changed" in cluster.said()[3]
 
 
 async def test_a_restore_waits_for_values_that_the_chart_accepts(
@@ -955,7 +1003,8 @@ async def test_a_restore_says_that_the_observed_shop_keeps_it_waiting(cluster: F
     cluster.spec["mode"] = "Manage"
     await cluster.reconcile()
     assert (
-        "started. The spec of EcommercePlatform market is invalid: spec.hibernated: Input should" in cluster.said()[3]
+        "started. But the spec of EcommercePlatform market is invalid: spec.hibernated: Input should"
+        in cluster.said()[3]
     )
 
 
@@ -1125,10 +1174,22 @@ async def test_a_restore_waits_for_the_pod_of_one_that_was_deleted(cluster: Fake
     labels = cluster.job()["spec"]["template"]["metadata"]["labels"]
     assert {LABEL_PLATFORM: "market", "app.kubernetes.io/component": "backup"}.items() <= labels.items()
     await cluster.delete()
-    cluster.server.backup_pods = [{"metadata": {"name": "p"}, "status": {"phase": "Running"}}]
+    cluster.server.backup_pods = [backup_pod("restore", "Running")]
     cluster.restore("again", backup="before")
     await cluster.until_restoring("again")
     assert cluster.said("again")[:3] == ("Closing", "Unknown", "Closing")
+
+
+async def test_a_restore_does_not_wait_for_the_check_of_another_one(cluster: FakeCluster) -> None:
+    cluster.server.backup_pods = [backup_pod("check", "Pending"), backup_pod("verify", "Running")]
+    cluster.restore()
+    await cluster.until_restoring()
+    assert cluster.said()[0] == "Restoring"
+
+
+def backup_pod(command: str, phase: str) -> Manifest:
+    spec = {"containers": [{"name": "backup", "args": [command, "20260101T000000Z-aaaaaaaa"]}]}
+    return {"metadata": {"name": f"pod-of-{command}"}, "spec": spec, "status": {"phase": phase}}
 
 
 async def test_broken_invariants_of_a_restored_shop_are_named(cluster: FakeCluster) -> None:

@@ -544,6 +544,14 @@ async def test_a_tenant_whose_shop_may_have_been_changed_has_its_turn(cluster: F
     cluster.server.before_shop = lose_the_answer
     with pytest.raises(ApiError):
         await cluster.reconcile("a")
+    await cluster.reconcile("b")
+    assert cluster.condition("b", "PlanApplied") == ("False", "WaitingForTurn")
+
+    def say_that_it_was_written() -> None:
+        raise ApiError(409, "Conflict", "the object has been modified")
+
+    cluster.server.before_shop = say_that_it_was_written
+    await cluster.reconcile("a")
     cluster.server.before_shop = lambda: None
     await cluster.reconcile("b")
     assert cluster.condition("b", "PlanApplied") == ("False", "WaitingForTurn")
