@@ -37,7 +37,7 @@ def run(package: str, arguments: Sequence[str] | None = None) -> None:
     service = package.removesuffix("_service")
     chosen = _parser(service, package).parse_args(arguments)
     if chosen.command == "resend":
-        _resend(service, package, chosen)
+        _resend(service, package, chosen)  # it runs beside process 1 of a pod, and ends at SIGTERM by default
         return
     signal.signal(signal.SIGTERM, _end)
     if chosen.command == "migrate":

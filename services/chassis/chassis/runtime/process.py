@@ -78,9 +78,9 @@ class Program(Generic[_S]):
 def _tune_garbage_collection() -> None:
     """Exempts what the start has made from garbage collection, and lets it run less often.
 
-    That lives as long as the process: modules, settings, statements, 90,000 objects and more, at which each full
+    These objects live as long as the process: modules, settings, statements, more than 90,000, at which each full
     collection would look. Requests leave few cycles, so a collection after 700 new objects, Python's default, finds
-    little. Both together take a sixth of the processor time of a journey (docs/measurements.md).
+    little. Both together save a sixth of the processor time of a journey (docs/adr/0072).
     """
     gc.collect()
     gc.freeze()
