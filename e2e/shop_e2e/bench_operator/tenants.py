@@ -59,13 +59,14 @@ async def measure_tenants(
         await operator.until_leading()
         applied = await operator.during(asyncio.to_thread(_apply, plane, samples))
         say(f"{tenants} tenants applied in {applied:.1f} s")
-        ready, _ = await operator.during(_until_all(plane.client, _is_ready, say))
+        ready, _ = await operator.during(_until_all(plane.client, tenants, _is_ready, say))
         say(f"all ready after {ready:.0f} s")
         plan = await plane.client.apply(TENANT_PLAN, "", _plan("EUR", "USD"), manager="bench")
         newest = plan["metadata"]["generation"]
         changed, most = await operator.during(
             _until_all(
                 plane.client,
+                tenants,
                 lambda one: _has_plan(one, newest) and _is_ready(one),
                 say,
                 lambda one: _has_plan(one, newest) and not one["status"].get("settled"),
@@ -125,18 +126,22 @@ def _apply(plane: ControlPlane, samples: Path) -> float:
 
 async def _until_all(
     client: KubernetesClient,
+    tenants: int,
     holds: Callable[[Manifest], bool],
     say: Callable[[object], None],
     counts: Callable[[Manifest], bool] = bool,
 ) -> tuple[float, int]:
-    """Looks at all tenants until a condition holds for each. Returns the seconds, and how many counted at once."""
+    """Looks at all tenants until a condition holds for so many.
+
+    Returns the seconds, and the most tenants for which `counts` held in one look.
+    """
     began, most, held = time.monotonic(), 0, -1
     while True:
         rows = await retry(lambda: _list(client))
         most, now = max(most, sum(map(counts, rows))), sum(map(holds, rows))
         if now != held:
-            say(f"{time.monotonic() - began:6.0f} s  {now} of {len(rows)}")
-        if now == len(rows):
+            say(f"{time.monotonic() - began:6.0f} s  {now} of {tenants}")
+        if now == tenants:
             return time.monotonic() - began, most
         held = now
         await asyncio.sleep(LOOK)

@@ -6,12 +6,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from shop_e2e.cluster.kubectl import CONTEXT, Namespace, Object
+from shop_e2e.cluster.kubectl import CONTEXT, Namespace, Object, eventually
 
 API_VERSION = "platform.ecommerce.dev/v1beta1"
 KEY_SECRET = "backup-key"
 VOLUME: Object = {"volume": {"claimName": "backups"}}
 _ENDED_WITHIN = 420.0
+_CLOSED = ("RestoreIncomplete", "RestoreFailed")
+"""The reasons of Ready after a restore that has failed."""
 
 
 def policy(destination: Object) -> Object:
@@ -46,6 +48,22 @@ def restore(namespace: Namespace, name: str, platform: str = "shop", **spec: obj
     """Restores by a PlatformRestore, and returns its status once it has ended."""
     begin(namespace, "PlatformRestore", name, platform=platform, **spec)
     return status_at_end(namespace, "PlatformRestore", name)
+
+
+def open_shop(namespace: Namespace, platform: str = "shop") -> None:
+    """Opens a shop that a failed restore, which was deleted, has left closed."""
+    annotations = namespace.get("ecp", platform)["metadata"].get("annotations", {})
+    mark = annotations.get("platform.ecommerce.dev/restore", "")
+    if not mark or mark.endswith("/Succeeded"):
+        return
+    ready = "{.status.conditions[?(@.type=='Ready')].reason}"
+    eventually(
+        lambda: namespace.kubectl("get", "ecp", platform, "--output", f"jsonpath={ready}") in _CLOSED,
+        _ENDED_WITHIN,
+        "the operator says that the shop stays closed",
+    )
+    namespace.kubectl("annotate", "ecp", platform, "platform.ecommerce.dev/restore=open", "--overwrite")
+    namespace.wait_ready(platform)
 
 
 def begin(namespace: Namespace, kind: str, name: str, **spec: object) -> None:

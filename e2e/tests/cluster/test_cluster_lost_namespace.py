@@ -48,10 +48,12 @@ async def recipe() -> AsyncIterator[Recipe]:
 
 @pytest.fixture
 def namespace(recipe: Recipe) -> Iterator[Namespace]:
-    created = recipe.create()
-    created.wait_ready(NAME)
-    yield created
-    delete_namespace(NAMESPACE, wait=False)
+    try:
+        created = recipe.create()
+        created.wait_ready(NAME)
+        yield created
+    finally:
+        delete_namespace(NAMESPACE, wait=False)
 
 
 async def test_a_shop_whose_namespace_was_deleted_is_restored_into_a_new_one(

@@ -20,9 +20,14 @@ _SECONDS = 300
 
 
 @pytest.fixture(scope="module")
-def figures(tmp_path_factory: pytest.TempPathFactory) -> Figures:
-    """The figures of a smoke run."""
+def tools() -> None:
+    """The programs that a cluster is simulated with."""
     subprocess.run([ROOT / "hack/cluster/simulated-tools"], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory: pytest.TempPathFactory, tools: None) -> Figures:
+    """The figures of a smoke run."""
     folder = tmp_path_factory.mktemp("runs")
     command = [sys.executable, "-m", "shop_e2e.bench_operator", "--shops", "2", "--smoke", "--keep", str(folder)]
     process = subprocess.run(command, timeout=_SECONDS, capture_output=True, text=True, check=False)
@@ -52,8 +57,10 @@ def test_the_table_and_the_plot_show_each_run(figures: Figures, tmp_path: Path) 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("tools")
 def test_a_changed_plan_reaches_all_tenants_a_few_at_a_time() -> None:
     command = [sys.executable, "-m", "shop_e2e.bench_operator", "--tenants", str(2 * CONCURRENCY)]
+    command += ["--timeout", str(_SECONDS - 60)]
     process = subprocess.run(command, timeout=_SECONDS, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr
     (at_once,) = re.findall(r"tenants that took it at once.*\| (\d+) \|", process.stdout)

@@ -28,12 +28,13 @@ class LocalProcesses:
         self._environment = {**os.environ, **environment}
         self._running: list[asyncio.subprocess.Process] = []
 
-    async def start(self, name: str, *command: str) -> None:
-        self._running.append(await self._spawn(name, command))
+    async def start(self, name: str, *command: str, environment: Mapping[str, str] | None = None) -> None:
+        """Starts a process; `environment` is what it has beside that of all."""
+        self._running.append(await self._spawn(name, command, environment or {}))
 
     async def run(self, name: str, *command: str) -> None:
         """Runs a command to its end. Raises TargetError if it fails."""
-        if await (await self._spawn(name, command)).wait() != 0:
+        if await (await self._spawn(name, command, {})).wait() != 0:
             raise TargetError(f"{' '.join(command)} failed:\n{self._tail(name)}")
 
     async def until_healthy(self, url: str) -> None:
@@ -52,13 +53,15 @@ class LocalProcesses:
         await asyncio.gather(*map(_end_group, self._running))
         self._running.clear()
 
-    async def _spawn(self, name: str, command: Sequence[str]) -> asyncio.subprocess.Process:
+    async def _spawn(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str]
+    ) -> asyncio.subprocess.Process:
         self._logs.mkdir(parents=True, exist_ok=True)
         with (self._logs / f"{name}.log").open("ab") as log:
             return await asyncio.create_subprocess_exec(
                 *command,
                 cwd=self._folder,
-                env=self._environment,
+                env={**self._environment, **environment},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=asyncio.subprocess.STDOUT,

@@ -79,9 +79,7 @@ class Medusa:
             "JWT_SECRET": "bench",
             "COOKIE_SECRET": "bench",
         }
-        self._folder = Path()
-        self._server_process = self._process("server")
-        self._worker_process = self._process("worker")
+        self._processes = LocalProcesses(Path(), logs, self._environment)
         self._versions: dict[str, str] = {}
         self._words: list[str] = []
         self._categories: list[str] = []
@@ -96,22 +94,17 @@ class Medusa:
     def port(self) -> int:
         return self._port
 
-    def _process(self, mode: str) -> LocalProcesses:
-        return LocalProcesses(self._folder, self._logs, {**self._environment, "WORKER_MODE": mode})
-
     async def prepare(self, catalogue: Catalogue) -> None:
         self._logs.mkdir(parents=True, exist_ok=True)
-        self._folder = await install("medusa", self._logs)
-        self._server_process, self._worker_process = self._process("server"), self._process("worker")
-        self._versions = json.loads((self._folder / "package.json").read_text())["dependencies"]
+        folder = await install("medusa", self._logs)
+        self._processes = LocalProcesses(folder, self._logs, self._environment)
+        self._versions = json.loads((folder / "package.json").read_text())["dependencies"]
         self._words = catalogue.words
         await create_database(self._server, _DATABASE)
         given, made = self._logs / "catalogue.json", self._logs / "ids.json"
         given.write_text(json.dumps(_seed(catalogue)))
-        await self._server_process.run("migrate", "npx", "--no-install", "medusa", "db:migrate")
-        await self._server_process.run(
-            "seed", "npx", "--no-install", "medusa", "exec", "./seed.js", str(given), str(made)
-        )
+        await self._processes.run("migrate", "npx", "--no-install", "medusa", "db:migrate")
+        await self._processes.run("seed", "npx", "--no-install", "medusa", "exec", "./seed.js", str(given), str(made))
         self._read_ids(json.loads(made.read_text()))
 
     def _read_ids(self, ids: Mapping[str, Any]) -> None:
@@ -139,13 +132,12 @@ class Medusa:
 
     async def start(self) -> None:
         command = ("npx", "--no-install", "medusa", "start", "--host", "127.0.0.1", "--port")
-        await self._server_process.start("server", *command, str(self._port))
-        await self._worker_process.start("worker", *command, str(free_port()))
-        await self._server_process.until_healthy(f"http://127.0.0.1:{self._port}/health")
+        for mode, port in (("server", self._port), ("worker", free_port())):
+            await self._processes.start(mode, *command, str(port), environment={"WORKER_MODE": mode})
+        await self._processes.until_healthy(f"http://127.0.0.1:{self._port}/health")
 
     async def stop(self) -> None:
-        await self._server_process.stop()
-        await self._worker_process.stop()
+        await self._processes.stop()
 
     async def remove(self) -> None:
         await drop_database(self._server, _DATABASE)
