@@ -80,8 +80,8 @@ class ThisShop:
         self._words = catalogue.words
         self._stack.plan.logs.mkdir(parents=True, exist_ok=True)
         await asyncio.gather(copy_databases(self._stack), self._stack.prepare())
-        await self._stack.start()
         try:
+            await self._stack.start()
             async with Shop(self._stack.url, timeout=60) as shop:
                 await self._create(shop, catalogue)
         finally:
