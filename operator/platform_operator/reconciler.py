@@ -208,7 +208,7 @@ class Reconciler:
         """
         metrics.remove_platform(key)
         self.rotator.forget_beginning(key)
-        self.releases.step_meter.forget(key)
+        self.releases.forget(key)
         self.fights.forget(key)
         self.job_retries.forget(key)
 

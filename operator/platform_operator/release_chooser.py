@@ -13,6 +13,7 @@ from platform_operator.api.spec import Spec
 from platform_operator.cache.observed import Platform, observe_platform
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
+from platform_operator.errors import ApiError
 from platform_operator.invariants.step_meter import StepMeter
 from platform_operator.plan.fleet import (
     Target,
@@ -60,7 +61,8 @@ class ReleaseChooser:
     policy: UpgradePolicy
     now: Callable[[], datetime]
     _starting: dict[PlatformKey, Target] = field(init=False, default_factory=dict)
-    """Targets that are chosen and not stored yet, so that workers beside each other do not start too many shops."""
+    """Targets that are chosen and not stored yet, or of which that is not known, so that no more shops are started than
+    the policy allows."""
 
     @property
     def _release(self) -> Target:
@@ -88,6 +90,7 @@ class ReleaseChooser:
             self.step_meter.forget(platform.key)
             return Choice(target, stored)
         self._starting[platform.key] = target
+        may_be_stored = False
         try:
             choice = await self._choose_step(platform, spec, inventory, target, values_of)
             target = choice.target
@@ -97,9 +100,18 @@ class ReleaseChooser:
                 answer = await self.client.apply(PLATFORM, platform.key.namespace, manifest, "status")
                 self.cache.store_platform(observe_platform(answer))
                 self._count_failure(stored, choice.upgrade)
+        except ApiError as error:
+            may_be_stored = error.transient
+            raise
         finally:
-            del self._starting[platform.key]
+            if not may_be_stored:
+                del self._starting[platform.key]
         return choice
+
+    def forget(self, key: PlatformKey) -> None:
+        """Forgets what is known of a shop that is gone."""
+        self._starting.pop(key, None)
+        self.step_meter.forget(key)
 
     def _target(
         self, platform: Platform, spec: Spec, inventory: Inventory, values_of: Callable[[str], ChartValues]

@@ -1208,6 +1208,21 @@ async def test_workers_beside_each_other_start_one_shop(cluster: FakeCluster) ->
     assert all(wait is not None and wait.reason.value == "WaitingForTurn" for wait in seen[:2])
 
 
+@pytest.mark.parametrize(("status", "counts"), [(0, True), (403, False)])
+async def test_a_shop_whose_choice_of_a_release_had_no_answer_counts_as_started(
+    cluster: FakeCluster, status: int, counts: bool
+) -> None:
+    await cluster.converge()
+    cluster.upgrade_operator("2")
+    cluster.server.refuse[PLATFORM.kind] = ApiError(status, "Refused", "the status was not written")
+    with pytest.raises(ApiError):
+        await cluster.reconcile()
+    assert [one.version for one in cluster.reconciler.releases._starting.values()] == (["2"] if counts else [])
+    del cluster.server.refuse[PLATFORM.kind]
+    await cluster.reconcile()
+    assert not cluster.reconciler.releases._starting
+
+
 async def test_a_refused_object_is_reported_and_does_not_block_the_others(cluster: FakeCluster) -> None:
     cluster.server.refuse["Secret"] = ApiError(403, "Forbidden", "exceeded quota")
     await cluster.reconcile()
