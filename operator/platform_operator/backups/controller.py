@@ -11,7 +11,6 @@ from platform_operator.api.backups import PLATFORM_BACKUP, BackupPhase, BackupRe
 from platform_operator.api.kinds import (
     PLATFORM,
     Manifest,
-    ObjectId,
     ObjectKey,
     PlatformKey,
     object_key,
@@ -20,7 +19,6 @@ from platform_operator.api.kinds import (
 from platform_operator.api.spec import Spec, parse
 from platform_operator.backups.jobs import BackupJobs, start_problem
 from platform_operator.backups.objects import (
-    JOB,
     Target,
     backup_release,
     backup_values,
@@ -120,9 +118,9 @@ class BackupController:
 
     async def _advance(self, backup: Backup, shop: Platform | None, name: str) -> Outcome:
         """Raises ApiError, InvalidSpecError, RenderError."""
-        job = self.jobs.store.children.get(ObjectKey(backup.namespace, ObjectId(JOB.kind, name)))
-        if job is not None and job.job is not None and backup.uid in job.owners:
-            return await self._follow(job, job.job)
+        child = self.jobs.owned_job(backup.uid, backup.namespace, name)
+        if child is not None and child.job is not None:
+            return await self._follow(child, child.job)
         if "job" in backup.status:
             text = (
                 f"The Job {name} does not exist any more, and how it ended is not known: list the backups, and create "

@@ -109,13 +109,13 @@ class BackupJobs:
         async with self._helm_lock:
             return await self.helm.template(self.chart, release, values)
 
-    async def render_of(self, restore: Backup, platform: str, name: str, values: ChartValues) -> list[Manifest]:
+    async def render_job(self, restore: Backup, platform: str, name: str, values: ChartValues) -> list[Manifest]:
         """Returns the Job of this name of a PlatformRestore, and its policies. Raises RenderError."""
         rendered = await self.render(PlatformKey(restore.namespace, name), values)
         owner = owner_reference(PLATFORM_RESTORE, restore.name, restore.uid)
         return children(named_job(rendered, name), restore.namespace, platform, owner)
 
-    def of_owner(self, owner: str, namespace: str, name: str) -> Child | None:
+    def owned_job(self, owner: str, namespace: str, name: str) -> Child | None:
         """Returns the Job of this name, if it is that of the owner."""
         child = self.store.children.get(ObjectKey(namespace, ObjectId(JOB.kind, name)))
         return child if child is not None and child.job is not None and owner in child.owners else None

@@ -14,10 +14,10 @@ from platform_operator.backups.observed import UNKNOWN, Backup, Child
 from platform_operator.backups.restore_status import (
     TRANSIENT,
     RestoreOutcome,
+    check_failure_advice,
     failure_reason,
     pending,
     phase_of,
-    refusal_advice,
     refusal_reason,
     repetition_advice,
 )
@@ -43,7 +43,7 @@ class BackupCheck:
 
         Raises ApiError, RenderError.
         """
-        child = self.jobs.of_owner(restore.uid, restore.namespace, check_release(restore.name))
+        child = self.jobs.owned_job(restore.uid, restore.namespace, check_release(restore.name))
         if child is None:
             seconds = parse_restore(restore.spec).deadline_seconds
             return await self._start(restore, shop, spec, source, seconds)
@@ -57,7 +57,7 @@ class BackupCheck:
         if run.succeeded or failure_reason(run) in TRANSIENT:
             return await self._repeat(restore, shop, spec, source, child, run)
         return RestoreOutcome(
-            RestorePhase.FAILED, failure_reason(run), refusal_advice(run.message, closed=is_closed(shop))
+            RestorePhase.FAILED, failure_reason(run), check_failure_advice(run.message, closed=is_closed(shop))
         )
 
     async def _repeat(
@@ -72,7 +72,7 @@ class BackupCheck:
         if again >= deadline:
             text = f"{run.message} It was tried again until the deadline of {seconds} s"
             reason = RestoreReason.JOB_FAILED if run.succeeded else failure_reason(run)
-            return RestoreOutcome(RestorePhase.FAILED, reason, refusal_advice(text, closed=is_closed(shop)))
+            return RestoreOutcome(RestorePhase.FAILED, reason, check_failure_advice(text, closed=is_closed(shop)))
         reason = RestoreReason.CHECKING_BACKUP if run.succeeded else failure_reason(run)
         if now < again:
             text = repetition_advice(run.message, again, deadline, closed=is_closed(shop))
@@ -83,7 +83,7 @@ class BackupCheck:
     async def _start(self, restore: Backup, shop: Platform, spec: Spec, source: Source, seconds: int) -> RestoreOutcome:
         """Starts a check that may take so many seconds."""
         values = check_values(shop, spec, source, self.installation, seconds)
-        objects = await self.jobs.render_of(restore, shop.key.name, check_release(restore.name), values)
+        objects = await self.jobs.render_job(restore, shop.key.name, check_release(restore.name), values)
         refusal = await self.jobs.start(objects, restore.uid)
         if refusal is None:
             text = "The backup is checked before the shop is closed."

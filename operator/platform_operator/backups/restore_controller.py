@@ -29,10 +29,10 @@ from platform_operator.backups.restore_status import (
     FINISHED,
     MAY_HAVE_CHANGED,
     RestoreOutcome,
+    blocker_text,
     describe_restore,
     failure_advice,
     failure_reason,
-    hold,
     pending,
     phase_of,
     recorded_source,
@@ -114,7 +114,7 @@ class RestoreController:
         """Continues with a shop whose PlatformRestore was deleted: one that was being opened is opened, and another one
         stays closed. Raises ApiError if it has to be retried."""
         try:
-            await self.marks.lead_on(key)
+            await self.marks.finish_deleted_restore(key)
         except ApiError as error:
             if error.status != CONFLICT:  # else the watch brings the newer shop, and another pass
                 raise
@@ -250,14 +250,14 @@ class RestoreController:
         if other is not None:
             return _other_restore(other)
         name = restore_release(restore.name)
-        created = self.jobs.of_owner(restore.uid, restore.namespace, name)
+        created = self.jobs.owned_job(restore.uid, restore.namespace, name)
         if created is not None:  # and that was not answered or not reported
             return RestoreOutcome(RestorePhase.RESTORING, RestoreReason.RUNNING, "The restore begins.", job=name)
         stored = stored_condition(shop.status, "Restoring")
         is_seen = stored is not None and stored["reason"] == ConditionReason.RESTORING
         if not is_seen or self.users.may_start(shop.key) or await self.users.have_pods(shop.key):
             return RestoreOutcome(
-                RestorePhase.CLOSING, RestoreReason.CLOSING, f"The services are being stopped.{hold(shop)}"
+                RestorePhase.CLOSING, RestoreReason.CLOSING, f"The services are being stopped.{blocker_text(shop)}"
             )
         if running := self.users.running_jobs(shop.key):
             return RestoreOutcome(RestorePhase.CLOSING, RestoreReason.BACKUP_RUNNING, _running_job(running[0]))
@@ -271,7 +271,7 @@ class RestoreController:
         name = restore_release(restore.name)
         deadline = parse_restore(restore.spec).deadline_seconds
         values = restore_values(shop, spec, source, self.installation, deadline)
-        objects = await self.jobs.render_of(restore, shop.key.name, name, values)
+        objects = await self.jobs.render_job(restore, shop.key.name, name, values)
         if other := await self.marks.set(restore, shop, RestorePhase.RESTORING):
             return _other_restore(other)
         refusal = await self.jobs.start(objects, restore.uid)
@@ -286,7 +286,7 @@ class RestoreController:
 
     async def _follow(self, restore: Backup, shop: Platform) -> RestoreOutcome:
         name = restore_release(restore.name)
-        child = self.jobs.of_owner(restore.uid, restore.namespace, name)
+        child = self.jobs.owned_job(restore.uid, restore.namespace, name)
         if child is None:
             text = f"The Job {name} does not exist any more, and how it ended is not known."
             return await self._failed(restore, RestoreReason.JOB_LOST, text, shop)
@@ -343,7 +343,7 @@ class RestoreController:
 
         Returns whether it is gone. Raises ApiError.
         """
-        child = self.jobs.of_owner(restore.uid, restore.namespace, restore_release(restore.name))
+        child = self.jobs.owned_job(restore.uid, restore.namespace, restore_release(restore.name))
         return child is None or await self.jobs.delete(child)
 
 

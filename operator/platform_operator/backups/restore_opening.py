@@ -12,7 +12,7 @@ from platform_operator.api.kinds import PlatformKey
 from platform_operator.api.restore_marks import restore_mark
 from platform_operator.api.spec import WITH_DATABASE
 from platform_operator.backups.observed import Backup
-from platform_operator.backups.restore_status import RestoreOutcome, hold
+from platform_operator.backups.restore_status import RestoreOutcome, blocker_text
 from platform_operator.backups.shop_marks import ShopMarks, is_open, is_reopening
 from platform_operator.cache.observed import Platform
 from platform_operator.invariants.scrape_results import UNKNOWN_AFTER, ScrapeResult
@@ -40,7 +40,7 @@ class ShopOpening:
         if self.marks.is_marked(restore, shop, RestorePhase.OPENING) and not is_open(shop):
             ready = stored_condition(shop.status, "Ready")
             said = f" {ready['message']}" if is_reopening(shop) and ready else ""
-            text = f"The databases are restored, and the services are being started.{hold(shop) or said}"
+            text = f"The databases are restored, and the services are being started.{blocker_text(shop) or said}"
             return RestoreOutcome(RestorePhase.OPENING, RestoreReason.OPENING, text)
         broken = _broken_invariants(self.scrape_results(shop.key))
         if broken is None and self._is_overdue(restore):

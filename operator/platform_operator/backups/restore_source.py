@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from platform_operator.api.backups import BackupPhase, PlatformRestoreSpec, RestoreReason, parse_backup
+from platform_operator.api.backups import (
+    BackupPhase,
+    BackupPolicy,
+    PlatformRestoreSpec,
+    RestoreReason,
+    RestoreSource,
+    parse_backup,
+)
 from platform_operator.api.kinds import CHILD_KINDS, VOLUME_CLAIM, PlatformKey
 from platform_operator.api.spec import Spec
 from platform_operator.backups.jobs import BackupJobs
@@ -31,48 +38,37 @@ class RestoreSources:
         """
         if recorded := recorded_source(restore.status):
             return recorded
-        policy = spec.backup
         if own.source is not None:
-            place = own.source
-            target = policy_target(policy) if policy else None
-            if place.destination is not None and place.encryption_key_secret_ref is not None:
-                target = Target(place.destination, place.encryption_key_secret_ref.name)
-            return self._found(target, place.shop or f"{restore.namespace}/{own.platform}", place.id or "")
-        backup = self.jobs.store.backups.get(backup_key(restore.namespace, own.backup or ""))
+            return _stated(own.source, spec.backup, f"{restore.namespace}/{own.platform}")
+        return self._of_backup(restore.namespace, own.backup or "")
+
+    def _of_backup(self, namespace: str, name: str) -> Source | RestoreOutcome:
+        """Returns what a PlatformBackup has made. Raises PlatformInvalidError."""
+        backup = self.jobs.store.backups.get(backup_key(namespace, name))
         if backup is None:
-            text = f"There is no PlatformBackup {own.backup} in the namespace: create a PlatformRestore with source, "
+            text = f"There is no PlatformBackup {name} in the namespace: create a PlatformRestore with source, "
             return pending(RestoreReason.BACKUP_MISSING, text + "which names the place of the backup.")
         if backup.status.get("phase") != BackupPhase.SUCCEEDED or not backup.status.get("backupId"):
             phase = backup.status.get("phase", BackupPhase.PENDING)
-            text = f"PlatformBackup {own.backup} is {phase}: the restore begins when it is "
+            text = f"PlatformBackup {name} is {phase}: the restore begins when it is "
             return pending(RestoreReason.BACKUP_NOT_COMPLETE, text + "Succeeded; create another for another backup.")
         if backup.status["backupId"] == UNKNOWN:
-            text = f"The id of PlatformBackup {own.backup} is not known, since its pod did not report it: create a "
+            text = f"The id of PlatformBackup {name} is not known, since its pod did not report it: create a "
             return pending(RestoreReason.BACKUP_MISSING, text + "PlatformRestore with source.id.")
         try:
-            made = parse_backup(backup.spec)
+            backup_spec = parse_backup(backup.spec)
         except InvalidSpecError as error:
-            return pending(RestoreReason.BACKUP_MISSING, f"PlatformBackup {own.backup} is invalid: {error}.")
-        maker = self.shops.platforms.get(PlatformKey(restore.namespace, made.platform))
-        makers = spec_of(maker).backup if maker else None
-        target, maker_name = target_of(made, makers), f"{restore.namespace}/{made.platform}"
-        if made.destination is None and _is_another(target, maker, backup):
+            return pending(RestoreReason.BACKUP_MISSING, f"PlatformBackup {name} is invalid: {error}.")
+        shop = self.shops.platforms.get(PlatformKey(namespace, backup_spec.platform))
+        target = target_of(backup_spec, spec_of(shop).backup if shop else None)
+        if backup_spec.destination is None and _is_another(target, shop, backup):
             text = (
-                f"PlatformBackup {own.backup} is of a former shop, or of another destination or "
+                f"PlatformBackup {name} is of a former shop, or of another destination or "
                 "key than spec.backup has today: create a PlatformRestore with source.id "
                 f"{backup.status['backupId']}, and with the destination and the key of that time."
             )
             return pending(RestoreReason.BACKUP_MISSING, text)
-        return self._found(target, maker_name, backup.status["backupId"])
-
-    def _found(self, target: Target | None, shop: str, backup: str) -> Source | RestoreOutcome:
-        if target is not None:
-            return Source(target, shop, backup)
-        text = (
-            "Neither this PlatformRestore nor spec.backup of the shop says where the backup is: set spec.backup, or "
-            "create a PlatformRestore with source.destination and source.encryptionKeySecretRef."
-        )
-        return pending(RestoreReason.NO_DESTINATION, text)
+        return _source(target, f"{namespace}/{backup_spec.platform}", backup.status["backupId"])
 
     async def missing(self, namespace: str, target: Target) -> str:
         """Returns the Secret or PersistentVolumeClaim of the backup that does not exist; empty if all exist.
@@ -89,7 +85,25 @@ class RestoreSources:
         return ""
 
 
-def _is_another(target: Target | None, maker: Platform | None, backup: Backup) -> bool:
+def _stated(place: RestoreSource, policy: BackupPolicy | None, shop: str) -> Source | RestoreOutcome:
+    """Returns the backup that a PlatformRestore states; of `shop`, and in the place of its policy by default."""
+    target = policy_target(policy) if policy else None
+    if place.destination is not None and place.encryption_key_secret_ref is not None:
+        target = Target(place.destination, place.encryption_key_secret_ref.name)
+    return _source(target, place.shop or shop, place.id or "")
+
+
+def _source(target: Target | None, shop: str, backup: str) -> Source | RestoreOutcome:
+    if target is not None:
+        return Source(target, shop, backup)
+    text = (
+        "Neither this PlatformRestore nor spec.backup of the shop says where the backup is: set spec.backup, or "
+        "create a PlatformRestore with source.destination and source.encryptionKeySecretRef."
+    )
+    return pending(RestoreReason.NO_DESTINATION, text)
+
+
+def _is_another(target: Target | None, shop: Platform | None, backup: Backup) -> bool:
     """Returns whether a PlatformBackup has another target than spec.backup. One of an earlier release has no digest."""
     digest = backup.status.get("targetDigest")
-    return bool(digest and target and maker and digest != target_digest(maker.uid, target))
+    return bool(digest and target and shop and digest != target_digest(shop.uid, target))

@@ -127,7 +127,7 @@ def failure_advice(key: PlatformKey, message: str, *, inconsistent: bool) -> str
     )
 
 
-def refusal_advice(message: str, *, closed: bool) -> str:
+def check_failure_advice(message: str, *, closed: bool) -> str:
     """Returns why a restore has failed before it touched the shop, and what to do. An earlier restore that has failed
     may have left the shop `closed`."""
     text, state = shortened(message), "closed" if closed else "open"
@@ -175,7 +175,7 @@ def spec_of(shop: Platform) -> Spec:
         raise PlatformInvalidError(text) from error
 
 
-def hold(shop: Platform) -> str:
+def blocker_text(shop: Platform) -> str:
     """Returns what keeps the reconciler of a shop from stopping and starting its services; empty if nothing does."""
     if shop.spec.get("paused") or shop.spec.get("mode") == "Observe":
         return " But the shop is observed: set its spec.mode to Manage, and paused to false."

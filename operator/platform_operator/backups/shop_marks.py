@@ -31,7 +31,7 @@ class ShopMarks:
     """Called when the annotation of a platform has changed, which its reconciler acts on: the cache has it already, so
     that the watch reports nothing new."""
 
-    async def lead_on(self, key: PlatformKey) -> None:
+    async def finish_deleted_restore(self, key: PlatformKey) -> None:
         """Opens a shop that was being opened by a PlatformRestore that was deleted, and leaves another one closed.
 
         Raises ApiError, with 409 if the shop was written since it was read.
