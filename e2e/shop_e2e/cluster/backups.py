@@ -4,14 +4,17 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from shop_e2e.cluster.kubectl import CONTEXT, Namespace, Object, eventually
+from shop_e2e.cluster.kubectl import CONTEXT, CommandFailed, Namespace, Object, eventually
 
 API_VERSION = "platform.ecommerce.dev/v1beta1"
 KEY_SECRET = "backup-key"
 VOLUME: Object = {"volume": {"claimName": "backups"}}
+_ANNOTATION = "platform.ecommerce.dev/restore"
 _ENDED_WITHIN = 420.0
+_LOOKS = 20
+"""The looks, for some seconds together, after which no pass that began before is under way."""
 _CLOSED = ("RestoreIncomplete", "RestoreFailed")
 """The reasons of Ready after a restore that has failed."""
 
@@ -53,7 +56,7 @@ def restore(namespace: Namespace, name: str, platform: str = "shop", **spec: obj
 def open_shop(namespace: Namespace, platform: str = "shop") -> None:
     """Opens a shop that a failed restore, which was deleted, has left closed."""
     annotations = namespace.get("ecp", platform)["metadata"].get("annotations", {})
-    mark = annotations.get("platform.ecommerce.dev/restore", "")
+    mark = annotations.get(_ANNOTATION, "")
     if not mark or mark.endswith("/Succeeded"):
         return
     ready = "{.status.conditions[?(@.type=='Ready')].reason}"
@@ -62,8 +65,28 @@ def open_shop(namespace: Namespace, platform: str = "shop") -> None:
         _ENDED_WITHIN,
         "the operator says that the shop stays closed",
     )
-    namespace.kubectl("annotate", "ecp", platform, "platform.ecommerce.dev/restore=open", "--overwrite")
+    namespace.kubectl("annotate", "ecp", platform, f"{_ANNOTATION}=open", "--overwrite")
     namespace.wait_ready(platform)
+
+
+def forget_restores(namespace: Namespace, platform: str = "shop") -> None:
+    """Removes what a shop keeps of a restore: the annotation with its name, and the condition Restoring."""
+    namespace.kubectl("annotate", "ecp", platform, f"{_ANNOTATION}-")
+    absent = 0
+
+    def is_forgotten() -> bool:
+        nonlocal absent
+        types = [one["type"] for one in namespace.get("ecp", platform)["status"]["conditions"]]
+        absent = 0 if "Restoring" in types else absent + 1
+        if not absent:
+            path = f"/status/conditions/{types.index('Restoring')}"
+            removal = [{"op": "test", "path": f"{path}/type", "value": "Restoring"}, {"op": "remove", "path": path}]
+            arguments = ("--subresource", "status", "--type", "json", "--patch", json.dumps(removal))
+            with suppress(CommandFailed):  # the conditions have changed since
+                namespace.kubectl("patch", "ecp", platform, *arguments)
+        return absent > _LOOKS  # a pass that began before may write it once more
+
+    eventually(is_forgotten, 60, "the status has no condition Restoring")
 
 
 def begin(namespace: Namespace, kind: str, name: str, **spec: object) -> None:

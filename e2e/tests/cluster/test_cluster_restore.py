@@ -33,6 +33,7 @@ def volume(namespace: Namespace) -> Iterator[None]:
     namespace.patch("ecp", "shop", {"spec": {"backup": backups.policy(backups.VOLUME)}})
     with ExitStack() as cleaning:
         cleaning.callback(namespace.kubectl, "delete", "pvc/backups", f"secret/{backups.KEY_SECRET}")
+        cleaning.callback(backups.forget_restores, namespace)
         cleaning.callback(backups.open_shop, namespace)
         cleaning.callback(namespace.kubectl, "delete", "platformrestores,platformbackups", "--all", "--wait")
         cleaning.callback(namespace.patch, "ecp", "shop", {"spec": {"backup": None}})
