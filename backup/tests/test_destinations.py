@@ -1,8 +1,6 @@
 """A bucket as a destination, on moto's S3 server, and what a backup says when it is away, refuses, or is full."""
 
 import asyncio
-import shutil
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +14,7 @@ import pytest
 from aiohttp import web
 from chassis_testing.fault_proxy import fault_proxy
 from chassis_testing.ports import free_port
+from chassis_testing.s3_server import s3_server, signed_for
 from chassis_testing.waiting import eventually
 from platform_backup.catalog import list_backups, newest_backup, prune
 from platform_backup.create import Shop, create_backup
@@ -33,7 +32,6 @@ from platform_backup.settings import DestinationSettings
 from platform_backup.snapshots import connect
 
 NOW = datetime.now(UTC)
-_MOTO = ["tool", "run", "--from", "moto[s3]==5.2.5", "--with", "flask", "--with", "flask-cors", "moto_server"]
 _POLICY = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}'
 
 
@@ -57,26 +55,10 @@ class Bucket:
 
 @pytest.fixture(scope="session")
 async def bucket() -> AsyncIterator[Bucket]:
-    """A bucket of an S3 server that verifies signatures. moto has an environment of its own, for its dependencies."""
+    """A bucket of an S3 server that verifies signatures."""
     port = free_port()
-    uv = shutil.which("uv") or Path(__file__).parents[2] / ".tools/bin/uv"
-    server = await asyncio.create_subprocess_exec(
-        uv, *_MOTO, "-p", str(port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
-            await eventually(lambda: _answers(client), within=300)
-            yield await _create(client, port)
-    finally:
-        server.terminate()
-        await server.wait()
-
-
-async def _answers(client: httpx.AsyncClient) -> bool:
-    try:
-        return (await client.get("/moto-api/data.json")).is_success
-    except httpx.TransportError:
-        return False
+    async with s3_server("127.0.0.1", port) as client:
+        yield await _create(client, port)
 
 
 async def _create(client: httpx.AsyncClient, port: int) -> Bucket:
@@ -98,10 +80,7 @@ async def _create(client: httpx.AsyncClient, port: int) -> Bucket:
 
 
 def _signed_for(service: str) -> dict[str, str]:
-    return {
-        "Authorization": f"AWS4-HMAC-SHA256 Credential=none/20260101/us-east-1/{service}/aws4_request",
-        "Content-Type": "application/x-www-form-urlencoded",
-    }
+    return {**signed_for(service), "Content-Type": "application/x-www-form-urlencoded"}
 
 
 async def _sent(answer: Awaitable[httpx.Response]) -> str:

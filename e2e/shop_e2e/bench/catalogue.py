@@ -13,6 +13,8 @@ PLENTY = 1_000_000
 RACE_STOCK = 5
 _SEED = 13
 _PAGES = 4
+_DISTANCE = 7919
+"""A prime: the numbers of consecutive requests are spread over the catalogue by its multiples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,11 @@ def base_catalogue(races: int, products: int = BASE_PRODUCTS) -> Catalogue:
 def page_of(number: int, products: int) -> int:
     """Returns the page of 20 that the `number`-th request for a list asks for: one of the first four that are full."""
     return number % min(_PAGES, products // 20) + 1
+
+
+def spread(number: int, products: int) -> int:
+    """Returns the place of the product that the `number`-th request is about, in a catalogue of so many."""
+    return number * _DISTANCE % products
 
 
 def race_name(number: int) -> str:

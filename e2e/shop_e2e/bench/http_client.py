@@ -10,11 +10,9 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Protocol
 
 _LARGEST_HEAD = 1 << 20
-_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +42,12 @@ class Sender(Protocol):
 
 
 def http_request(
-    method: str, path: str, body: object = None, token: str | None = None, headers: Mapping[str, str] = _NO_HEADERS
+    method: str, path: str, body: object = None, token: str | None = None, headers: Mapping[str, str] | None = None
 ) -> bytes:
     """Encodes a request; a body is sent as JSON, a token as bearer token."""
     content = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
     lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", "Accept: application/json"]
-    lines += [f"{name}: {text}" for name, text in headers.items()]
+    lines += [f"{name}: {text}" for name, text in (headers or {}).items()]
     if token is not None:
         lines.append(f"Authorization: Bearer {token}")
     if content:

@@ -1,12 +1,18 @@
 """Takes and restores backups of a shop by resources, and says how long each phase took."""
 
+from __future__ import annotations
+
+import asyncio
 import json
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from uuid import UUID
 
 from shop_e2e.cluster.kubectl import CONTEXT, CommandFailed, Namespace, Object, eventually
+from shop_e2e.faults.order_load import OrderLoad
 
 API_VERSION = "platform.ecommerce.dev/v1beta1"
 KEY_SECRET = "backup-key"
@@ -51,6 +57,40 @@ def restore(namespace: Namespace, name: str, platform: str = "shop", **spec: obj
     """Restores by a PlatformRestore, and returns its status once it has ended."""
     begin(namespace, "PlatformRestore", name, platform=platform, **spec)
     return status_at_end(namespace, "PlatformRestore", name)
+
+
+@dataclass(frozen=True)
+class LoadedBackup:
+    """A backup that was taken while orders were placed."""
+
+    load: OrderLoad
+    status: Object
+    before: frozenset[UUID]
+    """The orders that were accepted before it began."""
+    cut: frozenset[UUID]
+    """Those, and the ones that were accepted until it had ended."""
+
+    @classmethod
+    async def take(cls, load: OrderLoad, namespace: Namespace, name: str, platform: str = "shop") -> LoadedBackup:
+        """Takes a backup by a PlatformBackup while the load runs, which goes on until more orders are accepted."""
+        await load.recovered()
+        before = frozenset(load.accepted)
+        status = await asyncio.to_thread(take, namespace, name, platform)
+        assert status["phase"] == "Succeeded", reason(status)
+        cut = frozenset(load.accepted)
+        await load.recovered()
+        return cls(load, status, before, cut)
+
+    async def assert_restored(self, status: Object) -> None:
+        """Asserts that a PlatformRestore with this status has restored it: the shop has the orders of the cut."""
+        assert reason(status)[:2] == ("Succeeded", "Succeeded"), reason(status)
+        assert (status["backupId"], status["invariants"]) == (self.status["backupId"], "all hold")
+        await self.load.shop.wait_until_healthy()
+        stored = {order.id for order in await self.load.stored_orders()}
+        assert self.before <= stored <= self.cut, "the orders are those of the cut"
+        assert self.load.accepted - self.cut, "orders were placed after the backup"
+        self.load.accepted = stored
+        await self.load.assert_consistent()
 
 
 def open_shop(namespace: Namespace, platform: str = "shop") -> None:

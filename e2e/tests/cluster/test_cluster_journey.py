@@ -24,7 +24,6 @@ def test_a_platform_becomes_ready_and_its_status_is_correct(namespace: Namespace
     status = platform["status"]
     conditions = {condition["type"]: condition["status"] for condition in status["conditions"]}
 
-    assert conditions.pop("Restoring", "False") == "False", "it stays when the shop has once been restored"
     holding = ("InvariantsHold", "EventsDelivered", "NoDoubleCharge", "NothingOversold", "ProxiesTrusted", "Upgraded")
     assert conditions == {
         "Ready": "True",

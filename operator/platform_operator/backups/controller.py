@@ -81,7 +81,7 @@ class BackupController:
         if backup is None or backup.deleting:
             return Requeue.never()
         if backup.status.get("phase") in _FINISHED:
-            return await self._clean_up(backup)
+            return await self.jobs.clean_up(backup.uid, RUNNING_INTERVAL)
         return await self._reconcile_backup(backup)
 
     # One backup.
@@ -109,12 +109,9 @@ class BackupController:
             self.jobs.store.store_backup(observe_backup(answer))
             details = {"platform": str(key), "backup": backup.name, "reason": str(outcome.reason)}
             logger.info(outcome.message, extra=details)
-        return await self._clean_up(backup) if outcome.phase in _FINISHED else Requeue.after(RUNNING_INTERVAL)
-
-    async def _clean_up(self, backup: Backup) -> Requeue:
-        """Deletes what a backup that has ended no longer needs. Raises ApiError."""
-        is_clean = await self.jobs.delete_policies(backup.uid)
-        return Requeue.never() if is_clean else Requeue.after(RUNNING_INTERVAL)
+        if outcome.phase in _FINISHED:
+            return await self.jobs.clean_up(backup.uid, RUNNING_INTERVAL)
+        return Requeue.after(RUNNING_INTERVAL)
 
     async def _advance(self, backup: Backup, shop: Platform | None, name: str) -> Outcome:
         """Raises ApiError, InvalidSpecError, RenderError."""

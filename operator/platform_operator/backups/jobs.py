@@ -28,6 +28,7 @@ from platform_operator.render.helm import Helm
 from platform_operator.render.values import ChartValues
 from platform_operator.status.backups import BackupRun
 from platform_operator.status.diagnosis import diagnose
+from platform_operator.workqueue import Requeue
 
 _KINDS = {kind.kind: kind for kind in CHILD_KINDS}
 
@@ -95,14 +96,12 @@ class BackupJobs:
                 raise NameTakenError(f"The Job {name} belongs to another: delete it") from None
             self.store.store_child(child)  # an answer was lost
 
-    async def delete_policies(self, owner: str) -> bool:
-        """Deletes the policies of a Job that has ended: the Job itself is deleted after a time. Raises ApiError.
-
-        Returns whether all were deleted.
-        """
+    async def clean_up(self, owner: str, retry_after: float) -> Requeue:
+        """Deletes the policies of a Job that has ended: the Job itself is deleted after a time. Raises ApiError."""
         children = list(self.store.children.values())
         own = [one for one in children if owner in one.owners and one.key.id.kind == POLICY.kind]
-        return all([await self.delete(child) for child in own])
+        are_deleted = all([await self.delete(child) for child in own])
+        return Requeue.never() if are_deleted else Requeue.after(retry_after)
 
     async def render(self, release: PlatformKey, values: ChartValues) -> list[Manifest]:
         """Returns what charts/backup renders. Raises RenderError."""

@@ -92,7 +92,7 @@ class RestoreController:
         if restore is None or restore.deleting:
             return Requeue.never()
         if restore.status.get("phase") in FINISHED:
-            return await self._clean_up(restore)
+            return await self.jobs.clean_up(restore.uid, INTERVAL)
         shop = shop_key(restore)
         if shop not in self.shops.platforms and self.shops.is_of_another(shop):
             return Requeue.never()
@@ -103,12 +103,9 @@ class RestoreController:
                 raise
             return Requeue.after(LOOK_AGAIN)
         await self._report(restore, outcome)
-        return await self._clean_up(restore) if outcome.phase in FINISHED else Requeue.after(INTERVAL)
-
-    async def _clean_up(self, restore: Backup) -> Requeue:
-        """Deletes what a restore that has ended no longer needs. Raises ApiError."""
-        is_clean = await self.jobs.delete_policies(restore.uid)
-        return Requeue.never() if is_clean else Requeue.after(INTERVAL)
+        if outcome.phase in FINISHED:
+            return await self.jobs.clean_up(restore.uid, INTERVAL)
+        return Requeue.after(INTERVAL)
 
     async def reconcile_shop(self, key: PlatformKey) -> None:
         """Continues with a shop whose PlatformRestore was deleted: one that was being opened is opened, and another one

@@ -494,26 +494,26 @@ async def test_a_profile_that_the_plan_no_longer_leaves_to_admins_is_restored(cl
 
 
 async def test_a_tenant_takes_its_turn_until_its_status_is_stored(cluster: FakeCluster) -> None:
-    for name in ("a", "b"):
-        cluster.plan(concurrency=1)
-        cluster.tenant(name)
-        await cluster.reconcile(name)
-        cluster.set_shop(name, "Ready")
-        await cluster.reconcile(name)
+    await two_ready_tenants(cluster)
     cluster.plan(concurrency=1, quota={"pods": "60"})
     cluster.server.before_status = lambda: cluster.reconcile("a")
     await cluster.reconcile("b")
     assert cluster.condition("a", "PlanApplied") == ("False", "WaitingForTurn")
 
 
-async def two_tenants(cluster: FakeCluster) -> None:
-    """Two tenants whose shops are ready, of which one at a time takes a changed plan."""
+async def two_ready_tenants(cluster: FakeCluster) -> None:
+    """Two tenants whose shops are ready, of a plan that changes one at a time."""
     cluster.plan(concurrency=1)
     for name in ("a", "b"):
         cluster.tenant(name)
         await cluster.reconcile(name)
         cluster.set_shop(name, "Ready")
         await cluster.reconcile(name)
+
+
+async def two_tenants(cluster: FakeCluster) -> None:
+    """Two tenants whose shops are ready, of which one at a time takes a changed plan."""
+    await two_ready_tenants(cluster)
     cluster.plan(concurrency=1, quota={"pods": "60"}, defaults={"version": "2"})
 
 
@@ -587,12 +587,7 @@ async def test_a_tenant_waits_for_no_tenant_of_another_plan(cluster: FakeCluster
 
 
 async def test_a_plan_that_is_created_again_is_a_changed_one(cluster: FakeCluster) -> None:
-    cluster.plan(concurrency=1)
-    for name in ("a", "b"):
-        cluster.tenant(name)
-        await cluster.reconcile(name)
-        cluster.set_shop(name, "Ready")
-        await cluster.reconcile(name)
+    await two_ready_tenants(cluster)
     generation = cluster.get("TenantPlan", "basic", "")["metadata"]["generation"]
     cluster.put(TENANT_PLAN, "basic", {"concurrency": 1, "defaults": {"version": "2"}}, uid="new")
     cluster.get("TenantPlan", "basic", "")["metadata"]["generation"] = generation

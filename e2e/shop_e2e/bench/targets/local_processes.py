@@ -32,9 +32,9 @@ class LocalProcesses:
         """Starts a process; `environment` is what it has beside that of all."""
         self._running.append(await self._spawn(name, command, environment or {}))
 
-    async def run(self, name: str, *command: str) -> None:
+    async def run(self, name: str, *command: str, environment: Mapping[str, str] | None = None) -> None:
         """Runs a command to its end. Raises TargetError if it fails."""
-        if await (await self._spawn(name, command, {})).wait() != 0:
+        if await (await self._spawn(name, command, environment or {})).wait() != 0:
             raise TargetError(f"{' '.join(command)} failed:\n{self._tail(name)}")
 
     async def until_healthy(self, url: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,15 @@ import asyncpg
 from chassis_testing.ports import free_port
 from devtools.catalogue import SeedProduct
 
-from shop_e2e.bench.catalogue import PLENTY, RACE_STOCK, Catalogue, copies_for, page_of, race_name
+from shop_e2e.bench.catalogue import PLENTY, RACE_STOCK, Catalogue, page_of, race_name
 from shop_e2e.bench.http_client import Reply, Sender, http_request
 from shop_e2e.bench.row_copies import copy_rows
 from shop_e2e.bench.servers import StoreServers
-from shop_e2e.bench.targets.local_processes import LocalProcesses, create_database, drop_database
-from shop_e2e.bench.targets.npm_projects import install
-from shop_e2e.bench.targets.target import WORKS, Buyer, Refused
+from shop_e2e.bench.targets.node_shop import NodeShop
+from shop_e2e.bench.targets.target import Buyer, Refused
 
-_DATABASE = "bench_medusa"
 _REDIS_DATABASE = 2
-_DISTANCE = 7919
-"""A prime: the numbers of consecutive requests are spread over the catalogue by its multiples."""
+_MEDUSA = ("npx", "--no-install", "medusa")
 _OFFERED = "*variants.calculated_price,+variants.inventory_quantity"
 _LISTED = f"id,title,description,handle,thumbnail,variants.id,{_OFFERED}"
 _ADDRESS = {
@@ -60,51 +56,40 @@ that were created, and the columns that differ in each copy by a suffix. Copies 
 """
 
 
-class Medusa:
+class Medusa(NodeShop):
     name = "Medusa"
-    works: Sequence[str] = WORKS
-    stores: Sequence[str] = ("postgres", "redis")
+    project = "medusa"
+    settings = (
+        "NODE_ENV=production, caching, locking, event bus and workflow engine in Redis, the feature flag for caching,"
+        " at most 20 connections, no telemetry, no administration; filter is not sorted, since it cannot sort by price;"
+        " search and suggest use q of /store/products; cart creates a cart with a line; place is four requests:"
+        " address, shipping method, payment collection, payment session; pay completes the cart"
+    )
 
     def __init__(self, servers: StoreServers, logs: Path) -> None:
-        self._server = servers.addresses.postgres
-        self._dsn = urlunsplit(urlsplit(self._server)._replace(path=f"/{_DATABASE}"))
-        self._logs = logs
-        self._port = free_port()
-        self._environment = {
-            "NODE_ENV": "production",
+        super().__init__(servers, logs)
+        self._environment |= {
             "MEDUSA_DISABLE_TELEMETRY": "1",
             "LOG_LEVEL": "warn",
-            "DATABASE_URL": self._dsn,
             "REDIS_URL": urlunsplit(urlsplit(servers.addresses.redis)._replace(path=f"/{_REDIS_DATABASE}")),
             "JWT_SECRET": "bench",
             "COOKIE_SECRET": "bench",
         }
-        self._processes = LocalProcesses(Path(), logs, self._environment)
-        self._versions: dict[str, str] = {}
         self._words: list[str] = []
         self._categories: list[str] = []
         self._products: list[str] = []
         self._variants: list[str] = []
         self._race_variants: list[str] = []
-        self._copies = 0
         self._headers: Mapping[str, str] = {}
         self._region = self._shipping = ""
 
-    @property
-    def port(self) -> int:
-        return self._port
-
     async def prepare(self, catalogue: Catalogue) -> None:
-        self._logs.mkdir(parents=True, exist_ok=True)
-        folder = await install("medusa", self._logs)
-        self._processes = LocalProcesses(folder, self._logs, self._environment)
-        self._versions = json.loads((folder / "package.json").read_text())["dependencies"]
+        processes = await self._install()
         self._words = catalogue.words
-        await create_database(self._server, _DATABASE)
         given, made = self._logs / "catalogue.json", self._logs / "ids.json"
         given.write_text(json.dumps(_seed(catalogue)))
-        await self._processes.run("migrate", "npx", "--no-install", "medusa", "db:migrate")
-        await self._processes.run("seed", "npx", "--no-install", "medusa", "exec", "./seed.js", str(given), str(made))
+        await processes.run("migrate", *_MEDUSA, "db:migrate")
+        await processes.run("seed", *_MEDUSA, "exec", "./seed.js", str(given), str(made))
         self._read_ids(json.loads(made.read_text()))
 
     def _read_ids(self, ids: Mapping[str, Any]) -> None:
@@ -112,48 +97,22 @@ class Medusa:
         self._region, self._shipping, self._categories = ids["region"], ids["shipping"], ids["categories"]
         sold = {sku: one for sku, one in ids["products"].items() if sku.startswith("P")}
         self._products = [one["product"] for one in sold.values()]
+        self._created = len(sold)
         self._variants = [one["variant"] for one in sold.values()]
         self._race_variants = [one["variant"] for sku, one in ids["products"].items() if sku.startswith("R")]
 
-    async def grow(self, size: int) -> int:
-        copies = range(self._copies + 1, copies_for(size, len(self._products)) + 1)
+    async def _copy_products(self, connection: asyncpg.Connection, copies: range) -> None:
         products = ", ".join(f"'{product}'" for product in self._products)
-        connection = await asyncpg.connect(self._dsn)
-        try:
-            for table, (column, owners, names) in _COPIED.items():
-                columns = {name: f"original.\"{name}\" || '-' || copy" for name in names}
-                where = f'original."{column}" IN ({owners.format(products=products)})'
-                await copy_rows(connection, table, copies, columns, where)
-            await connection.execute("VACUUM ANALYZE")
-        finally:
-            await connection.close()
-        self._copies += len(copies)
-        return len(self._products) * (self._copies + 1)
+        for table, (column, owners, names) in _COPIED.items():
+            columns = {name: f"original.\"{name}\" || '-' || copy" for name in names}
+            where = f'original."{column}" IN ({owners.format(products=products)})'
+            await copy_rows(connection, table, copies, columns, where)
 
     async def start(self) -> None:
-        command = ("npx", "--no-install", "medusa", "start", "--host", "127.0.0.1", "--port")
-        for mode, port in (("server", self._port), ("worker", free_port())):
-            await self._processes.start(mode, *command, str(port), environment={"WORKER_MODE": mode})
-        await self._processes.until_healthy(f"http://127.0.0.1:{self._port}/health")
-
-    async def stop(self) -> None:
-        await self._processes.stop()
-
-    async def remove(self) -> None:
-        await drop_database(self._server, _DATABASE)
-
-    def facts(self) -> Mapping[str, str]:
-        node = subprocess.run(["node", "--version"], check=True, capture_output=True, text=True).stdout.strip()
-        return {
-            **self._versions,
-            "Node.js": node,
-            "processes": "2: a server and a worker",
-            "settings": "NODE_ENV=production, caching, locking, event bus and workflow engine in Redis, the feature"
-            " flag for caching, at most 20 connections, no telemetry, no administration; filter is not sorted, since"
-            " it cannot sort by price; search and suggest use q of /store/products; cart creates a cart with a line;"
-            " place is four requests: address, shipping method, payment collection, payment session; pay completes"
-            " the cart",
-        }
+        for mode, port in (("server", self.port), ("worker", free_port())):
+            command = (*_MEDUSA, "start", "--host", "127.0.0.1", "--port", str(port))
+            await self._processes.start(mode, *command, environment={"WORKER_MODE": mode})
+        await self._processes.until_healthy(f"http://127.0.0.1:{self.port}/health")
 
     def read(self, work: str, number: int) -> bytes:
         word = self._words[number % len(self._words)]
@@ -179,8 +138,8 @@ class Medusa:
         return http_request(method, f"/store/{path}", body, token, self._headers)
 
     def _spread(self, ids: Sequence[str], number: int) -> str:
-        """Returns the id of the `number`-th product of the catalogue, in an order that is spread over it."""
-        copy, place = divmod(number * _DISTANCE % (len(ids) * (self._copies + 1)), len(ids))
+        """Returns the id of the `number`-th product, or of its variant."""
+        copy, place = self._place_of(number)
         return f"{ids[place]}-{copy}" if copy else ids[place]
 
     def rows(self, work: str, reply: Reply) -> int:

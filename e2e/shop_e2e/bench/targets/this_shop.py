@@ -21,7 +21,7 @@ from ecommerce_client.models import Price
 from ecommerce_client.models.inventory import SetStockRequest
 from ecommerce_client.models.product import CategoryRequest, ProductRequest
 
-from shop_e2e.bench.catalogue import PLENTY, RACE_STOCK, Catalogue, copies_for, page_of, race_name
+from shop_e2e.bench.catalogue import PLENTY, RACE_STOCK, Catalogue, copies_for, page_of, race_name, spread
 from shop_e2e.bench.http_client import Reply, Sender, http_request
 from shop_e2e.bench.row_copies import STRIDE, copy_rows, shifted
 from shop_e2e.bench.servers import STORES, StoreServers
@@ -31,8 +31,6 @@ from shop_e2e.isolated.database_templates import copy_databases
 _API = "/api/v1"
 _UNREACHED = ",".join(f"{policy}=999999/1" for policy in ("auth", "read", "write", "webhook"))
 _AT_ONCE, _CREATE_SECONDS = 6, 120.0
-_DISTANCE = 7919
-"""A prime: the numbers of consecutive requests are spread over the catalogue by its multiples."""
 
 
 class ThisShop:
@@ -156,7 +154,7 @@ class ThisShop:
                 category = self._categories[number % len(self._categories)]
                 return _get(f"/products?limit=20&sort=price_asc&currency=USD&category={category}")
             case "details":
-                return _get(f"/products/{self._ids[number * _DISTANCE % len(self._ids)]}")
+                return _get(f"/products/{self._ids[spread(number, len(self._ids))]}")
             case "search":
                 return _get(f"/products?limit=20&q={quote(word)}")
             case _:
@@ -179,7 +177,7 @@ class ThisShop:
         buyer.token = _data(reply)["access_token"]
 
     async def add_to_cart(self, connection: Sender, buyer: Buyer, number: int) -> None:
-        await self._add(connection, buyer, self._ids[number * _DISTANCE % len(self._ids)])
+        await self._add(connection, buyer, self._ids[spread(number, len(self._ids))])
 
     async def add_race_product(self, connection: Sender, buyer: Buyer, race: int) -> None:
         await self._add(connection, buyer, self._race_ids[race])

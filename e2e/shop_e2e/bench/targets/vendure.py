@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import asyncpg
-from chassis_testing.ports import free_port
 from devtools.catalogue import SeedProduct
 
-from shop_e2e.bench.catalogue import PLENTY, RACE_STOCK, Catalogue, copies_for, page_of, race_name
+from shop_e2e.bench.catalogue import PLENTY, RACE_STOCK, Catalogue, page_of, race_name
 from shop_e2e.bench.http_client import Reply, Sender, http_request
 from shop_e2e.bench.row_copies import STRIDE, copy_rows, shifted
 from shop_e2e.bench.servers import StoreServers
-from shop_e2e.bench.targets.local_processes import LocalProcesses, create_database, drop_database
-from shop_e2e.bench.targets.npm_projects import install
-from shop_e2e.bench.targets.target import WORKS, Buyer, Refused, TargetError
+from shop_e2e.bench.targets.node_shop import NodeShop
+from shop_e2e.bench.targets.target import Buyer, Refused, TargetError
 
-_DATABASE = "bench_vendure"
 _REDIS_DATABASE = 1
-_DISTANCE = 7919
-"""A prime: the numbers of consecutive requests are spread over the catalogue by its multiples."""
 _FAILURE = "__typename ... on ErrorResult { errorCode message }"
 _LIST = """query List($input: SearchInput!) { search(input: $input) { totalItems items {
   productId productName slug description inStock productAsset { preview } currencyCode
@@ -82,51 +76,40 @@ each copy, and further ones that differ. A product has one variant, which has th
 """
 
 
-class Vendure:
+class Vendure(NodeShop):
     name = "Vendure"
-    works: Sequence[str] = WORKS
-    stores: Sequence[str] = ("postgres", "redis")
+    project = "vendure"
+    settings = (
+        "NODE_ENV=production, DefaultSearchPlugin, BullMQJobQueuePlugin, RedisCachePlugin, no schema synchronization,"
+        " poolSize 20, requireVerification false, no EmailPlugin; list, filter, search and suggest use the search"
+        " index; place is one request: address, shipping method, ArrangingPayment"
+    )
 
     def __init__(self, servers: StoreServers, logs: Path) -> None:
-        self._server = servers.addresses.postgres
-        self._dsn = urlunsplit(urlsplit(self._server)._replace(path=f"/{_DATABASE}"))
-        self._logs = logs
-        self._port = free_port()
+        super().__init__(servers, logs)
         redis = urlsplit(servers.addresses.redis)
-        self._environment = {
-            "NODE_ENV": "production",
-            "PORT": str(self._port),
-            "DATABASE_URL": self._dsn,
+        self._environment |= {
+            "PORT": str(self.port),
             "REDIS_HOST": redis.hostname or "",
             "REDIS_PORT": str(redis.port),
             "REDIS_DATABASE": str(_REDIS_DATABASE),
             "ADMIN_PASSWORD": "bench-admin",
         }
-        self._processes = LocalProcesses(Path(), logs, self._environment)
-        self._versions: dict[str, str] = {}
         self._words: list[str] = []
         self._collections: list[str] = []
         self._originals: list[int] = []
-        self._copies = 0
         self._race_ids: list[int] = []
         self._shipping = ""
 
-    @property
-    def port(self) -> int:
-        return self._port
-
     async def prepare(self, catalogue: Catalogue) -> None:
-        self._logs.mkdir(parents=True, exist_ok=True)
-        folder = await install("vendure", self._logs)
-        self._processes = LocalProcesses(folder, self._logs, self._environment)
-        self._versions = json.loads((folder / "package.json").read_text())["dependencies"]
+        processes = await self._install()
         self._words = catalogue.words
         self._collections = [name.lower() for name in catalogue.departments]
-        await create_database(self._server, _DATABASE)
-        (self._logs / "initial.json").write_text(json.dumps(_initial_data(catalogue)))
-        _write_products(self._logs / "products.csv", catalogue)
-        seeding = LocalProcesses(folder, self._logs, {**self._environment, "SYNCHRONIZE": "true"})
-        await seeding.run("seed", "node", "seed.js", str(self._logs / "initial.json"), str(self._logs / "products.csv"))
+        initial, products = self._logs / "initial.json", self._logs / "products.csv"
+        initial.write_text(json.dumps(_initial_data(catalogue)))
+        _write_products(products, catalogue)
+        command = ("node", "seed.js", str(initial), str(products))
+        await processes.run("seed", *command, environment={"SYNCHRONIZE": "true"})
         await self._read_ids()
 
     async def _read_ids(self) -> None:
@@ -139,44 +122,20 @@ class Vendure:
         if any(row["id"] != row["productId"] for row in rows):
             raise TargetError("Vendure gave a variant another id than its product's: copies would not match")
         self._originals = [row["id"] for row in rows if row["sku"].startswith("P")]
+        self._created = len(self._originals)
         self._race_ids = [row["id"] for row in rows if row["sku"].startswith("R")]
         self._shipping = str(shipping)
 
-    async def grow(self, size: int) -> int:
-        copies = range(self._copies + 1, copies_for(size, len(self._originals)) + 1)
+    async def _copy_products(self, connection: asyncpg.Connection, copies: range) -> None:
         chosen = ", ".join(map(str, self._originals))
-        connection = await asyncpg.connect(self._dsn)
-        try:
-            for table, (owner, ids, others) in _COPIED.items():
-                columns = {**{column: shifted(column) for column in ids}, **others}
-                await copy_rows(connection, table, copies, columns, f'original."{owner}" IN ({chosen})')
-            await connection.execute("VACUUM ANALYZE")
-        finally:
-            await connection.close()
-        self._copies += len(copies)
-        return len(self._originals) * (self._copies + 1)
+        for table, (owner, ids, others) in _COPIED.items():
+            columns = {**{column: shifted(column) for column in ids}, **others}
+            await copy_rows(connection, table, copies, columns, f'original."{owner}" IN ({chosen})')
 
     async def start(self) -> None:
         await self._processes.start("server", "node", "server.js")
         await self._processes.start("worker", "node", "worker.js")
-        await self._processes.until_healthy(f"http://127.0.0.1:{self._port}/health")
-
-    async def stop(self) -> None:
-        await self._processes.stop()
-
-    async def remove(self) -> None:
-        await drop_database(self._server, _DATABASE)
-
-    def facts(self) -> Mapping[str, str]:
-        node = subprocess.run(["node", "--version"], check=True, capture_output=True, text=True).stdout.strip()
-        return {
-            **self._versions,
-            "Node.js": node,
-            "processes": "2: a server and a worker",
-            "settings": "NODE_ENV=production, DefaultSearchPlugin, BullMQJobQueuePlugin, RedisCachePlugin, no schema"
-            " synchronization, poolSize 20, requireVerification false, no EmailPlugin; list, filter, search and suggest"
-            " use the search index; place is one request: address, shipping method, ArrangingPayment",
-        }
+        await self._processes.until_healthy(f"http://127.0.0.1:{self.port}/health")
 
     def read(self, work: str, number: int) -> bytes:
         word = self._words[number % len(self._words)]
@@ -196,8 +155,8 @@ class Vendure:
                 return _graphql(_SUGGEST, {"input": {"take": 10, "groupByProduct": True, "term": word[:3]}})
 
     def _product(self, number: int) -> int:
-        """Returns the id of the `number`-th product of the catalogue, in an order that is spread over it."""
-        copy, place = divmod(number * _DISTANCE % (len(self._originals) * (self._copies + 1)), len(self._originals))
+        """Returns the id of the `number`-th product."""
+        copy, place = self._place_of(number)
         return self._originals[place] + copy * STRIDE
 
     def rows(self, work: str, reply: Reply) -> int:
