@@ -61,8 +61,8 @@ class ReleaseChooser:
     policy: UpgradePolicy
     now: Callable[[], datetime]
     _starting: dict[PlatformKey, Target] = field(init=False, default_factory=dict)
-    """Targets that are chosen and not stored yet, or of which that is not known, so that no more shops are started than
-    the policy allows."""
+    """Targets that were chosen and are not known to be stored. They count as started, so that a lost answer starts no
+    more shops than the policy allows."""
 
     @property
     def _release(self) -> Target:
@@ -87,7 +87,7 @@ class ReleaseChooser:
         target = self._target(platform, spec, inventory, values_of)
         stored, before = read_upgrade(platform.status), stored_target(platform.status)
         if spec.observes:
-            self.step_meter.forget(platform.key)
+            self.forget(platform.key)
             return Choice(target, stored)
         self._starting[platform.key] = target
         may_be_stored = False

@@ -1223,6 +1223,18 @@ async def test_a_shop_whose_choice_of_a_release_had_no_answer_counts_as_started(
     assert not cluster.reconciler.releases._starting
 
 
+async def test_a_shop_that_is_observed_from_now_on_does_not_count_as_started(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.upgrade_operator("2")
+    cluster.server.refuse[PLATFORM.kind] = ApiError(0, "Unreachable", "no answer")
+    with pytest.raises(ApiError):
+        await cluster.reconcile()
+    del cluster.server.refuse[PLATFORM.kind]
+    cluster.spec({"mode": "Observe"})
+    await cluster.reconcile()
+    assert not cluster.reconciler.releases._starting
+
+
 async def test_a_refused_object_is_reported_and_does_not_block_the_others(cluster: FakeCluster) -> None:
     cluster.server.refuse["Secret"] = ApiError(403, "Forbidden", "exceeded quota")
     await cluster.reconcile()
