@@ -34,7 +34,7 @@ class DatabaseFailed(BackupError):
     def __init__(self, message: str, exit_status: int | None = None) -> None:
         super().__init__(message)
         self.exit_status = exit_status
-        """That of the program of PostgreSQL that has failed."""
+        """The exit status of the psql, pg_dump or pg_restore that failed; None if none did."""
 
 
 class PostgresToolsTooOld(BackupError):

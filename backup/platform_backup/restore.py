@@ -99,7 +99,7 @@ async def restore_backup(
     Statistics are collected last, since a shop can be opened without them, but not without privileges and events. They
     are collected before the shop is opened, since its first queries would read whole tables, and in all databases at
     once, as the dumps are. ANALYZE reads a sample, whose size does not grow with a table: the timeout ends one
-    that is stuck, and autovacuum does its work then.
+    that is stuck, and autovacuum analyzes its tables later.
     """
     services = _chosen(shop, manifest, only)
     own = [await _require_ready(shop, manifest, service, replace=replace) for service in services]

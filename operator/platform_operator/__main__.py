@@ -25,7 +25,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _run() -> int:
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, _exit_on_sigterm)
     from platform_operator import logs
     from platform_operator.app import run
     from platform_operator.errors import OperatorError
@@ -43,7 +43,7 @@ def _run() -> int:
     return 0
 
 
-def _end(*_: object) -> None:
+def _exit_on_sigterm(*_: object) -> None:
     """Ends a process that gets SIGTERM while it starts: the kernel has no default for process 1 of a container."""
     sys.exit(128 + signal.SIGTERM)
 

@@ -1,4 +1,4 @@
-"""What garbage collection does not look at (docs/adr/0072)."""
+"""Exempts long-lived objects from garbage collection (docs/adr/0072)."""
 
 from __future__ import annotations
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import secrets
 import subprocess
 import time
 from collections.abc import Iterator
@@ -39,6 +41,11 @@ def policy(destination: Object) -> Object:
 def secret(name: str, **content: str) -> Object:
     """Returns a Secret."""
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": content}
+
+
+def new_key() -> str:
+    """Returns a key for backups, as a Secret has it."""
+    return base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def volume_claim(name: str) -> Object:

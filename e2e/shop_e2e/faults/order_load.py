@@ -62,7 +62,7 @@ class OrderLoad:
             await asyncio.gather(*buying)
 
     async def reconnect(self, shop: Shop) -> None:
-        """Logs its buyers in to a shop that has their accounts, and whose tokens are others."""
+        """Logs its buyers in again to a restored shop, which does not accept their former tokens."""
         self.shop = shop
         self._people = [await shop.log_in(one.email, one.password) for one in self._people]
 

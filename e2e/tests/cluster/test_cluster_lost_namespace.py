@@ -1,8 +1,6 @@
 """A shop whose namespace was deleted under load is created again, and restored from a bucket."""
 
 import asyncio
-import base64
-import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -43,7 +41,7 @@ class Recipe:
 @pytest.fixture
 async def recipe() -> AsyncIterator[Recipe]:
     async with s3_server.bucket() as destination:
-        yield Recipe(destination, base64.b64encode(secrets.token_bytes(32)).decode())
+        yield Recipe(destination, backups.new_key())
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """A backup and a restore with real pods: what a restored shop has, and what is refused while it serves."""
 
 import asyncio
-import base64
 import json
-import secrets
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,7 +25,7 @@ SERVING = f"app.kubernetes.io/instance=shop,app.kubernetes.io/component in ({','
 @pytest.fixture
 def volume(namespace: Namespace) -> Iterator[None]:
     """A volume for the backups of the sample shop, and the key that they are encrypted with."""
-    key = base64.b64encode(secrets.token_bytes(32)).decode()
+    key = backups.new_key()
     claim = backups.volume_claim("backups")
     namespace.apply(claim, backups.secret(backups.KEY_SECRET, BACKUP_KEY=key))
     namespace.patch("ecp", "shop", {"spec": {"backup": backups.policy(backups.VOLUME)}})
@@ -67,7 +65,7 @@ async def test_a_restore_with_a_wrong_key_is_refused_while_the_shop_serves(
     namespace: Namespace, shop: Shop, volume: None
 ) -> None:
     backup = await asyncio.to_thread(backups.take, namespace, "before")
-    other = base64.b64encode(secrets.token_bytes(32)).decode()
+    other = backups.new_key()
     namespace.apply(backups.secret("other-key", BACKUP_KEY=other))
     pods = _pods(namespace, OF_THE_SHOP)
     try:
@@ -90,7 +88,7 @@ async def test_a_backup_whose_pod_is_killed_says_so_and_is_none(namespace: Names
         first = await asyncio.to_thread(_pod_that_has_dumped, namespace, "backup-killed", len(DATABASES) - 1)
         half = _backup_of(namespace, first)
         namespace.kill(first)
-        await asyncio.to_thread(_waits_for_retry, namespace, "killed", first)
+        await asyncio.to_thread(_wait_for_retry, namespace, "killed", first)
     backup = await asyncio.to_thread(backups.status_at_end, namespace, "PlatformBackup", "killed")
     assert backup["phase"] == "Succeeded"
     assert backup["backupId"] != half
@@ -175,7 +173,7 @@ def _backup_of(namespace: Namespace, pod: str) -> str:
     return found
 
 
-def _waits_for_retry(namespace: Namespace, name: str, pod: str) -> None:
+def _wait_for_retry(namespace: Namespace, name: str, pod: str) -> None:
     def is_reported() -> bool:
         found = backups.reason(namespace.get("platformbackup", name)["status"])
         end = f"Pod {pod} ended without a report: exit code 137"

@@ -356,8 +356,8 @@ class PlatformRestoreSpec(Model):
         ge=60,
         le=86_400,
         description="Seconds that the Job that restores may run. After that it is stopped, and the restore has failed: "
-        "the shop stays closed, and its databases may be inconsistent. For as long, a check of the backup is "
-        "repeated whose destination does not answer, and a closed shop waits for an invalid spec to be corrected.",
+        "the shop stays closed, and its databases may be inconsistent. No check of the backup begins later "
+        "than that after the first one, and a closed shop waits no longer for an invalid spec to be corrected.",
     )
 
 

@@ -264,12 +264,11 @@ _SURGE_WINDOW: Manifest = {
 }
 
 
-def _observed(schema: Manifest) -> Manifest:
-    """Returns the schema of a part of a spec as a status has it: what was stored is recorded, and neither refused nor
-    completed."""
+def _without_rules(schema: Manifest) -> Manifest:
+    """Returns the schema of a part of a spec for use in a status, without validation rules and defaults."""
     kept = {name: value for name, value in schema.items() if name not in ("x-kubernetes-validations", "default")}
     if "properties" in schema:
-        kept["properties"] = {name: _observed(value) for name, value in schema["properties"].items()}
+        kept["properties"] = {name: _without_rules(value) for name, value in schema["properties"].items()}
     return kept
 
 
@@ -621,12 +620,12 @@ _RESTORE_STATUS: Manifest = {
         },
         "platformUID": _TEXT | {"description": "UID of the shop that it has closed."},
         "job": _TEXT | {"description": "Name of the Job that restores."},
-        "source": _observed(structural(RecordedSource.model_json_schema(by_alias=True)))
+        "source": _without_rules(structural(RecordedSource.model_json_schema(by_alias=True)))
         | {
             "description": "The backup that was chosen when the check began. It is restored, whatever the shop's "
             "spec.backup says by then."
         },
-        "checkStartTime": _TIME | {"description": "When it began to check the backup."},
+        "checkStartTime": _TIME | {"description": "When the first check began since it was last Pending."},
         "startTime": _TIME | {"description": "When it began to close the shop."},
         "completionTime": _TIME | {"description": "When it ended."},
         "closedSeconds": _COUNT64 | {"description": "Seconds from startTime until the shop served again."},

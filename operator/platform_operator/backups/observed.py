@@ -112,7 +112,7 @@ def command_of(pod: Manifest) -> str:
 
 def read_run(name: str, job: JobState, ended: datetime, pods: Iterable[Manifest]) -> BackupRun:
     """Returns the result of a Job that has ended, by what its last pod has reported."""
-    last = _last_end(pods)
+    last = _last_pod_end(pods)
     report = last.report if last else {}
     if job.failure:
         reason = report.get("reason")
@@ -145,7 +145,7 @@ def _sum_of_counts(counts: object) -> int:
 
 def last_failure(pods: Iterable[Manifest]) -> str:
     """Returns what the last attempt of a Job that still runs has failed with; empty if none has."""
-    last = _last_end(pods)
+    last = _last_pod_end(pods)
     if last is None:
         return ""
     report = last.report
@@ -153,35 +153,35 @@ def last_failure(pods: Iterable[Manifest]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _End:
+class _PodEnd:
     """How a pod has ended."""
 
     at: str
     report: Mapping[str, Any]
     """What the command has left as termination message; empty if it was killed before."""
     text: str
-    """How Kubernetes has seen the end of a pod that left no report; empty if it has succeeded."""
+    """Why a pod without a report has ended, by its exit code or eviction; empty if it succeeded."""
 
 
-def _last_end(pods: Iterable[Manifest]) -> _End | None:
+def _last_pod_end(pods: Iterable[Manifest]) -> _PodEnd | None:
     """Returns the end of the pod that has ended last; None if none has. What earlier ones reported is not its cause."""
-    ends = [end for pod in pods if (end := _end(pod))]
+    ends = [end for pod in pods if (end := _pod_end(pod))]
     return max(ends, key=lambda one: one.at, default=None)
 
 
-def _end(pod: Manifest) -> _End | None:
+def _pod_end(pod: Manifest) -> _PodEnd | None:
     status, name = pod.get("status") or {}, pod["metadata"]["name"]
     states = (one.get("state") or {} for one in status.get("containerStatuses") or ())
     ended = next((state["terminated"] for state in states if state.get("terminated")), None)
     evicted = status.get("reason") if status.get("phase") == "Failed" else None  # it may have had no container
     if ended is None and not evicted:
         return None
-    cause = f"{evicted}: {status.get('message', '')}".rstrip(". ") if evicted else _exit(ended or {})
+    cause = f"{evicted}: {status.get('message', '')}".rstrip(". ") if evicted else _exit_text(ended or {})
     at = str((ended or {}).get("finishedAt") or pod["metadata"].get("creationTimestamp") or "")
-    return _End(at, _report(ended or {}), f"Pod {name} ended without a report: {cause}." if cause else "")
+    return _PodEnd(at, _report(ended or {}), f"Pod {name} ended without a report: {cause}." if cause else "")
 
 
-def _exit(ended: Mapping[str, Any]) -> str:
+def _exit_text(ended: Mapping[str, Any]) -> str:
     return f"exit code {ended['exitCode']} ({ended.get('reason', 'Error')})" if ended.get("exitCode") else ""
 
 

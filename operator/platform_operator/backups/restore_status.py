@@ -130,17 +130,19 @@ def failure_advice(key: PlatformKey, message: str, *, inconsistent: bool) -> str
 def check_failure_advice(message: str, *, closed: bool) -> str:
     """Returns why a restore has failed before it touched the shop, and what to do. An earlier restore that has failed
     may have left the shop `closed`."""
-    text, state = shortened(message), "closed" if closed else "open"
-    return f"{text}. Nothing was changed, and the shop stays {state}: correct this and create another PlatformRestore."
+    return f"{_unchanged(message, closed=closed)}: correct this and create another PlatformRestore."
 
 
 def repetition_advice(message: str, again: datetime, deadline: datetime, *, closed: bool) -> str:
     """Returns why a check has failed, when it is repeated, and when the restore fails."""
-    text, state = shortened(message), "closed" if closed else "open"
     return (
-        f"{text}. Nothing was changed, and the shop stays {state}: the check is repeated at "
+        f"{_unchanged(message, closed=closed)}: the check is repeated at "
         f"{again.strftime(TIME_FORMAT)}, and the restore fails at {deadline.strftime(TIME_FORMAT)}."
     )
+
+
+def _unchanged(message: str, *, closed: bool) -> str:
+    return f"{shortened(message)}. Nothing was changed, and the shop stays {'closed' if closed else 'open'}"
 
 
 def waiting_advice(message: str, deadline: datetime) -> str:

@@ -73,8 +73,8 @@ class TenantController:
     _applied_shops: dict[str, str] = field(init=False, default_factory=dict)
     """The digest of what this process has applied last of each tenant's shop."""
     _starting: dict[str, str] = field(init=False, default_factory=dict)
-    """The UIDs of the plans that were applied to tenants, or may have been, whose status does not say so yet. The
-    concurrency of the plan counts them."""
+    """The UIDs of the plans that were or may have been applied, by tenant, and that its status does not name yet. These
+    tenants count towards the concurrency of the plan."""
     _orders: dict[str, OrderCounter] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:

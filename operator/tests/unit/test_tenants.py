@@ -521,7 +521,7 @@ async def fail() -> None:
     raise ApiError(503, "Unavailable", "the API server is overloaded")
 
 
-async def test_a_tenant_whose_status_could_not_be_written_has_its_turn(cluster: FakeCluster) -> None:
+async def test_a_tenant_whose_status_could_not_be_written_counts_as_changing(cluster: FakeCluster) -> None:
     await two_tenants(cluster)
     cluster.server.before_status = fail
     with pytest.raises(ApiError):
@@ -535,7 +535,7 @@ async def test_a_tenant_whose_status_could_not_be_written_has_its_turn(cluster: 
     assert cluster.condition("b", "PlanApplied") == ("True", "Applied")
 
 
-async def test_a_tenant_whose_shop_may_have_been_changed_has_its_turn(cluster: FakeCluster) -> None:
+async def test_a_tenant_whose_shop_may_have_been_changed_counts_as_changing(cluster: FakeCluster) -> None:
     await two_tenants(cluster)
 
     def lose_the_answer() -> None:
@@ -557,7 +557,7 @@ async def test_a_tenant_whose_shop_may_have_been_changed_has_its_turn(cluster: F
     assert cluster.condition("b", "PlanApplied") == ("False", "WaitingForTurn")
 
 
-async def test_a_tenant_that_is_refused_or_deleted_gives_its_turn_to_the_next_one(cluster: FakeCluster) -> None:
+async def test_a_refused_or_deleted_tenant_no_longer_counts_as_changing(cluster: FakeCluster) -> None:
     await two_tenants(cluster)
     cluster.server.refused = ApiError(403, "Forbidden", "no right to create resourcequotas")
     with pytest.raises(ApiError):

@@ -39,14 +39,14 @@ def run(package: str, arguments: Sequence[str] | None = None) -> None:
     if chosen.command == "resend":
         _resend(service, package, chosen)  # it runs beside process 1 of a pod, and ends at SIGTERM by default
         return
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, _exit_on_sigterm)
     if chosen.command == "migrate":
         _migrate(service, package)
     else:
         importlib.import_module(f"{package}.app").PROGRAM.serve(frozenset(chosen.only))
 
 
-def _end(*_: object) -> NoReturn:
+def _exit_on_sigterm(*_: object) -> NoReturn:
     """Ends a process that gets SIGTERM while it starts or migrates.
 
     The kernel does nothing by default to process 1, as that of a container is: without a handler, a pod that is deleted

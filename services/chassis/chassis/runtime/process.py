@@ -76,7 +76,7 @@ class Program(Generic[_S]):
 
 
 def _tune_garbage_collection() -> None:
-    """Exempts what the start has made from garbage collection, and lets it run less often.
+    """Exempts the objects of the startup from garbage collection, and lets it run less often.
 
     These objects live as long as the process: modules, settings, statements, more than 90,000, at which each full
     collection would look. Requests leave few cycles, so a collection after 700 new objects, Python's default, finds

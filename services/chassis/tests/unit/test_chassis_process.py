@@ -22,7 +22,7 @@ def _restored_collector() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_restored_collector")
-async def test_a_service_serves_with_what_its_start_has_made_exempt_from_garbage_collection(
+async def test_the_objects_of_the_startup_are_frozen_before_a_service_serves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: Any = [[] for _ in range(1000)]
