@@ -13,6 +13,7 @@ from platform_operator.api.kinds import CHILD_KINDS, LEASE, PLATFORM, Manifest
 from platform_operator.client import KubernetesClient
 from shop_e2e.bench_operator.control_plane import ControlPlane, create, create_namespace, retry
 from shop_e2e.bench_operator.operator_process import OperatorProcess, Readings
+from shop_e2e.bench_operator.progress import Progress
 
 RELEASE, NEXT_RELEASE = "1.0", "2.0"
 LOOK = 1.0
@@ -88,12 +89,15 @@ class Fleet:
 async def measure_fleet(
     plane: ControlPlane, folder: Path, charts: Path, options: Options, say: Callable[[object], None]
 ) -> Fleet:
-    """Creates that many shops on a control plane, and measures one thing after the other. Says each as it is known."""
+    """Creates that many shops on a control plane, and measures one thing after the other.
+
+    Says each as it is known, and how far all shops have come.
+    """
     client, shops = plane.client, options.shops
     operator = OperatorProcess(plane, folder, charts, RELEASE, options.resync)
     with operator.running():
         await operator.until_leading()
-        creation = await operator.during(_create(client, operator, options))
+        creation = await operator.during(_create(client, operator, options, say))
         created = await operator.read()
         say(creation)
         await operator.until_quiet()
@@ -115,7 +119,7 @@ async def measure_fleet(
         operator = OperatorProcess(plane, folder, charts, NEXT_RELEASE, options.resync)
         with operator.running():
             await operator.until_leading()
-            upgrade = await operator.during(_upgrade(client, operator, options))
+            upgrade = await operator.during(_upgrade(client, operator, options, say))
             readings.append(await operator.read())
             say(upgrade)
     return Fleet(
@@ -125,17 +129,19 @@ async def measure_fleet(
     )  # fmt: skip
 
 
-async def _create(client: KubernetesClient, operator: OperatorProcess, options: Options) -> Creation:
-    before, began = await operator.read(), time.monotonic()
+async def _create(
+    client: KubernetesClient, operator: OperatorProcess, options: Options, say: Callable[[object], None]
+) -> Creation:
+    before, progress = await operator.read(), Progress(options.shops, say)
     for number in range(options.shops):
         await create_namespace(client, f"shop-{number}")
         await create(client, PLATFORM, f"shop-{number}", _shop({"upgrade": {"observeSeconds": 0}}))
     async with asyncio.timeout(options.timeout):
         while True:
-            if sum(map(_is_ready, await _list(client))) == options.shops:
+            if progress.report(sum(map(_is_ready, await _list(client)))):
                 break
             await asyncio.sleep(LOOK)
-    took, after = time.monotonic() - began, await operator.read()
+    took, after = progress.seconds, await operator.read()
     return Creation(
         options.shops / took,
         (after.processor - before.processor) / options.shops,
@@ -179,8 +185,10 @@ async def _change(client: KubernetesClient, shop: int, number: int) -> float:
         await asyncio.sleep(0.02)
 
 
-async def _upgrade(client: KubernetesClient, operator: OperatorProcess, options: Options) -> FleetUpgrade:
-    before, began = await operator.read(), time.monotonic()
+async def _upgrade(
+    client: KubernetesClient, operator: OperatorProcess, options: Options, say: Callable[[object], None]
+) -> FleetUpgrade:
+    before, progress = await operator.read(), Progress(options.shops, say)
     most_at_once = most_before_first = 0
     async with asyncio.timeout(options.timeout):
         while True:
@@ -189,10 +197,10 @@ async def _upgrade(client: KubernetesClient, operator: OperatorProcess, options:
             at_once = sum(_is_between_releases(one) for one in statuses)
             most_at_once = max(most_at_once, at_once)
             most_before_first = max(most_before_first, 0 if complete else at_once)
-            if complete == options.shops:
+            if progress.report(complete):
                 break
             await asyncio.sleep(LOOK)
-    took, after = time.monotonic() - began, await operator.read()
+    took, after = progress.seconds, await operator.read()
     return FleetUpgrade(took, most_at_once, most_before_first, (after.processor - before.processor) / options.shops)
 
 

@@ -17,6 +17,7 @@ from platform_operator.api.tenants import TENANT, TENANT_PLAN
 from platform_operator.client import KubernetesClient
 from shop_e2e.bench_operator.control_plane import ControlPlane, retry
 from shop_e2e.bench_operator.operator_process import OperatorProcess
+from shop_e2e.bench_operator.progress import Progress
 from shop_e2e.bench_operator.report import two_columns
 
 PLAN = "bench"
@@ -135,15 +136,12 @@ async def _until_all(
 
     Returns the seconds, and the most tenants for which `counts` held in one look.
     """
-    began, most, held = time.monotonic(), 0, -1
+    progress, most = Progress(tenants, say), 0
     while True:
         rows = await retry(lambda: _list(client))
-        most, now = max(most, sum(map(counts, rows))), sum(map(holds, rows))
-        if now != held:
-            say(f"{time.monotonic() - began:6.0f} s  {now} of {tenants}")
-        if now == tenants:
-            return time.monotonic() - began, most
-        held = now
+        most = max(most, sum(map(counts, rows)))
+        if progress.report(sum(map(holds, rows))):
+            return progress.seconds, most
         await asyncio.sleep(LOOK)
 
 
