@@ -27,7 +27,7 @@ from shop_e2e.bench.catalogue import BASE_PRODUCTS, base_catalogue
 from shop_e2e.bench.measuring import Effort, Measurement
 from shop_e2e.bench.profiles import Profiler, ProfilerError, no_profile
 from shop_e2e.bench.report import Report
-from shop_e2e.bench.samples import Life, Race, Sample
+from shop_e2e.bench.samples import Life, Overload, Race, Sample
 from shop_e2e.bench.servers import StoreServers, durable_servers, shared_servers
 from shop_e2e.bench.targets.floor import Floor
 from shop_e2e.bench.targets.medusa import Medusa
@@ -47,9 +47,10 @@ _FULL = Effort(
     wave_buyers=12,
     warm_up_seconds=1.0,
     journey_warm_up_seconds=4.0,
+    overload_seconds=10.0,
     quiet_limit_seconds=20.0,
 )
-_SMOKE = Effort(
+SMOKE = Effort(
     seconds=0.3,
     journey_seconds=0.3,
     actions=3,
@@ -57,6 +58,7 @@ _SMOKE = Effort(
     wave_buyers=2,
     warm_up_seconds=0.1,
     journey_warm_up_seconds=0.1,
+    overload_seconds=0.5,
     quiet_limit_seconds=0.0,
 )
 
@@ -85,6 +87,7 @@ class Run:
     samples: list[Sample] = field(default_factory=list)
     lives: list[Life] = field(default_factory=list)
     races: list[Race] = field(default_factory=list)
+    overloads: list[Overload] = field(default_factory=list)
     buyers: dict[str, list[Buyer]] = field(default_factory=dict)
 
     async def measure(self) -> Report:
@@ -114,6 +117,7 @@ class Run:
             self.lives.append(result.life)
             self.samples += result.samples
             self.races += result.races
+            self.overloads += result.overloads
             if isinstance(target, Floor):
                 for connections in self.options.connections:
                     sample = await asyncio.to_thread(target.measure_commits, size, connections, number, effort.seconds)
@@ -140,6 +144,7 @@ class Run:
             samples=self.samples,
             lives=self.lives,
             races=self.races,
+            overloads=self.overloads,
         )
 
 
@@ -186,7 +191,7 @@ def _options(arguments: Sequence[str] | None) -> Options:
         works=chosen.works,
         rounds=1 if chosen.smoke else chosen.rounds,
         products=[2 * _SMOKE_PRODUCTS] if chosen.smoke else sorted(chosen.products),
-        effort=_SMOKE if chosen.smoke else _FULL,
+        effort=SMOKE if chosen.smoke else _FULL,
         smoke=chosen.smoke,
         output=chosen.output,
         profiler=Profiler(chosen.output / "profiles") if chosen.profiles else None,

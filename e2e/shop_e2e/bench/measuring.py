@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
@@ -12,13 +13,15 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from shop_e2e.bench.catalogue import RACE_STOCK
-from shop_e2e.bench.http_client import Connection, Reply
+from shop_e2e.bench.http_client import Connection, Reply, Sender
+from shop_e2e.bench.overload import overload
 from shop_e2e.bench.processes import descendants, processor_seconds, resident_bytes
-from shop_e2e.bench.samples import Case, Life, Race, Sample
+from shop_e2e.bench.samples import Case, Life, Overload, Race, Sample, quantile
 from shop_e2e.bench.servers import StoreServers
 from shop_e2e.bench.targets.target import (
     ACCOUNTS,
     JOURNEYS,
+    OVERLOAD,
     RACE,
     READS,
     STEPS,
@@ -29,7 +32,9 @@ from shop_e2e.bench.targets.target import (
     new_buyer,
 )
 
-_READS_PER_ORDER = 20
+_JOURNEY_READS = ("list", "details")
+_MIX_READS = tuple(itertools.islice(itertools.cycle(READS), 20))
+_OVERLOAD = 3
 _RACE_BUYERS = 20
 _MOST_FAILURES = 10
 """A measurement ends after so many failures: it has nothing to say then."""
@@ -58,6 +63,7 @@ class Effort:
     """The time for each kind of read."""
     journey_warm_up_seconds: float
     """The time for each number of connections: a target prepares its statements on each connection to its stores."""
+    overload_seconds: float
     quiet_limit_seconds: float
     """How long to wait at most until a target has done what requests caused."""
 
@@ -69,6 +75,7 @@ class Result:
     life: Life
     samples: Sequence[Sample]
     races: Sequence[Race]
+    overloads: Sequence[Overload]
 
 
 class CountingConnection(Connection):
@@ -141,10 +148,12 @@ class Measurement:
             samples = [sample for lanes in connections for sample in await self._measure_all(chosen, lanes)]
             loaded, stores = resident_bytes(descendants(os.getpid())), resident_bytes(self._stores())
             races = [await self._race()] if RACE in chosen else []
+            peak = max((sample.rate for sample in samples if sample.case.work == "journey"), default=0.0)
+            overloads = [await self._overload(peak)] if OVERLOAD in chosen and peak else []
         finally:
             await self._target.stop()
         life = Life(self._target.name, self._products, self._round, seconds, at_rest, loaded, stores, self._rest_share)
-        return Result(life, samples, races)
+        return Result(life, samples, races, overloads)
 
     async def _enroll(self, count: int) -> list[Buyer]:
         """Registers so many buyers and logs them in. Raises TargetError."""
@@ -177,6 +186,25 @@ class Measurement:
             bought = await asyncio.gather(*(buy(lane, buyer) for lane, buyer in zip(lanes, buyers, strict=True)))
         return Race(self._target.name, self._round, RACE_STOCK, _RACE_BUYERS, sum(bought))
 
+    async def _overload(self, peak: float) -> Overload:
+        """Lets journeys begin three times as often as the target made them."""
+        offered = _OVERLOAD * peak
+        buyers = await self._enroll(math.ceil(offered * self._effort.overload_seconds))
+        await self._wait_until_quiet()
+        crowd = await overload(
+            self._target.port,
+            buyers,
+            offered,
+            lambda lane, buyer, number: self._shop(lane, buyer, _JOURNEY_READS, number),
+        )
+        await self._wait_until_quiet()
+        served, refusals = sorted(crowd.served) or [0.0], sorted(crowd.refusals) or [0.0]
+        return Overload(
+            self._target.name, self._round, peak, offered, len(crowd.served), crowd.seconds,
+            quantile(served, 0.50), quantile(served, 0.99), len(crowd.refusals), crowd.refusals_with_time,
+            quantile(refusals, 0.50), quantile(refusals, 0.99), crowd.failures,
+        )  # fmt: skip
+
     def _buyers_for(self, lanes: int) -> int:
         """Returns how many buyers a wave has: enough that no connection is idle for most of it."""
         return max(self._effort.wave_buyers, 4 * lanes)
@@ -184,7 +212,7 @@ class Measurement:
     async def _measure_all(self, works: Sequence[str], lanes: int) -> list[Sample]:
         if set(works) & {*STEPS, *JOURNEYS}:
             await self._warm_up_purchases(lanes)
-        samples = [await self._measure(work, lanes) for work in works if work not in (*STEPS, RACE)]
+        samples = [await self._measure(work, lanes) for work in works if work not in (*STEPS, RACE, OVERLOAD)]
         if set(STEPS) & set(works):
             samples += await self._measure_steps(lanes)
         return samples
@@ -207,12 +235,12 @@ class Measurement:
         ]
 
     def _reading(self, work: str) -> Action[int]:
-        async def read(lane: CountingConnection, number: int) -> None:
-            reply = await lane.send(self._target.read(work, number))
-            if not self._target.is_answer(reply):
-                raise Refused(reply)
+        return lambda lane, number: self._read(lane, work, number)
 
-        return read
+    async def _read(self, lane: Sender, work: str, number: int) -> None:
+        reply = await lane.send(self._target.read(work, number))
+        if not self._target.is_answer(reply):
+            raise Refused(reply)
 
     def _entering(self, work: str) -> Action[Buyer]:
         return self._target.register if work == "register" else self._target.log_in
@@ -226,24 +254,23 @@ class Measurement:
     def _shopping(self, work: str, lanes: int) -> Action[int]:
         """Returns an action in which each connection is that of a buyer of its own."""
         idle = list(self._buyers[:lanes])
-        reads = (
-            ("list", "details")
-            if work == "journey"
-            else tuple(itertools.islice(itertools.cycle(READS), _READS_PER_ORDER))
-        )
+        reads = _JOURNEY_READS if work == "journey" else _MIX_READS
 
         async def shop(lane: CountingConnection, number: int) -> None:
             buyer = idle.pop()
             try:
-                for offset, read in enumerate(reads):
-                    await self._reading(read)(lane, number + offset)
-                await self._target.add_to_cart(lane, buyer, number)
-                await self._target.place(lane, buyer)
-                await self._target.pay(lane, buyer)
+                await self._shop(lane, buyer, reads, number)
             finally:
                 idle.append(buyer)
 
         return shop
+
+    async def _shop(self, lane: Sender, buyer: Buyer, reads: Sequence[str], number: int) -> None:
+        for offset, read in enumerate(reads):
+            await self._read(lane, read, number + offset)
+        await self._target.add_to_cart(lane, buyer, number)
+        await self._target.place(lane, buyer)
+        await self._target.pay(lane, buyer)
 
     async def _check_rows(self, work: str) -> None:
         """Raises Refused if an answer has no rows, so that an error is never measured as a fast answer."""

@@ -12,7 +12,7 @@ from devtools.dashboard_plots import STYLE
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from shop_e2e.bench.samples import Life, Race, Sample, Spread, Summary, quantile, summarize
+from shop_e2e.bench.samples import Life, Overload, Race, Sample, Spread, Summary, quantile, summarize
 from shop_e2e.bench.targets.target import DESCRIPTIONS
 
 _MIB = 1 << 20
@@ -34,6 +34,7 @@ class Report:
     samples: Sequence[Sample]
     lives: Sequence[Life]
     races: Sequence[Race]
+    overloads: Sequence[Overload]
 
     def write(self, folder: Path) -> list[Path]:
         """Writes results.json, results.md and results.svg, and returns their paths."""
@@ -47,7 +48,8 @@ class Report:
         return paths
 
     def markdown(self, summaries: Sequence[Summary]) -> str:
-        parts = ["# Benchmark", "", *self._settings(), "", *_lives(self.lives), "", *_races(self.races)]
+        parts = ["# Benchmark", "", *self._settings(), "", *_lives(self.lives), "", *_races(self.races), ""]
+        parts += _overloads(self.overloads)
         groups = {(summary.case.products, summary.case.connections): None for summary in summaries}
         for products, connections in groups:
             group = [one for one in summaries if (one.case.products, one.case.connections) == (products, connections)]
@@ -95,6 +97,7 @@ class Report:
             "rounds": [_sample_as_json(sample) for sample in self.samples],
             "lives": [asdict(life) for life in self.lives],
             "races": [asdict(race) for race in self.races],
+            "overloads": [{**asdict(one), "kept": one.kept} for one in self.overloads],
         }
 
 
@@ -137,6 +140,23 @@ def _races(races: Sequence[Race]) -> Iterable[str]:
             f"- race, round {race.round}, {race.target}: {race.buyers} buyers, {race.stock} units, {race.sold} sold:"
             f" {verdict}"
         )
+
+
+def _overloads(overloads: Sequence[Overload]) -> Iterable[str]:
+    if not overloads:
+        return
+    yield (
+        "| overload | journeys/s: peak, offered | served | of the peak rate | p50, p99 ms | refused | with Retry-After"
+        " | p50, p99 ms of a refusal | failures |"
+    )
+    yield f"|{9 * '---|'}"
+    for one in overloads:
+        cells = (
+            f"{one.target}, round {one.round}", f"{one.peak:.1f}, {one.offered:.1f}", str(one.served),
+            f"{one.kept:.0%}", f"{one.served_p50:.0f}, {one.served_p99:.0f}", str(one.refused),
+            str(one.refused_with_time), f"{one.refusal_p50:.0f}, {one.refusal_p99:.0f}", str(len(one.failures)),
+        )  # fmt: skip
+        yield f"| {' | '.join(cells)} |"
 
 
 def _spread(spread: Spread) -> str:

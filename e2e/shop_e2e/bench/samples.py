@@ -72,6 +72,34 @@ class Race:
 
 
 @dataclass(frozen=True, slots=True)
+class Overload:
+    """Journeys that began more often than the target can make them. Rates are per second, times milliseconds."""
+
+    target: str
+    round: int
+    peak: float
+    """The rate of journeys over the number of connections with the most."""
+    offered: float
+    served: int
+    seconds: float
+    """From the first beginning until the last journey was made or refused."""
+    served_p50: float
+    served_p99: float
+    refused: int
+    refused_with_time: int
+    """The refusals that said when to return."""
+    refusal_p50: float
+    refusal_p99: float
+    failures: Sequence[str]
+    """What was neither an answer nor a refusal."""
+
+    @property
+    def kept(self) -> float:
+        """The part of the peak rate at which journeys were made."""
+        return self.served / self.seconds / self.peak
+
+
+@dataclass(frozen=True, slots=True)
 class Spread:
     """The median of several rounds, and the least and the most."""
 

@@ -5,16 +5,18 @@ It asserts what the benchmark says that it did. What it measured means nothing, 
 
 import asyncio
 import json
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from shop_e2e.bench.__main__ import SMOKE
 from shop_e2e.bench.profiles import time_per_library
 from shop_e2e.bench.samples import Case, Sample, summarize
 from shop_e2e.bench.targets.floor import COMMIT
-from shop_e2e.bench.targets.target import RACE, WORKS
+from shop_e2e.bench.targets.target import OVERLOAD, RACE, WORKS
 
 _SECONDS = 900
 
@@ -41,7 +43,7 @@ def results(output: Path) -> Mapping[str, Any]:
 def test_each_work_of_the_shop_is_measured_and_never_refused(results: Mapping[str, Any]) -> None:
     measured = {row["case"]["work"]: row for row in results["summaries"] if row["target"] == "this shop"}
 
-    assert set(measured) == set(WORKS) - {RACE}
+    assert set(measured) == set(WORKS) - {RACE, OVERLOAD}
     assert {work: row["failures"] for work, row in measured.items() if row["failures"]} == {}
     assert all(row["actions"] > 0 and row["rate"]["median"] > 0 for row in measured.values())
     assert all(measured[work]["processor_per_1000"] >= 0 for work in measured)
@@ -58,6 +60,16 @@ def test_a_race_sells_exactly_the_stock(results: Mapping[str, Any]) -> None:
     assert [(race["target"], race["stock"], race["sold"]) for race in results["races"]] == [("this shop", 5, 5)]
 
 
+def test_of_an_overload_each_journey_is_counted_once(results: Mapping[str, Any]) -> None:
+    [overload] = results["overloads"]
+
+    assert overload["offered"] == pytest.approx(3 * overload["peak"])
+    began = overload["served"] + overload["refused"] + len(overload["failures"])
+    assert began == math.ceil(overload["offered"] * SMOKE.overload_seconds)
+    assert overload["served"] > 0
+    assert overload["failures"] == []
+
+
 def test_memory_and_starts_are_measured_and_settings_named(results: Mapping[str, Any]) -> None:
     lives = {life["target"]: life for life in results["lives"]}
 
@@ -72,6 +84,7 @@ def test_results_are_a_table_and_a_plot_too(output: Path) -> None:
 
     assert "| list | this shop |" in table
     assert "20 buyers, 5 units, 5 sold" in table
+    assert "| this shop, round 1 |" in table
     assert (output / "results.svg").read_text().startswith("<?xml")
 
 

@@ -15,7 +15,8 @@ ACCOUNTS = ("register", "login")
 STEPS = ("cart", "place", "pay")
 JOURNEYS = ("journey", "mix")
 RACE = "race"
-WORKS = (*READS, *ACCOUNTS, *STEPS, *JOURNEYS, RACE)
+OVERLOAD = "overload"
+WORKS = (*READS, *ACCOUNTS, *STEPS, *JOURNEYS, RACE, OVERLOAD)
 DESCRIPTIONS: Mapping[str, str] = {
     "list": "one of the first pages of 20 products, newest first or as the shop sorts them",
     "filter": "20 products of one category, cheapest first",
@@ -30,6 +31,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "journey": "five requests of a customer who is logged in: list, details, cart, place, pay",
     "mix": "20 reads of all kinds, then cart, place and pay",
     "race": "20 customers want one of 5 units at the same time",
+    "overload": "journeys begin three times as often as they were made, however many have not ended",
 }
 
 
@@ -38,6 +40,7 @@ class Refused(Exception):
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(f"{reply.status}: {reply.body[:300].decode(errors='replace')}")
+        self.reply = reply
 
 
 @dataclass(slots=True)
