@@ -42,7 +42,7 @@ async def test_every_command_of_the_tutorial_prints_what_the_page_shows(tmp_path
     clone, *lessons = examples(_TUTORIAL)
     assert clone.script.startswith("git clone"), "the reader's clone is this tree"
 
-    printed = await run(lessons, _environment(tmp_path / "kubeconfig"), within=600)
+    printed = await run(lessons, _environment(tmp_path / "kubeconfig"), within=900)
 
     for lesson, output in zip(lessons, printed, strict=True):
         assert stands_for(lesson.shown, output), f"{lesson.script}prints otherwise than shown:\n{output}"
