@@ -39,7 +39,7 @@ from platform_operator.backups.observed import (
     last_failure,
     observe_backup,
 )
-from platform_operator.backups.status import Outcome, describe, status_manifest
+from platform_operator.backups.status import Outcome, describe, has_progressed, status_manifest
 from platform_operator.cache.observed import Platform
 from platform_operator.cache.store import Cache
 from platform_operator.digests import digest
@@ -47,6 +47,8 @@ from platform_operator.errors import ApiError, InvalidSpecError, NameTakenError,
 from platform_operator.plan.hibernation import is_closed
 from platform_operator.render.values import Installation
 from platform_operator.status.backups import BackupReport, BackupRun, backup_report
+from platform_operator.status.events import InvolvedObject
+from platform_operator.status.recorder import EventRecorder
 from platform_operator.workqueue import Requeue
 
 logger = logging.getLogger(__name__)
@@ -69,6 +71,7 @@ class BackupController:
     now: Callable[[], datetime]
     report_changed: Callable[[PlatformKey], None]
     """Called when the report of a platform has changed, which the reconciler writes."""
+    recorder: EventRecorder
     reports: dict[PlatformKey, BackupReport] = field(default_factory=dict)
     _rendered: dict[PlatformKey, tuple[str, list[Manifest]]] = field(init=False, default_factory=dict)
     """What Helm printed for the schedule of each platform, and the digest of its values."""
@@ -103,6 +106,9 @@ class BackupController:
             outcome = Outcome(BackupPhase.FAILED, BackupReason.RENDER_FAILED, str(error))
         status = describe(backup, outcome, name, self.now())
         if status != backup.status:
+            if has_progressed(backup.status, outcome.phase, outcome.reason):
+                involved = InvolvedObject(PLATFORM_BACKUP, backup.namespace, backup.name, backup.uid)
+                self.recorder.emit_progress(key, involved, outcome, self.now())
             answer = await self.jobs.client.apply(
                 PLATFORM_BACKUP, backup.namespace, status_manifest(backup, status), "status"
             )

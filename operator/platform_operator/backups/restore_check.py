@@ -14,6 +14,7 @@ from platform_operator.backups.observed import UNKNOWN, Backup, Child
 from platform_operator.backups.restore_status import (
     TRANSIENT,
     RestoreOutcome,
+    begins_to_check,
     check_failure_advice,
     failure_reason,
     pending,
@@ -86,8 +87,7 @@ class BackupCheck:
         objects = await self.jobs.render_job(restore, shop.key.name, check_release(restore.name), values)
         refusal = await self.jobs.start(objects, restore.uid)
         if refusal is None:
-            text = "The backup is checked before the shop is closed."
-            return RestoreOutcome(RestorePhase.CHECKING, RestoreReason.CHECKING_BACKUP, text)
+            return begins_to_check()
         return pending(refusal_reason(name_taken=refusal.name_taken), refusal.message)
 
 

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 from platform_operator.api.backups import PLATFORM_RESTORE, RestorePhase, RestoreReason, parse_restore
 from platform_operator.api.conditions import ConditionReason, stored_condition
@@ -29,7 +28,10 @@ from platform_operator.backups.restore_status import (
     FINISHED,
     MAY_HAVE_CHANGED,
     RestoreOutcome,
+    begins_to_check,
+    begins_to_restore,
     blocker_text,
+    closing,
     describe_restore,
     failure_advice,
     failure_reason,
@@ -44,12 +46,15 @@ from platform_operator.backups.restore_status import (
     waiting_advice,
 )
 from platform_operator.backups.shop_marks import ShopMarks, was_inconsistent
+from platform_operator.backups.status import has_progressed
 from platform_operator.cache.observed import Platform
 from platform_operator.cache.store import Cache
 from platform_operator.errors import ApiError, InvalidSpecError, PlatformInvalidError, RenderError, RenderTimeoutError
 from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.plan.hibernation import is_in_steps
 from platform_operator.render.values import Installation
+from platform_operator.status.events import InvolvedObject
+from platform_operator.status.recorder import EventRecorder
 from platform_operator.workqueue import Requeue
 
 logger = logging.getLogger(__name__)
@@ -73,6 +78,7 @@ class RestoreController:
     """The newest scrape results of a platform's services; none of a shop that is closed."""
     shop_changed: Callable[[PlatformKey], None]
     """Called when the annotation of a platform has changed, which its reconciler acts on."""
+    recorder: EventRecorder
     marks: ShopMarks = field(init=False)
     users: DatabaseUsers = field(init=False)
     sources: RestoreSources = field(init=False)
@@ -117,17 +123,20 @@ class RestoreController:
                 raise
 
     async def _report(self, restore: Backup, outcome: RestoreOutcome) -> None:
-        restore = self.jobs.store.newest(restore)
-        status = describe_restore(restore, outcome, self.now())
+        restore, now = self.jobs.store.newest(restore), self.now()
+        status = describe_restore(restore, outcome, now)
         if status == restore.status:
             return
+        has_changed, shop = has_progressed(restore.status, outcome.phase, outcome.reason), shop_key(restore)
+        if has_changed:
+            involved = InvolvedObject(PLATFORM_RESTORE, restore.namespace, restore.name, restore.uid)
+            self.recorder.emit_progress(shop, involved, outcome, now)
         manifest = status_manifest(restore, status)
         answer = await self.jobs.client.apply(PLATFORM_RESTORE, restore.namespace, manifest, "status")
         self.jobs.store.store_restore(observe_backup(answer))
-        if outcome.reason == _reason(restore.status):
-            return
-        details = {"platform": str(shop_key(restore)), "restore": restore.name, "reason": str(outcome.reason)}
-        logger.info(outcome.message, extra=details)
+        if has_changed:
+            details = {"platform": str(shop), "restore": restore.name, "reason": str(outcome.reason)}
+            logger.info(outcome.message, extra=details)
 
     async def _next(self, restore: Backup) -> RestoreOutcome:
         """Returns the result of a pass, also of one that found something invalid. Raises ApiError."""
@@ -151,7 +160,7 @@ class RestoreController:
         if phase in BEFORE_CLOSING:
             if shop is not None and self.marks.is_marked(restore, shop, RestorePhase.CLOSING):
                 recorded = recorded_source(restore.status)
-                return self._closing(shop, recorded)  # it was marked, and that was not reported
+                return closing(recorded.backup if recorded else "", platform_uid=shop.uid)  # and it was not reported
             return await self._begin(restore, shop)
         if shop is None or shop.deleting or shop.uid != restore.status.get("platformUID"):
             reason = RestoreReason.PLATFORM_MISSING if shop is None else RestoreReason.PLATFORM_REPLACED
@@ -194,21 +203,12 @@ class RestoreController:
         await self._record(restore, checked)
         if other := await self.marks.set(restore, shop, RestorePhase.CLOSING):
             return _other_restore(other)
-        return self._closing(shop, checked)
+        return closing(checked.backup, platform_uid=shop.uid)
 
     async def _record(self, restore: Backup, source: Source) -> None:
         """Records the backup that was chosen, before anything is done with it. Raises ApiError."""
         if source != recorded_source(self.jobs.store.newest(restore).status):
-            text = "The backup is checked before the shop is closed."
-            outcome = RestoreOutcome(RestorePhase.CHECKING, RestoreReason.CHECKING_BACKUP, text, source=source)
-            await self._report(restore, outcome)
-
-    def _closing(self, shop: Platform, source: Source | None) -> RestoreOutcome:
-        """Reports that the shop is being closed, and which backup the check has found."""
-        return RestoreOutcome(
-            RestorePhase.CLOSING, RestoreReason.CLOSING, "The services are being stopped.", platform_uid=shop.uid,
-            backup=source.backup if source else "",
-        )  # fmt: skip
+            await self._report(restore, begins_to_check(source))
 
     def _obstacle(self, restore: Backup, shop: Platform, spec: Spec) -> RestoreOutcome | None:
         """Returns what keeps a shop from being closed and restored now."""
@@ -249,13 +249,11 @@ class RestoreController:
         name = restore_release(restore.name)
         created = self.jobs.owned_job(restore.uid, restore.namespace, name)
         if created is not None:  # and that was not answered or not reported
-            return RestoreOutcome(RestorePhase.RESTORING, RestoreReason.RUNNING, "The restore begins.", job=name)
+            return begins_to_restore(name)
         stored = stored_condition(shop.status, "Restoring")
         is_seen = stored is not None and stored["reason"] == ConditionReason.RESTORING
         if not is_seen or self.users.may_start(shop.key) or await self.users.have_pods(shop.key):
-            return RestoreOutcome(
-                RestorePhase.CLOSING, RestoreReason.CLOSING, f"The services are being stopped.{blocker_text(shop)}"
-            )
+            return closing(str(restore.status.get("backupId", "")), blocker_text(shop))
         if running := self.users.running_jobs(shop.key):
             return RestoreOutcome(RestorePhase.CLOSING, RestoreReason.BACKUP_RUNNING, _running_job(running[0]))
         spec = spec_of(shop)
@@ -273,9 +271,7 @@ class RestoreController:
             return _other_restore(other)
         refusal = await self.jobs.start(objects, restore.uid)
         if refusal is None:
-            return RestoreOutcome(
-                RestorePhase.RESTORING, RestoreReason.RUNNING, "The restore begins.", job=name, source=source
-            )
+            return begins_to_restore(name, source)
         await self.marks.set(restore, shop, RestorePhase.CLOSING)
         return RestoreOutcome(RestorePhase.CLOSING, refusal_reason(name_taken=refusal.name_taken), refusal.message)
 
@@ -342,11 +338,6 @@ class RestoreController:
         """
         child = self.jobs.owned_job(restore.uid, restore.namespace, restore_release(restore.name))
         return child is None or await self.jobs.delete(child)
-
-
-def _reason(status: Mapping[str, Any]) -> str | None:
-    stored = stored_condition(status, "Complete")
-    return stored["reason"] if stored else None
 
 
 def _running_job(job: str) -> str:

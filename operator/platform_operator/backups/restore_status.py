@@ -35,6 +35,13 @@ _KEPT = (
 )  # fmt: skip
 _SERVES = (RestoreReason.CHECKING_INVARIANTS, RestoreReason.SUCCEEDED, RestoreReason.INVARIANT_BROKEN)
 """The reasons of a shop that serves again."""
+_NO_WARNING = (
+    RestoreReason.UPGRADING, RestoreReason.DATABASES_NOT_READY, RestoreReason.BACKUP_NOT_COMPLETE,
+    RestoreReason.OTHER_RESTORE, RestoreReason.RENDER_TIMED_OUT, RestoreReason.CHECKING_BACKUP, RestoreReason.CLOSING,
+    RestoreReason.BACKUP_RUNNING, RestoreReason.RUNNING, RestoreReason.OPENING, RestoreReason.CHECKING_INVARIANTS,
+    RestoreReason.SUCCEEDED,
+)  # fmt: skip
+"""The reasons of a restore that makes progress, has succeeded, or waits for what ends by itself."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,11 @@ class RestoreOutcome:
     run: BackupRun | None = None
     """The result of the Job, once it has succeeded."""
     invariants: str = ""
+
+    @property
+    def is_warning(self) -> bool:
+        """True for a failure, and for what a person has to correct."""
+        return self.phase is RestorePhase.FAILED or self.reason not in _NO_WARNING
 
 
 def describe_restore(restore: Backup, outcome: RestoreOutcome, now: datetime) -> dict[str, Any]:
@@ -192,6 +204,27 @@ def blocker_text(shop: Platform) -> str:
 def pending(reason: RestoreReason, message: str) -> RestoreOutcome:
     """Returns that a restore has not begun, and what it waits for."""
     return RestoreOutcome(RestorePhase.PENDING, reason, message)
+
+
+def closing(backup: str, blocker: str = "", platform_uid: str = "") -> RestoreOutcome:
+    """Returns that the services are being stopped, since the check has found the backup, and what may prevent it."""
+    found = f"The check has found backup {backup}. " if backup else ""
+    return RestoreOutcome(
+        RestorePhase.CLOSING, RestoreReason.CLOSING, f"{found}The services are being stopped.{blocker}",
+        platform_uid=platform_uid, backup=backup,
+    )  # fmt: skip
+
+
+def begins_to_restore(job: str, source: Source | None = None) -> RestoreOutcome:
+    """Returns that the Job that restores a backup is created."""
+    text = "The services are stopped, and the restore begins."
+    return RestoreOutcome(RestorePhase.RESTORING, RestoreReason.RUNNING, text, job=job, source=source)
+
+
+def begins_to_check(source: Source | None = None) -> RestoreOutcome:
+    """Returns that the backup is checked, once it was chosen or its check was started."""
+    text = "The backup is checked before the shop is closed."
+    return RestoreOutcome(RestorePhase.CHECKING, RestoreReason.CHECKING_BACKUP, text, source=source)
 
 
 def failure_reason(run: BackupRun) -> RestoreReason:

@@ -15,7 +15,7 @@ import pytest
 from platform_backup.errors import BackupError
 
 from platform_operator.api.backups import PLATFORM_BACKUP, BackupReason
-from platform_operator.api.kinds import CHILD_LABELS, FIELD_MANAGER, Kind, Manifest, ObjectKey, PlatformKey
+from platform_operator.api.kinds import CHILD_LABELS, EVENT, FIELD_MANAGER, Kind, Manifest, ObjectKey, PlatformKey
 from platform_operator.api.spec import MAX_NAME_LENGTH, parse
 from platform_operator.backups.controller import BackupController
 from platform_operator.backups.jobs import BackupJobs
@@ -35,6 +35,7 @@ from platform_operator.errors import NAMESPACE_TERMINATING, ApiError, RenderErro
 from platform_operator.render.helm import Helm
 from platform_operator.render.values import ChartValues, Installation
 from platform_operator.status.backups import BackupReport
+from platform_operator.status.recorder import EventRecorder
 from platform_operator.workqueue import Requeue
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -56,6 +57,7 @@ class FakeApiServer:
         self.pods: dict[str, list[Manifest]] = {}
         """The pods of each Job, by its UID."""
         self.writes: list[str] = []
+        self.events: list[Manifest] = []
         self.refused: dict[str, ApiError] = {}
         self.loses_answers = False
         self.not_found: set[str] = set()
@@ -81,12 +83,20 @@ class FakeApiServer:
         self.pods[self.objects[JOB.kind, "shop", job]["metadata"]["uid"]] = [*pods]
 
     async def create(self, kind: Kind, namespace: str, manifest: Manifest) -> Manifest:
+        if kind is EVENT:
+            return self._create_event(manifest)
         if (kind.kind, namespace, manifest["metadata"]["name"]) in self.objects:
             raise ApiError(409, "AlreadyExists", "it exists already")
         stored = await self.apply(kind, namespace, manifest)
         if self.loses_answers:
             raise ApiError(0, "Unreachable", "no answer")
         return stored
+
+    def _create_event(self, manifest: Manifest) -> Manifest:
+        if any(one["metadata"]["name"] == manifest["metadata"]["name"] for one in self.events):
+            raise ApiError(409, "AlreadyExists", "it exists already")
+        self.events.append(manifest)
+        return manifest
 
     async def apply(
         self, kind: Kind, namespace: str, manifest: Manifest, subresource: str = "", manager: str = FIELD_MANAGER
@@ -143,10 +153,11 @@ class FakeCluster:
         self.queued: set[ObjectKey] = set()
         self.reported: list[PlatformKey] = []
         self.store = BackupStore(self.queued.add)
+        self.recorder = EventRecorder(cast(Any, self.server), "operator-0")
         self.controller = BackupController(
             BackupJobs(cast(Any, self.server), self.store, RememberingHelm(executable=self.helm), self.chart),
             self.shops, Installation("1.2", "registry.example.com", pull_secrets=("pull",)), lambda: self.now,
-            self.reported.append,
+            self.reported.append, self.recorder,
         )  # fmt: skip
 
     def shop(self, status: Manifest | None = None, **spec: Any) -> None:
@@ -163,9 +174,12 @@ class FakeCluster:
         self.server.objects[PLATFORM_BACKUP.kind, "shop", name] = created
 
     async def reconcile(self, name: str = "now") -> Requeue:
-        """Makes one pass over a PlatformBackup, with the store as the watches would fill it."""
+        """Makes one pass over a PlatformBackup, with the store as the watches would fill it, and sends its Events."""
         self.see()
-        return await self.controller.reconcile(backup_key("shop", name))
+        try:
+            return await self.controller.reconcile(backup_key("shop", name))
+        finally:
+            await self.recorder.flush()
 
     async def reconcile_schedule(self) -> BackupReport:
         self.see()
@@ -184,6 +198,10 @@ class FakeCluster:
     def complete(self, name: str = "now") -> tuple[str, str, str]:
         (condition,) = self.status(name)["conditions"]
         return condition["status"], condition["reason"], condition["message"]
+
+    def events(self) -> list[tuple[str, str]]:
+        """Returns the types and reasons of the Events."""
+        return [(one["type"], one["reason"]) for one in self.server.events]
 
     def job(self, name: str = "backup-now") -> Manifest:
         return self.server.objects[JOB.kind, "shop", name]
@@ -479,6 +497,40 @@ async def test_the_backup_of_a_shop_of_another_operator_is_left_to_it(cluster: F
     cluster.backup()
     assert (await cluster.reconcile()).delay is None
     assert cluster.server.writes == []
+
+
+async def test_a_backup_says_by_events_when_it_begins_fails_an_attempt_and_ends(cluster: FakeCluster) -> None:
+    cluster.shop(hibernated=True, backup=POLICY)
+    cluster.backup()
+    for _ in range(3):
+        await cluster.reconcile()
+    cluster.shop(backup=POLICY)
+    for _ in range(3):
+        await cluster.reconcile()
+    cluster.report("backup-now", {"reason": "DatabaseFailed", "message": "order does not answer"})
+    for _ in range(3):
+        await cluster.reconcile()
+    cluster.end("backup-now", "Complete", ARCHIVE)
+    for _ in range(3):
+        await cluster.reconcile()
+    assert cluster.events() == [
+        ("Warning", "Hibernated"), ("Normal", "Running"), ("Warning", "Retrying"), ("Normal", "Succeeded"),
+    ]  # fmt: skip
+    last = cluster.server.events[-1]
+    assert last["message"] == f"Backup {ARCHIVE['id']} is complete."
+    assert last["involvedObject"] == {
+        "apiVersion": PLATFORM_BACKUP.api_version, "kind": "PlatformBackup", "namespace": "shop", "name": "now",
+        "uid": "uid-now",
+    }  # fmt: skip
+
+
+async def test_a_failed_backup_says_by_an_event_why(cluster: FakeCluster) -> None:
+    cluster.backup()
+    await cluster.reconcile()
+    cluster.end("backup-now", "Failed", {"reason": "DestinationFull", "message": "keep fewer backups"})
+    await cluster.reconcile()
+    assert cluster.events()[-1] == ("Warning", "DestinationFull")
+    assert cluster.server.events[-1]["message"] == "keep fewer backups"
 
 
 # The schedule of a shop.

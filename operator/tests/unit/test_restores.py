@@ -45,6 +45,7 @@ from platform_operator.cache.store import Cache
 from platform_operator.errors import ApiError, RenderError
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
 from platform_operator.render.values import Installation
+from platform_operator.status.recorder import EventRecorder
 from platform_operator.workqueue import Requeue
 
 KINDS = {kind.kind: kind for kind in (*CHILD_KINDS, PLATFORM_BACKUP, PLATFORM_RESTORE)}
@@ -139,7 +140,7 @@ class FakeCluster:
         return await self.make_pass(*names) if found else requeue
 
     async def make_pass(self, *names: str) -> Requeue:
-        """Makes one pass, by workers of a process that has just been started."""
+        """Makes one pass, by workers of a process that has just been started, and sends its Events."""
         self.server.writes.clear()
         self.queued: set[ObjectKey] = set()
         self.woken: list[PlatformKey] = []
@@ -149,16 +150,20 @@ class FakeCluster:
                 shops.store_platform(observe_platform(copy.deepcopy(stored)))
             else:
                 self.store.change(KINDS[kind], "MODIFIED", {"kind": kind} | copy.deepcopy(stored))
+        recorder = EventRecorder(cast(Any, self.server), "operator-0")
         controller = RestoreController(
             BackupJobs(cast(Any, self.server), self.store, RememberingHelm(executable=self.helm), self.chart),
             shops, Installation("1.2", "registry.example.com"), lambda: self.now, lambda _: self.results,
-            self.woken.append,
+            self.woken.append, recorder,
         )  # fmt: skip
         for one in self.children:
             shops.store(SHOP, observe(one))
         self.controller = controller
         keys = [restore_key("shop", name) for name in names or ["now"]]
-        return (await asyncio.gather(*map(controller.reconcile, keys)))[-1]
+        try:
+            return (await asyncio.gather(*map(controller.reconcile, keys)))[-1]
+        finally:
+            await recorder.flush()
 
     async def delete(self, name: str = "now") -> None:
         """Deletes a PlatformRestore, with its Job, and makes a pass over the shop."""
@@ -218,6 +223,10 @@ class FakeCluster:
         ended = {"type": outcome, "status": "True", "message": "BackoffLimit"}
         ended["lastTransitionTime"] = self.now.isoformat()
         job["status"] = {"startTime": NOW.isoformat(), "conditions": [ended]}
+
+    def events(self) -> list[tuple[str, str]]:
+        """Returns the types and reasons of the Events."""
+        return [(one["type"], one["reason"]) for one in self.server.events]
 
     async def until_restoring(self, name: str = "now") -> None:
         await self.reconcile(name)
@@ -417,6 +426,69 @@ async def test_a_bucket_that_does_not_answer_is_tried_again(cluster: FakeCluster
     cluster.end("Complete", ARCHIVE, "check-now")
     await cluster.reconcile()
     assert (cluster.mark, cluster.said()[0]) == ("now/uid-now/Closing", "Closing")
+
+
+async def test_a_restore_says_each_step_by_one_event(cluster: FakeCluster) -> None:
+    cluster.finds_backups = False
+    cluster.spec["hibernated"] = True
+    cluster.restore()
+    for _ in range(2):
+        await cluster.reconcile()
+    del cluster.spec["hibernated"]
+    for _ in range(2):
+        await cluster.reconcile()
+    cluster.end("Complete", ARCHIVE, "check-now")
+    for _ in range(2):
+        await cluster.reconcile()
+    cluster.shop_says("Restoring")
+    for _ in range(2):
+        await cluster.reconcile()
+    cluster.end("Complete", RESTORED)
+    for _ in range(2):
+        await cluster.reconcile()
+    cluster.shop_says("Reopening", "True")
+    for _ in range(2):
+        await cluster.reconcile()
+    cluster.checked()
+    for _ in range(2):
+        await cluster.reconcile()
+    assert cluster.events() == [
+        ("Warning", "Hibernated"), ("Normal", "CheckingBackup"), ("Normal", "Closing"), ("Normal", "Running"),
+        ("Normal", "Opening"), ("Normal", "CheckingInvariants"), ("Normal", "Succeeded"),
+    ]  # fmt: skip
+    messages = [one["message"] for one in cluster.server.events]
+    assert messages[1:4] == [
+        "The backup is checked before the shop is closed.",
+        f"The check has found backup {ARCHIVE['id']}. The services are being stopped.",
+        "The services are stopped, and the restore begins.",
+    ]
+    assert {one["involvedObject"]["uid"] for one in cluster.server.events} == {"uid-now"}
+    assert {one["involvedObject"]["kind"] for one in cluster.server.events} == {"PlatformRestore"}
+
+
+async def test_a_failed_restore_says_by_an_event_why_and_what_to_do(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.end("Failed", {"reason": "WrongKey", "message": "use the Secret with that key"})
+    for _ in range(2):
+        await cluster.reconcile()
+    assert cluster.events()[-1] == ("Warning", "WrongKey")
+    assert cluster.server.events[-1]["message"] == cluster.said()[3]
+
+
+async def test_a_check_that_is_retried_is_one_event_in_an_hour(cluster: FakeCluster) -> None:
+    cluster.finds_backups = False
+    cluster.restore()
+    await cluster.reconcile()
+    for hour in (1, 2):
+        while cluster.now < NOW + timedelta(hours=hour):
+            cluster.end("Failed", AWAY, "check-now")
+            await cluster.reconcile()
+            cluster.now += timedelta(minutes=6)
+            await cluster.reconcile()
+        failed = [one for one in cluster.events() if one == ("Warning", "DestinationUnavailable")]
+        assert len(failed) == hour
+    assert "the check is repeated at 2026-01-01T12:00:10Z" in cluster.server.events[1]["message"]
 
 
 async def test_a_check_that_fails_until_the_deadline_ends_the_restore(cluster: FakeCluster) -> None:
@@ -937,7 +1009,8 @@ async def test_a_shop_whose_spec_became_invalid_before_it_was_closed_is_not_said
     assert (await cluster.reconcile()).delay is not None, "it serves, so nothing is urgent"
     assert cluster.said() == (
         "Closing", "Unknown", "Closing",
-        "The services are being stopped. But the spec of EcommercePlatform market is invalid: spec.hibernated: Input "
+        f"The check has found backup {ARCHIVE['id']}. The services are being stopped. But the spec of "
+        "EcommercePlatform market is invalid: spec.hibernated: Input "
         "should be a valid boolean, unable to interpret input: correct it with kubectl edit.",
     )  # fmt: skip
     del cluster.spec["hibernated"]
@@ -988,7 +1061,8 @@ async def test_a_restore_says_that_the_observed_shop_keeps_it_waiting(cluster: F
     spec["paused"] = True
     await cluster.reconcile()
     assert cluster.said()[3] == (
-        "The services are being stopped. But the shop is observed: set its spec.mode to Manage, and paused to false."
+        f"The check has found backup {ARCHIVE['id']}. The services are being stopped. But the shop is observed: set "
+        "its spec.mode to Manage, and paused to false."
     )
     spec["paused"] = False
     await cluster.until_restoring()
