@@ -48,10 +48,13 @@ class RestoreSources:
         if backup is None:
             text = f"There is no PlatformBackup {name} in the namespace: create a PlatformRestore with source, "
             return pending(RestoreReason.BACKUP_MISSING, text + "which names the place of the backup.")
+        if backup.status.get("phase") == BackupPhase.FAILED:
+            text = f"PlatformBackup {name} has failed: create a PlatformRestore of another one."
+            return pending(RestoreReason.BACKUP_MISSING, text)
         if backup.status.get("phase") != BackupPhase.SUCCEEDED or not backup.status.get("backupId"):
             phase = backup.status.get("phase", BackupPhase.PENDING)
             text = f"PlatformBackup {name} is {phase}: the restore begins when it is "
-            return pending(RestoreReason.BACKUP_NOT_COMPLETE, text + "Succeeded; create another for another backup.")
+            return pending(RestoreReason.BACKUP_NOT_COMPLETE, text + "Succeeded.")
         if backup.status["backupId"] == UNKNOWN:
             text = f"The id of PlatformBackup {name} is not known, since its pod did not report it: create a "
             return pending(RestoreReason.BACKUP_MISSING, text + "PlatformRestore with source.id.")

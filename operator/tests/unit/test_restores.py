@@ -884,6 +884,12 @@ async def test_a_restore_waits_for_the_shop_and_its_backup(cluster: FakeCluster)
     cluster.backup("Running")
     await cluster.reconcile()
     assert cluster.said()[:3] == ("Pending", "Unknown", "BackupNotComplete")
+    cluster.backup("Failed")
+    await cluster.reconcile()
+    assert cluster.said() == (
+        "Pending", "Unknown", "BackupMissing",
+        "PlatformBackup before has failed: create a PlatformRestore of another one.",
+    )  # fmt: skip
     del cluster.server.objects[PLATFORM_BACKUP.kind, "shop", "before"]
     await cluster.reconcile()
     assert cluster.said()[:3] == ("Pending", "Unknown", "BackupMissing")
