@@ -357,7 +357,8 @@ class PlatformRestoreSpec(Model):
         le=86_400,
         description="Seconds that the Job that restores may run. After that it is stopped, and the restore has failed: "
         "the shop stays closed, and its databases may be inconsistent. No check of the backup begins later "
-        "than that after the first one, and a closed shop waits no longer for an invalid spec to be corrected.",
+        "than that after the first one, no other Job than the first later than that after the shop was closed, and "
+        "a closed shop waits no longer for an invalid spec to be corrected.",
     )
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from platform_operator.api.backups import PLATFORM_RESTORE, RestorePhase, RestoreReason, parse_restore
-from platform_operator.api.conditions import ConditionReason, stored_condition
+from platform_operator.api.conditions import TIME_FORMAT, ConditionReason, stored_condition
 from platform_operator.api.kinds import ObjectKey, PlatformKey
 from platform_operator.api.restore_marks import RestoreMark, last_restore, restore_mark
 from platform_operator.api.spec import WITH_DATABASE, Spec
@@ -22,6 +22,7 @@ from platform_operator.backups.objects import Source, restore_release, restore_v
 from platform_operator.backups.observed import Backup, Child, observe_backup
 from platform_operator.backups.restore_check import BackupCheck
 from platform_operator.backups.restore_opening import ShopOpening
+from platform_operator.backups.restore_retries import deadline_of, next_retry, restore_may_pass
 from platform_operator.backups.restore_source import RestoreSources
 from platform_operator.backups.restore_status import (
     BEFORE_CLOSING,
@@ -39,8 +40,8 @@ from platform_operator.backups.restore_status import (
     phase_of,
     recorded_source,
     refusal_reason,
+    retry_advice,
     shop_key,
-    shortened,
     spec_of,
     status_manifest,
     waiting_advice,
@@ -248,8 +249,8 @@ class RestoreController:
             return _other_restore(other)
         name = restore_release(restore.name)
         created = self.jobs.owned_job(restore.uid, restore.namespace, name)
-        if created is not None:  # and that was not answered or not reported
-            return begins_to_restore(name)
+        if created is not None and (outcome := await self._resume(restore, shop, created)):
+            return outcome
         stored = stored_condition(shop.status, "Restoring")
         is_seen = stored is not None and stored["reason"] == ConditionReason.RESTORING
         if not is_seen or self.users.may_start(shop.key) or await self.users.have_pods(shop.key):
@@ -260,7 +261,17 @@ class RestoreController:
         source = self.sources.find(restore, parse_restore(restore.spec), spec)
         if isinstance(source, RestoreOutcome):
             return await self._wait(restore, source.reason, source.message)
+        if created is not None and not await self.jobs.delete(created):
+            return closing(str(restore.status.get("backupId", "")), blocker_text(shop))
         return await self._start(restore, shop, spec, source)
+
+    async def _resume(self, restore: Backup, shop: Platform, created: Child) -> RestoreOutcome | None:
+        """Returns how a restore goes on whose Job exists; None if that one has failed, and another one is due."""
+        run = await self.jobs.run(created)
+        if run is None or run.succeeded or not restore_may_pass(run, inconsistent=was_inconsistent(restore, shop)):
+            return begins_to_restore(created.key.id.name)  # its creation was not answered or not reported
+        retry = next_retry(restore, run, self.now())
+        return await self._pause(restore, shop, run) if retry.is_too_late or self.now() < retry.at else None
 
     async def _start(self, restore: Backup, shop: Platform, spec: Spec, source: Source) -> RestoreOutcome:
         name = restore_release(restore.name)
@@ -275,7 +286,7 @@ class RestoreController:
         await self.marks.set(restore, shop, RestorePhase.CLOSING)
         return RestoreOutcome(RestorePhase.CLOSING, refusal_reason(name_taken=refusal.name_taken), refusal.message)
 
-    # Restoring: one Job, which is never started again.
+    # Restoring: one Job at a time, which is created again only after a failure that may pass.
 
     async def _follow(self, restore: Backup, shop: Platform) -> RestoreOutcome:
         name = restore_release(restore.name)
@@ -287,16 +298,30 @@ class RestoreController:
         if run is None:
             await self.marks.set(restore, shop, RestorePhase.RESTORING)
             return await self._running(child)
-        if not run.succeeded:
+        if run.succeeded:
+            await self.marks.set(restore, shop, RestorePhase.OPENING, inconsistent=False)
+            text = "The databases are restored, and the services are being started."
+            return RestoreOutcome(RestorePhase.OPENING, RestoreReason.OPENING, text, run=run)
+        if not restore_may_pass(run, inconsistent=was_inconsistent(restore, shop)):
             return await self._failed(restore, failure_reason(run), run.message, shop)
-        await self.marks.set(restore, shop, RestorePhase.OPENING, inconsistent=False)
-        text = "The databases are restored, and the services are being started."
-        return RestoreOutcome(RestorePhase.OPENING, RestoreReason.OPENING, text, run=run)
+        return await self._pause(restore, shop, run)
 
     async def _running(self, child: Child) -> RestoreOutcome:
         if problem := await self.jobs.pod_problem(child):
             return RestoreOutcome(RestorePhase.RESTORING, RestoreReason.POD_NOT_STARTED, problem)
         return RestoreOutcome(RestorePhase.RESTORING, RestoreReason.RUNNING, "A pod restores the databases.")
+
+    async def _pause(self, restore: Backup, shop: Platform, run: BackupRun) -> RestoreOutcome:
+        """Returns to the phase Closing after a failure that may pass: a further Job is created as the first one was,
+        once no pod uses the databases. If that would be after the deadline, the restore has failed. Raises ApiError."""
+        reason, retry = failure_reason(run), next_retry(restore, run, self.now())
+        if retry.is_too_late:
+            return await self._failed(restore, reason, run.message, shop, note=retry.note)
+        inconsistent = was_inconsistent(restore, shop) or reason in MAY_HAVE_CHANGED
+        if other := await self.marks.set(restore, shop, RestorePhase.CLOSING, inconsistent=inconsistent):
+            return _other_restore(other)
+        text = retry_advice(run.message, str(retry), inconsistent=inconsistent)
+        return RestoreOutcome(RestorePhase.CLOSING, reason, text)
 
     # Shared by several phases.
 
@@ -308,17 +333,18 @@ class RestoreController:
         phase = phase_of(restore)
         if phase in BEFORE_CLOSING:
             return pending(reason, message)
-        seconds = parse_restore(restore.spec).deadline_seconds
-        deadline = datetime.fromisoformat(restore.status["startTime"]) + timedelta(seconds=seconds)
-        if self.now() >= deadline:
-            text = f"{shortened(message)}. It was not corrected within the {seconds} s of spec.deadlineSeconds"
-            return await self._failed(restore, reason, text)
+        now = self.now()
+        deadline = deadline_of(restore, now)
+        if now >= deadline:
+            note = f"It was not corrected until {deadline.strftime(TIME_FORMAT)}, the end of spec.deadlineSeconds."
+            return await self._failed(restore, reason, message, note=note)
         return RestoreOutcome(phase, reason, waiting_advice(message, deadline))
 
     async def _failed(
-        self, restore: Backup, reason: RestoreReason, message: str, shop: Platform | None = None
+        self, restore: Backup, reason: RestoreReason, message: str, shop: Platform | None = None, note: str = ""
     ) -> RestoreOutcome:
-        """Returns the end of a restore that has failed. A shop that it has closed stays closed. Raises ApiError."""
+        """Returns the end of a restore that has failed. A shop that it has closed stays closed. The `note` is a sentence
+        that says why it is not retried. Raises ApiError."""
         key = shop_key(restore)
         shop = shop or self.shops.platforms.get(key)
         if phase_of(restore) in BEFORE_CLOSING or shop is None:
@@ -329,7 +355,8 @@ class RestoreController:
         elif mark is not None:  # the creation of a Job may have had no answer
             inconsistent = mark.may_be_inconsistent
         await self.marks.set(restore, shop, RestorePhase.FAILED, inconsistent=inconsistent)
-        return RestoreOutcome(RestorePhase.FAILED, reason, failure_advice(key, message, inconsistent=inconsistent))
+        text = failure_advice(key, message, note, inconsistent=inconsistent)
+        return RestoreOutcome(RestorePhase.FAILED, reason, text)
 
     async def _delete_job(self, restore: Backup) -> bool:
         """Deletes the Job of a restore whose shop is gone: a later shop of the name may have the databases of it.

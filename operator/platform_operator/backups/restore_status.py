@@ -24,8 +24,6 @@ MAY_HAVE_CHANGED = (
     RestoreReason.RESTORE_INCOMPLETE, RestoreReason.JOB_FAILED, RestoreReason.JOB_LOST,
 )  # fmt: skip
 """The failures of a Job that may have committed. Before any other one it has committed nothing."""
-TRANSIENT = (RestoreReason.DESTINATION_UNAVAILABLE,)
-"""The failures of a check after which another one may succeed without any correction."""
 FINISHED = (RestorePhase.SUCCEEDED, RestorePhase.FAILED)
 BEFORE_CLOSING = (RestorePhase.PENDING, RestorePhase.CHECKING)
 """The phases before a restore closes the shop. An earlier restore may have left it closed."""
@@ -125,49 +123,53 @@ def _closed_seconds(status: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     return {"closedSeconds": max(0, int((now - datetime.fromisoformat(status["startTime"])).total_seconds()))}
 
 
-def failure_advice(key: PlatformKey, message: str, *, inconsistent: bool) -> str:
-    """Returns why a restore of a closed shop has failed, the state of the shop, and what to do."""
-    text = shortened(message)
+def failure_advice(key: PlatformKey, message: str, note: str = "", *, inconsistent: bool) -> str:
+    """Returns why a restore of a closed shop has failed, the state of the shop, and what to do. The `note` is a
+    sentence that says why it is not retried."""
     if inconsistent:
-        return (
-            f"{text}. The shop is closed, and its databases may be inconsistent: do not open it, but correct this and "
-            "create another PlatformRestore."
+        advice = (
+            "The shop is closed, and its databases may be inconsistent: do not open it, but correct this and create "
+            "another PlatformRestore."
         )
-    return (
-        f"{text}. Nothing was changed, and the shop is closed: correct this and create another PlatformRestore, or "
-        f"open the shop as it was: kubectl -n {key.namespace} annotate ecp {key.name} {ANNOTATION_RESTORE}-"
-    )
+    else:
+        advice = (
+            "Nothing was changed, and the shop is closed: correct this and create another PlatformRestore, or open the "
+            f"shop as it was: kubectl -n {key.namespace} annotate ecp {key.name} {ANNOTATION_RESTORE}-"
+        )
+    return _with_advice(message, f"{note} {advice}".lstrip())
 
 
-def check_failure_advice(message: str, *, closed: bool) -> str:
+def retry_advice(message: str, retry: str, *, inconsistent: bool) -> str:
+    """Returns why a Job that restores has failed, the state of the shop, and when the Job is created again."""
+    state = "its databases may be inconsistent" if inconsistent else "nothing was changed"
+    return _with_advice(message, f"The shop stays closed, and {state}: the restore is {retry}.")
+
+
+def check_failure_advice(message: str, note: str = "", *, closed: bool) -> str:
     """Returns why a restore has failed before it touched the shop, and what to do. An earlier restore that has failed
     may have left the shop `closed`."""
-    return f"{_unchanged(message, closed=closed)}: correct this and create another PlatformRestore."
+    advice = f"{note} {_unchanged(closed=closed)}: correct this and create another PlatformRestore."
+    return _with_advice(message, advice.lstrip())
 
 
-def repetition_advice(message: str, again: datetime, deadline: datetime, *, closed: bool) -> str:
-    """Returns why a check has failed, when it is repeated, and when the restore fails."""
-    return (
-        f"{_unchanged(message, closed=closed)}: the check is repeated at "
-        f"{again.strftime(TIME_FORMAT)}, and the restore fails at {deadline.strftime(TIME_FORMAT)}."
-    )
+def check_retry_advice(message: str, retry: str, *, closed: bool) -> str:
+    """Returns why a check has failed, and when it is retried."""
+    return _with_advice(message, f"{_unchanged(closed=closed)}: the check is {retry}.")
 
 
-def _unchanged(message: str, *, closed: bool) -> str:
-    return f"{shortened(message)}. Nothing was changed, and the shop stays {'closed' if closed else 'open'}"
+def _unchanged(*, closed: bool) -> str:
+    return f"Nothing was changed, and the shop stays {'closed' if closed else 'open'}"
 
 
 def waiting_advice(message: str, deadline: datetime) -> str:
     """Returns what a restore waits for while its shop is closed, and when it fails."""
-    return (
-        f"{shortened(message)}. The shop is closed: the restore goes on once this is corrected, and fails at "
-        f"{deadline.strftime(TIME_FORMAT)}."
-    )
+    advice = "The shop is closed: the restore goes on once this is corrected, and fails at "
+    return _with_advice(message, f"{advice}{deadline.strftime(TIME_FORMAT)}.")
 
 
-def shortened(message: str) -> str:
-    """Returns a message without its full stop, so short that advice has room after it."""
-    return message[: MAX_MESSAGE // 2].rstrip(". ")
+def _with_advice(message: str, advice: str) -> str:
+    """Returns a message and the whole advice after it: the message is what is shortened, by its end."""
+    return f"{message[: MAX_MESSAGE - len(advice) - 2].rstrip('. ')}. {advice}"
 
 
 def phase_of(restore: Backup) -> RestorePhase:

@@ -37,6 +37,8 @@ class BackupRun:
     """How many published events a restore sends again."""
     was_restored: bool = False
     """True if a verification has restored the backup; that of an earlier release only read its files."""
+    was_interrupted: bool = False
+    """True if its pod was evicted, deleted or killed before it could report: another run may succeed."""
 
     @property
     def succeeded(self) -> bool:

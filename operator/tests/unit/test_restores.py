@@ -37,8 +37,8 @@ from platform_operator.api.restore_marks import ANNOTATION_RESTORE, restore_mark
 from platform_operator.api.spec import WITH_DATABASE, parse
 from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import BACKUP_LABELS, CHILD_KINDS, CRON_JOB, JOB, policy_target, target_digest
-from platform_operator.backups.restore_check import next_check
 from platform_operator.backups.restore_controller import RestoreController
+from platform_operator.backups.restore_retries import pause_after
 from platform_operator.backups.store import BackupStore, restore_key, schedule_key
 from platform_operator.cache.observed import observe, observe_platform
 from platform_operator.cache.store import Cache
@@ -214,13 +214,19 @@ class FakeCluster:
         self.job(name)["metadata"]["labels"] = {LABEL_PLATFORM: "market"}
 
     def end(self, outcome: str, report: Manifest | str, name: str = "restore-now") -> None:
+        """Ends a Job after its pod has reported."""
         text = report if isinstance(report, str) else json.dumps(report)
         state = {"terminated": {"exitCode": 0, "finishedAt": self.now.isoformat(), "message": text}}
-        self.server.set_pods(name, {"metadata": {"name": name}, "status": {"containerStatuses": [{"state": state}]}})
+        pod = {"metadata": {"name": name}, "status": {"containerStatuses": [{"state": state}]}}
+        self.end_with(outcome, name, pod)
+
+    def end_with(self, outcome: str, name: str, *pods: Manifest, reason: str = "BackoffLimitExceeded") -> None:
+        """Ends a Job, of which these pods are left."""
+        self.server.set_pods(name, *pods)
         self.server.version += 1
         job = self.job(name)
         job["metadata"]["resourceVersion"] = str(self.server.version)
-        ended = {"type": outcome, "status": "True", "message": "BackoffLimit"}
+        ended = {"type": outcome, "status": "True", "message": "BackoffLimit", "reason": reason}
         ended["lastTransitionTime"] = self.now.isoformat()
         job["status"] = {"startTime": NOW.isoformat(), "conditions": [ended]}
 
@@ -416,8 +422,8 @@ async def test_a_bucket_that_does_not_answer_is_tried_again(cluster: FakeCluster
         assert (await cluster.reconcile()).delay is not None
     assert (cluster.mark, cluster.said()[:3]) == (None, ("Checking", "Unknown", "DestinationUnavailable"))
     assert cluster.said()[3] == (
-        "the bucket backups does not answer (503). Nothing was changed, and the shop stays open: the check is repeated "
-        "at 2026-01-01T12:00:14Z, and the restore fails at 2026-01-01T18:00:00Z."
+        "the bucket backups does not answer (503). Nothing was changed, and the shop stays open: the check is retried "
+        "at 2026-01-01T12:00:14Z, and not after 2026-01-01T18:00:00Z."
     )
     assert (cluster.server.writes, cluster.job("check-now")["metadata"]["uid"]) == ([], first), "its logs are kept"
     cluster.now += timedelta(seconds=10)
@@ -488,7 +494,222 @@ async def test_a_check_that_is_retried_is_one_event_in_an_hour(cluster: FakeClus
             await cluster.reconcile()
         failed = [one for one in cluster.events() if one == ("Warning", "DestinationUnavailable")]
         assert len(failed) == hour
-    assert "the check is repeated at 2026-01-01T12:00:10Z" in cluster.server.events[1]["message"]
+    assert "the check is retried at 2026-01-01T12:00:10Z" in cluster.server.events[1]["message"]
+
+
+def ended_pod(exit_code: int, reason: str, **metadata: str) -> Manifest:
+    end = {"exitCode": exit_code, "reason": reason, "finishedAt": NOW.isoformat()}
+    status = {"phase": "Failed", "containerStatuses": [{"state": {"terminated": end}}]}
+    return {"metadata": {"name": "p"} | metadata, "status": status}
+
+
+TARGETED: Manifest = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+EVICTED: Manifest = {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}
+INTERRUPTED: list[list[Manifest]] = [
+    [],
+    [{"metadata": {"name": "p"}, "status": EVICTED}],
+    [{"metadata": {"name": "p"}, "status": ended_pod(1, "Error")["status"] | {"conditions": [TARGETED]}}],
+    [ended_pod(1, "Error", deletionTimestamp="2026-01-01T12:00:30Z")],
+    [ended_pod(137, "Error")],
+    [ended_pod(143, "Error")],
+]
+"""What is left of a pod that was deleted, evicted, drained or killed."""
+
+
+@pytest.mark.parametrize("pods", INTERRUPTED)
+async def test_a_check_whose_pod_was_taken_away_is_retried(cluster: FakeCluster, pods: list[Manifest]) -> None:
+    cluster.finds_backups = False
+    cluster.restore()
+    await cluster.reconcile()
+    first = cluster.job("check-now")["metadata"]["uid"]
+    cluster.end_with("Failed", "check-now", *pods)
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == (None, ("Checking", "Unknown", "JobFailed"))
+    assert "the shop stays open: the check is retried at 2026-01-01T12:00:10Z" in cluster.said()[3]
+    cluster.now += timedelta(seconds=10)
+    await cluster.reconcile()
+    assert cluster.job("check-now")["metadata"]["uid"] != first
+    cluster.end("Complete", ARCHIVE, "check-now")
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[0]) == ("now/uid-now/Closing", "Closing")
+
+
+@pytest.mark.parametrize(
+    ("pods", "reason"),
+    [
+        ([ended_pod(137, "OOMKilled")], "BackoffLimitExceeded"),
+        ([ended_pod(1, "Error")], "BackoffLimitExceeded"),
+        ([], "DeadlineExceeded"),
+    ],
+)
+@pytest.mark.parametrize("job", ["check-now", "restore-now"])
+async def test_what_fails_again_in_the_same_way_is_not_retried(
+    cluster: FakeCluster, pods: list[Manifest], reason: str, job: str
+) -> None:
+    cluster.finds_backups = job != "check-now"
+    cluster.restore()
+    await (cluster.reconcile() if job == "check-now" else cluster.until_restoring())
+    cluster.end_with("Failed", job, *pods, reason=reason)
+    await cluster.reconcile()
+    assert cluster.said()[:3] == ("Failed", "False", "JobFailed")
+    assert cluster.mark == (None if job == "check-now" else "now/uid-now/Failed/inconsistent")
+
+
+async def test_a_bucket_that_goes_away_during_a_restore_is_tried_again_while_the_shop_is_closed(
+    cluster: FakeCluster,
+) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    first = cluster.job()["metadata"]["uid"]
+    cluster.now += timedelta(seconds=60)
+    cluster.end("Failed", AWAY)
+    for _ in range(2):
+        assert (await cluster.reconcile()).delay is not None
+    assert (cluster.mark, cluster.said()[:3]) == (
+        "now/uid-now/Closing", ("Closing", "Unknown", "DestinationUnavailable")
+    )  # fmt: skip
+    assert cluster.said()[3] == (
+        "the bucket backups does not answer (503). The shop stays closed, and nothing was changed: the restore is "
+        "retried at 2026-01-01T12:02:00Z, and not after 2026-01-01T18:00:00Z."
+    )
+    assert (cluster.server.writes, cluster.job()["metadata"]["uid"]) == ([], first), "its logs are kept"
+    assert cluster.events()[-1] == ("Warning", "DestinationUnavailable")
+    cluster.now += timedelta(seconds=60)
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Restoring", ("Restoring", "Unknown", "Running"))
+    assert cluster.job()["metadata"]["uid"] != first
+    assert container(cluster.job()["spec"])["args"] == ["restore", ARCHIVE["id"], "--replace"]
+    cluster.end("Complete", RESTORED)
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[0]) == ("now/uid-now/Opening", "Opening")
+
+
+@pytest.mark.parametrize("pods", INTERRUPTED)
+async def test_a_restore_whose_pod_was_taken_away_is_run_again_once_that_pod_is_gone(
+    cluster: FakeCluster, pods: list[Manifest]
+) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    first = cluster.job()["metadata"]["uid"]
+    cluster.end_with("Failed", "restore-now", *pods)
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == (
+        "now/uid-now/Closing/inconsistent", ("Closing", "Unknown", "JobFailed")
+    )  # fmt: skip
+    assert "The shop stays closed, and its databases may be inconsistent: the restore is retried" in cluster.said()[3]
+    cluster.now += timedelta(seconds=10)
+    cluster.server.backup_pods = [backup_pod("restore", "Running")]
+    await cluster.reconcile()
+    assert (cluster.said()[0], cluster.job()["metadata"]["uid"]) == ("Closing", first), "two would work at once"
+    cluster.server.backup_pods = []
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[0]) == ("now/uid-now/Restoring/inconsistent", "Restoring")
+    assert cluster.job()["metadata"]["uid"] != first
+    cluster.end("Complete", RESTORED)
+    await cluster.reconcile()
+    assert cluster.mark == "now/uid-now/Opening", "one state of two again"
+
+
+async def test_connections_that_an_interrupted_restore_has_left_do_not_end_the_next_attempt(
+    cluster: FakeCluster,
+) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.end_with("Failed", "restore-now")
+    await cluster.reconcile()
+    cluster.now += timedelta(seconds=10)
+    await cluster.reconcile()
+    cluster.end("Failed", {"reason": "RestoreRefused", "message": "2 other connections use the database of order"})
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == (
+        "now/uid-now/Closing/inconsistent", ("Closing", "Unknown", "RestoreRefused")
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("is_interrupted", "mark"), [(False, "Failed"), (True, "Failed/inconsistent")])
+async def test_a_restore_is_not_retried_after_its_deadline(
+    cluster: FakeCluster, is_interrupted: bool, mark: str
+) -> None:
+    cluster.restore(backup="before", deadlineSeconds=600)
+    await cluster.until_restoring()
+    cluster.now += timedelta(seconds=301)
+    if is_interrupted:
+        cluster.end_with("Failed", "restore-now")
+    else:
+        cluster.end("Failed", AWAY)
+    assert (await cluster.reconcile()).delay is None
+    assert (cluster.mark, cluster.said()[:2]) == (f"now/uid-now/{mark}", ("Failed", "False"))
+    assert "another attempt would begin after 2026-01-01T12:10:00Z, the end of spec.deadlineSeconds" in cluster.said()[3]
+    assert ("do not open it" in cluster.said()[3]) == is_interrupted
+
+
+async def test_a_restore_that_could_not_be_retried_before_its_deadline_fails(cluster: FakeCluster) -> None:
+    cluster.restore(backup="before", deadlineSeconds=600)
+    await cluster.until_restoring()
+    cluster.end("Failed", AWAY)
+    await cluster.reconcile()
+    cluster.server.backup_pods = [backup_pod("create", "Running")]
+    cluster.now += timedelta(seconds=599)
+    await cluster.reconcile()
+    assert cluster.said()[0] == "Closing"
+    cluster.now += timedelta(seconds=1)
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed", ("Failed", "False", "DestinationUnavailable"))
+
+
+async def test_a_shop_whose_restore_was_deleted_before_it_is_retried_can_be_opened_as_it_was(
+    cluster: FakeCluster,
+) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.end("Failed", AWAY)
+    await cluster.reconcile()
+    await cluster.delete()
+    assert cluster.mark == "now/uid-now/Failed"
+
+
+async def test_a_retried_job_whose_creation_was_not_answered_is_followed(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.end("Failed", AWAY)
+    await cluster.reconcile()
+    cluster.now += timedelta(seconds=10)
+    with cluster.server.losing_answers():
+        await cluster.reconcile()
+    second = cluster.job()["metadata"]["uid"]
+    cluster.end("Complete", RESTORED)
+    for _ in range(2):
+        await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[0]) == ("now/uid-now/Opening", "Opening")
+    assert cluster.job()["metadata"]["uid"] == second, "one that has succeeded is not run again"
+
+
+async def test_a_failed_job_that_a_deletion_did_not_find_is_deleted_later(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    first = cluster.job()["metadata"]["uid"]
+    cluster.end("Failed", AWAY)
+    await cluster.reconcile()
+    cluster.now += timedelta(seconds=10)
+    cluster.server.not_found = {"restore-now"}
+    await cluster.reconcile()
+    assert (cluster.said()[0], cluster.mark) == ("Closing", "now/uid-now/Closing")
+    cluster.server.not_found = set()
+    await cluster.reconcile()
+    assert (cluster.said()[0], cluster.job()["metadata"]["uid"] == first) == ("Restoring", False)
+
+
+@pytest.mark.parametrize("job", ["check-now", "restore-now"])
+async def test_a_long_message_leaves_room_for_the_deadline_and_what_to_do(cluster: FakeCluster, job: str) -> None:
+    cluster.finds_backups = job != "check-now"
+    cluster.restore(backup="before", deadlineSeconds=600)
+    await (cluster.reconcile() if job == "check-now" else cluster.until_restoring())
+    cluster.now += timedelta(seconds=400)
+    cluster.end("Failed", {"reason": "DestinationUnavailable", "message": "x" * 3000}, job)
+    await cluster.reconcile()
+    assert len(cluster.said()[3]) <= 1024
+    assert "another attempt would begin after 2026-01-01T12:10:00Z, the end of spec.deadlineSeconds." in cluster.said()[3]
+    assert "create another PlatformRestore" in cluster.said()[3]
 
 
 async def test_a_check_that_fails_until_the_deadline_ends_the_restore(cluster: FakeCluster) -> None:
@@ -500,8 +721,9 @@ async def test_a_check_that_fails_until_the_deadline_ends_the_restore(cluster: F
     assert (await cluster.reconcile()).delay is None, "the next check would begin after the deadline"
     assert (cluster.mark, cluster.said()[:3]) == (None, ("Failed", "False", "DestinationUnavailable"))
     assert cluster.said()[3] == (
-        "the bucket backups does not answer (503). It was tried again until the deadline of 600 s. Nothing was "
-        "changed, and the shop stays open: correct this and create another PlatformRestore."
+        "the bucket backups does not answer (503). It is not retried: another attempt would begin after "
+        "2026-01-01T12:10:00Z, the end of spec.deadlineSeconds. Nothing was changed, and the shop stays open: correct "
+        "this and create another PlatformRestore."
     )
 
 
@@ -544,9 +766,8 @@ async def test_a_backup_whose_id_is_never_read_ends_the_restore_as_a_failed_job(
 
 
 @pytest.mark.parametrize(("failing", "pause"), [(1, 10), (10, 10), (40, 40), (299, 299), (4000, 300)])
-def test_a_check_pauses_for_as_long_as_it_has_failed(failing: int, pause: int) -> None:
-    ended = NOW + timedelta(seconds=failing)
-    assert next_check(NOW, ended) == ended + timedelta(seconds=pause)
+def test_a_retry_pauses_for_as_long_as_it_has_failed(failing: int, pause: int) -> None:
+    assert pause_after(timedelta(seconds=failing)) == timedelta(seconds=pause)
 
 
 async def test_the_newest_backup_is_looked_for_again_if_its_id_was_not_read(cluster: FakeCluster) -> None:
@@ -721,7 +942,7 @@ async def test_a_shop_that_is_not_ready_when_its_backup_was_found_is_not_closed(
     assert (cluster.mark, cluster.said()[0]) == ("now/uid-now/Closing", "Closing")
 
 
-UNCHANGED = ("DestinationUnavailable", "DestinationRefused", "WrongKey", "BackupDamaged", "BackupNotFound",
+UNCHANGED = ("DestinationRefused", "WrongKey", "BackupDamaged", "BackupNotFound",
              "RestoreRefused", "DatabaseFailed")  # fmt: skip
 
 
@@ -760,7 +981,7 @@ async def test_only_a_restore_that_succeeds_makes_one_state_of_two(cluster: Fake
     await cluster.until_restoring()
     cluster.end("Failed", {"reason": "RestoreIncomplete", "message": "order is of another state"})
     await cluster.reconcile()
-    for name, reason in (("second", "DestinationUnavailable"), ("third", "WrongKey")):
+    for name, reason in (("second", "DatabaseFailed"), ("third", "WrongKey")):
         cluster.restore(name, backup="before")
         await cluster.until_restoring(name)
         assert cluster.mark == f"{name}/uid-{name}/Restoring/inconsistent"
@@ -1032,7 +1253,8 @@ async def test_a_closed_shop_does_not_wait_for_ever(cluster: FakeCluster) -> Non
     cluster.now += timedelta(seconds=600)
     assert (await cluster.reconcile()).delay is None
     assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed", ("Failed", "False", "PlatformInvalid"))
-    assert "It was not corrected within the 600 s of spec.deadlineSeconds. Nothing was changed" in cluster.said()[3]
+    note = "It was not corrected until 2026-01-01T12:10:00Z, the end of spec.deadlineSeconds. Nothing was changed"
+    assert note in cluster.said()[3]
 
 
 async def test_a_restore_waits_for_values_that_the_chart_accepts(
