@@ -16,6 +16,8 @@ PLATFORM_RESTORE = Kind(f"{GROUP}/{PLATFORM_VERSION}", "PlatformRestore", "platf
 
 ANNOTATION_TARGET = f"{GROUP}/backup-target"
 """Annotation of a Job: the digest of its shop, destination and key. Backups with another digest are not the shop's."""
+ANNOTATION_START_PROBLEM = f"{GROUP}/start-problem"
+"""Annotation of a Job of a schedule that the operator has ended: why its pod could not start."""
 MAX_BACKUP_NAME = 40
 """Characters of the name of a PlatformBackup or PlatformRestore: its Job and its pods are named after it."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from platform_operator.api.backups import PLATFORM_BACKUP, BackupPhase, BackupReason, parse_backup
 from platform_operator.api.kinds import (
@@ -57,6 +57,8 @@ SCHEDULE_INTERVAL = 60.0
 """Seconds between two looks at a schedule: no event announces that the newest backup is too old."""
 RUNNING_INTERVAL = 15.0
 """Seconds between two looks at the pods of a running backup, and at what a pending one waits for."""
+STARTS_WITHIN = timedelta(hours=1)
+"""The time within which the pod of a scheduled Job has to start. The chart has the same for the Job itself."""
 _FINISHED = (BackupPhase.SUCCEEDED, BackupPhase.FAILED)
 
 
@@ -214,7 +216,7 @@ class BackupController:
             hibernated=spec.hibernated,
             observes=spec.observes,
             refusal=refusal,
-            stuck=await self._stuck(platform),
+            stuck=await self._stuck(platform, observes=spec.observes),
         )
         self._set_report(key, report)
         return Requeue.after(SCHEDULE_INTERVAL)
@@ -268,19 +270,32 @@ class BackupController:
         own = {child.uid for child in self.jobs.store.children.values() if platform.uid in child.owners}
         return [one for one in self.jobs.store.children.values() if one.job and own & {*one.owners}]
 
-    async def _stuck(self, platform: Platform) -> str:
+    async def _stuck(self, platform: Platform, *, observes: bool) -> str:
         """Returns which Job of the schedule cannot start its pod, and why: its CronJob starts no other until it has
-        ended, also with a corrected spec. Empty if there is none. Raises ApiError."""
+        ended, also with a corrected spec. So it is ended after a time. Empty if there is none. Raises ApiError."""
         for child in self._scheduled_jobs(platform):
             if child.job is None or child.job.ended is not None:
                 continue
             if problem := await self.jobs.pod_problem(child):
+                started = child.job.started or self.now()
+                if not observes and self.now() - started >= STARTS_WITHIN:
+                    await self._end_job(child, problem)
                 name, namespace = child.key.id.name, child.key.namespace
                 return (
                     f"The pod of Job {name} cannot start: {problem.rstrip('.')}. Correct this, and delete the Job if "
                     f"its own spec was wrong: kubectl -n {namespace} delete job {name}"
                 )
         return ""
+
+    async def _end_job(self, child: Child, problem: str) -> None:
+        """Ends a Job. Raises ApiError if another attempt may succeed."""
+        try:
+            await self.jobs.end(child, problem)
+        except ApiError as error:
+            if error.transient:
+                raise
+            shop = PlatformKey(child.key.namespace, child.platform)
+            logger.warning("cannot end Job %s: %s", child.key.id.name, error, extra={"platform": str(shop)})
 
     def _set_report(self, key: PlatformKey, report: BackupReport) -> None:
         if self.reports.get(key) != report:

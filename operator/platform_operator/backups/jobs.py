@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from platform_operator.api.backups import PLATFORM_RESTORE
+from platform_operator.api.backups import ANNOTATION_START_PROBLEM, PLATFORM_RESTORE
 from platform_operator.api.kinds import (
     POD,
     Manifest,
@@ -131,6 +131,13 @@ class BackupJobs:
         self.store.children.pop(key, None)
         self._applied.forget(key.__eq__)
         return True
+
+    async def end(self, child: Child, problem: str) -> None:
+        """Ends a Job whose pod cannot start, as failed. Raises ApiError."""
+        key = child.key
+        annotations = {ANNOTATION_START_PROBLEM: problem}
+        fields = {"metadata": {"uid": child.uid, "annotations": annotations}, "spec": {"activeDeadlineSeconds": 1}}
+        await self.client.overwrite(JOB, key.namespace, key.id.name, fields)
 
     async def apply_if_changed(self, manifest: Manifest) -> None:
         """Applies an object if that would change it. Raises ApiError, and NameTakenError if another has its name."""

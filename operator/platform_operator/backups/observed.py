@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from platform_operator.api.backups import ANNOTATION_TARGET, BackupReason
+from platform_operator.api.backups import ANNOTATION_START_PROBLEM, ANNOTATION_TARGET, BackupReason
 from platform_operator.api.kinds import LABEL_PLATFORM, Manifest, ObjectKey, object_key
 from platform_operator.cache.managed_fields import owned_digest
 from platform_operator.status.backups import BackupRun
@@ -45,7 +45,7 @@ class JobState:
     ended: datetime | None
     """When it ended, with success or not."""
     failure: str
-    """The message of condition Failed; empty unless it has failed."""
+    """Why its pod could not start, or else the message of condition Failed; empty unless it has failed."""
     is_overdue: bool = False
     """True if it was stopped at its deadline."""
 
@@ -104,10 +104,16 @@ def _job(manifest: Manifest) -> JobState:
         if condition["status"] == "True" and condition["type"] in ("Complete", "Failed"):
             ended = _time(condition.get("lastTransitionTime"))
             if condition["type"] == "Failed":
-                failure = str(condition.get("message") or condition.get("reason") or "Failed")[:MAX_TEXT]
+                failure = _failure(manifest, condition)
                 is_overdue = condition.get("reason") == "DeadlineExceeded"
     command = command_of(manifest["spec"]["template"])
     return JobState(command, _time(status.get("startTime")), ended, failure, is_overdue)
+
+
+def _failure(job: Manifest, condition: Manifest) -> str:
+    problem = (job["metadata"].get("annotations") or {}).get(ANNOTATION_START_PROBLEM)
+    text = f"Its pod could not start: {problem}" if problem else condition.get("message") or condition.get("reason")
+    return str(text or "Failed")[:MAX_TEXT]
 
 
 def command_of(pod: Manifest) -> str:

@@ -119,6 +119,15 @@ class FakeApiServer:
         stored["metadata"]["resourceVersion"] = str(self.version)
         return copy.deepcopy(stored)
 
+    async def overwrite(self, kind: Kind, namespace: str, name: str, fields: Manifest) -> None:
+        self.writes.append(f"overwrite {kind.kind} {name}")
+        stored = self.objects[kind.kind, namespace, name]
+        assert stored["metadata"]["uid"] == fields["metadata"]["uid"]
+        self.version += 1
+        annotations = stored["metadata"].get("annotations", {}) | fields["metadata"]["annotations"]
+        stored["metadata"] |= {"annotations": annotations, "resourceVersion": str(self.version)}
+        stored["spec"] = stored["spec"] | fields["spec"]
+
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
         self.writes.append(f"delete {kind.kind} {name}")
         if name in self.not_found:
@@ -705,12 +714,68 @@ async def test_a_failed_backup_or_verification_is_reported_until_one_succeeds(cl
     assert backed_up(await cluster.reconcile_schedule()) == (False, "VerificationFailed")
 
 
+def waiting_pod(message: str) -> Manifest:
+    unschedulable = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    return {"metadata": {"name": "p"}, "status": {"phase": "Pending", "conditions": [unschedulable]}}
+
+
+@pytest.mark.parametrize(("mode", "is_ended"), [("Manage", True), ("Observe", False)])
+async def test_a_job_of_the_schedule_that_cannot_start_for_an_hour_is_ended_as_failed(
+    cluster: FakeCluster, mode: str, is_ended: bool
+) -> None:
+    """Until then its CronJob starts no other, also if its spec was corrected."""
+    await cluster.reconcile_schedule()
+    cluster.scheduled_job("first")
+    cluster.job("first")["status"] = {"startTime": NOW.isoformat()}
+    cluster.server.set_pods("first", waiting_pod("no volume nope"))
+    cluster.shop(backup=POLICY, mode=mode)
+    cluster.now += timedelta(minutes=59)
+    before = await cluster.reconcile_schedule()
+    assert cluster.server.writes == []
+    cluster.now += timedelta(minutes=1)
+    assert (await cluster.reconcile_schedule()).condition == before.condition
+    assert cluster.server.writes == (["overwrite Job first"] if is_ended else [])
+    assert (cluster.job("first")["spec"]["activeDeadlineSeconds"] == 1) == is_ended
+
+
+async def test_a_job_that_was_ended_says_why_its_pod_could_not_start(cluster: FakeCluster) -> None:
+    await cluster.reconcile_schedule()
+    cluster.scheduled_job("first")
+    cluster.job("first")["status"] = {"startTime": NOW.isoformat()}
+    cluster.server.set_pods("first", waiting_pod("no volume nope"))
+    cluster.now += timedelta(hours=1)
+    await cluster.reconcile_schedule()
+    cluster.end("first", "Failed", "", cluster.now)
+    cluster.server.set_pods("first")
+    report = await cluster.reconcile_schedule()
+    assert backed_up(report) == (False, "BackupFailed")
+    assert report.condition is not None
+    assert "first, has failed with JobFailed: Its pod could not start: Unschedulable: no volume nope" in (
+        report.condition.message
+    )
+
+
+async def test_a_job_that_the_api_server_does_not_let_end_is_reported_all_the_same(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise ApiError(403, "Forbidden", "a policy forbids it")
+
+    await cluster.reconcile_schedule()
+    cluster.scheduled_job("first")
+    cluster.job("first")["status"] = {"startTime": NOW.isoformat()}
+    cluster.server.set_pods("first", waiting_pod("no volume nope"))
+    cluster.now += timedelta(hours=1)
+    monkeypatch.setattr(cluster.server, "overwrite", refuse)
+    condition = (await cluster.reconcile_schedule()).condition
+    assert condition is not None
+    assert "The pod of Job first cannot start" in condition.message
+
+
 async def test_a_job_of_the_schedule_that_cannot_start_is_reported_until_it_is_gone(cluster: FakeCluster) -> None:
     before = (await cluster.reconcile_schedule()).condition
     cluster.scheduled_job("first")
-    unschedulable = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no volume nope"}
-    pending = {"metadata": {"name": "p"}, "status": {"phase": "Pending", "conditions": [unschedulable]}}
-    cluster.server.set_pods("first", pending)
+    cluster.server.set_pods("first", waiting_pod("no volume nope"))
     condition = (await cluster.reconcile_schedule()).condition
     assert condition is not None
     assert "The pod of Job first cannot start: Unschedulable: no volume nope. " in condition.message
