@@ -170,8 +170,7 @@ class BackupController:
         refusal = await self.jobs.start(children(rendered, backup.namespace, shop.key.name, owner), backup.uid)
         if refusal is None:
             return Outcome(BackupPhase.RUNNING, BackupReason.RUNNING, "The backup begins.")
-        reason = BackupReason.NAME_TAKEN if refusal.name_taken else BackupReason.REFUSED
-        return Outcome(BackupPhase.PENDING, reason, refusal.message)
+        return Outcome(BackupPhase.PENDING, refusal.reason, refusal.message)
 
     async def _follow(self, child: Child, job: JobState) -> Outcome:
         run = await self.jobs.run(child)
@@ -203,7 +202,7 @@ class BackupController:
         refusal = "" if spec.observes else await self._apply_schedule(platform, spec)
         if policy is None:
             self._set_report(key, BackupReport())
-            has_schedule = any(platform.uid in child.owners for child in self.jobs.store.children.values())
+            has_schedule = bool(self.jobs.store.owned_by(platform.uid))
             return Requeue.after(SCHEDULE_INTERVAL) if has_schedule and not spec.observes else Requeue.never()
         stored, runs = platform.status.get("backup", {}), await self._runs_of(platform)
         known = self.reports[key].row if key in self.reports else stored
@@ -216,7 +215,7 @@ class BackupController:
             hibernated=spec.hibernated,
             observes=spec.observes,
             refusal=refusal,
-            stuck=await self._stuck(platform, observes=spec.observes),
+            blocked_job=await self._blocked_job(platform, observes=spec.observes),
         )
         self._set_report(key, report)
         return Requeue.after(SCHEDULE_INTERVAL)
@@ -237,9 +236,8 @@ class BackupController:
             if error.transient:
                 raise
             return f"The API server refuses it: {error}."
-        for child in list(self.jobs.store.children.values()):
-            owns = child.key.namespace == key.namespace and platform.uid in child.owners
-            if owns and child.key not in desired:
+        for child in self.jobs.store.owned_by(platform.uid):
+            if child.key not in desired:
                 await self.jobs.delete(child)
         return ""
 
@@ -267,10 +265,10 @@ class BackupController:
 
     def _scheduled_jobs(self, platform: Platform) -> list[Child]:
         """Returns the Jobs of the CronJobs of a platform."""
-        own = {child.uid for child in self.jobs.store.children.values() if platform.uid in child.owners}
-        return [one for one in self.jobs.store.children.values() if one.job and own & {*one.owners}]
+        own = {one.uid for one in self.jobs.store.owned_by(platform.uid)}
+        return [one for one in self.jobs.store.children_of(platform.key) if one.job and own & {*one.owners}]
 
-    async def _stuck(self, platform: Platform, *, observes: bool) -> str:
+    async def _blocked_job(self, platform: Platform, *, observes: bool) -> str:
         """Returns which Job of the schedule cannot start its pod, and why: its CronJob starts no other until it has
         ended, also with a corrected spec. So it is ended after a time. Empty if there is none. Raises ApiError."""
         for child in self._scheduled_jobs(platform):

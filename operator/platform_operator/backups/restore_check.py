@@ -19,7 +19,6 @@ from platform_operator.backups.restore_status import (
     check_retry_advice,
     failure_reason,
     pending,
-    refusal_reason,
 )
 from platform_operator.cache.observed import Platform
 from platform_operator.plan.hibernation import is_closed
@@ -28,14 +27,14 @@ from platform_operator.status.backups import BackupRun
 
 
 @dataclass(frozen=True)
-class BackupCheck:
+class BackupChecker:
     """Runs the checks of the backups of PlatformRestores."""
 
     jobs: BackupJobs
     installation: Installation
     now: Callable[[], datetime]
 
-    async def result(self, restore: Backup, shop: Platform, spec: Spec, source: Source) -> Source | RestoreOutcome:
+    async def check(self, restore: Backup, shop: Platform, spec: Spec, source: Source) -> Source | RestoreOutcome:
         """Checks the backup by a Job, which is created again if it was lost. Returns the backup that it has found.
 
         Raises ApiError, RenderError.
@@ -81,4 +80,4 @@ class BackupCheck:
         refusal = await self.jobs.start(objects, restore.uid)
         if refusal is None:
             return begins_to_check()
-        return pending(refusal_reason(name_taken=refusal.name_taken), refusal.message)
+        return pending(RestoreReason(refusal.reason), refusal.message)

@@ -16,14 +16,14 @@ from platform_operator.api.conditions import TIME_FORMAT, ConditionReason, store
 from platform_operator.api.kinds import ObjectKey, PlatformKey
 from platform_operator.api.restore_marks import RestoreMark, last_restore, restore_mark
 from platform_operator.api.spec import WITH_DATABASE, Spec
-from platform_operator.backups.database_users import DatabaseUsers
+from platform_operator.backups.database_clients import DatabaseClients
 from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import Source, restore_release, restore_values
 from platform_operator.backups.observed import Backup, Child, observe_backup
-from platform_operator.backups.restore_check import BackupCheck
-from platform_operator.backups.restore_opening import ShopOpening
+from platform_operator.backups.restore_check import BackupChecker
+from platform_operator.backups.shop_opener import ShopOpener
 from platform_operator.backups.restore_retries import deadline_of, next_retry, restore_may_pass
-from platform_operator.backups.restore_source import RestoreSources
+from platform_operator.backups.restore_source import SourceFinder
 from platform_operator.backups.restore_status import (
     BEFORE_CLOSING,
     FINISHED,
@@ -31,7 +31,6 @@ from platform_operator.backups.restore_status import (
     RestoreOutcome,
     begins_to_check,
     begins_to_restore,
-    blocker_text,
     closing,
     describe_restore,
     failure_advice,
@@ -39,14 +38,13 @@ from platform_operator.backups.restore_status import (
     pending,
     phase_of,
     recorded_source,
-    refusal_reason,
     retry_advice,
     shop_key,
-    spec_of,
     status_manifest,
     waiting_advice,
 )
-from platform_operator.backups.shop_marks import ShopMarks, was_inconsistent
+from platform_operator.backups.restore_mark_store import RestoreMarkStore, was_inconsistent
+from platform_operator.backups.shop_specs import blocker_text, spec_of
 from platform_operator.backups.status import has_progressed
 from platform_operator.cache.observed import Platform
 from platform_operator.cache.store import Cache
@@ -80,18 +78,18 @@ class RestoreController:
     shop_changed: Callable[[PlatformKey], None]
     """Called when the annotation of a platform has changed, which its reconciler acts on."""
     recorder: EventRecorder
-    marks: ShopMarks = field(init=False)
-    users: DatabaseUsers = field(init=False)
-    sources: RestoreSources = field(init=False)
-    check: BackupCheck = field(init=False)
-    opening: ShopOpening = field(init=False)
+    marks: RestoreMarkStore = field(init=False)
+    clients: DatabaseClients = field(init=False)
+    source_finder: SourceFinder = field(init=False)
+    checker: BackupChecker = field(init=False)
+    opener: ShopOpener = field(init=False)
 
     def __post_init__(self) -> None:
-        self.marks = ShopMarks(self.jobs.client, self.jobs.store, self.shops, self.shop_changed)
-        self.users = DatabaseUsers(self.jobs, self.shops, self.now)
-        self.sources = RestoreSources(self.jobs, self.shops)
-        self.check = BackupCheck(self.jobs, self.installation, self.now)
-        self.opening = ShopOpening(self.marks, self.scrape_results, self.now)
+        self.marks = RestoreMarkStore(self.jobs.client, self.jobs.store, self.shops, self.shop_changed)
+        self.clients = DatabaseClients(self.jobs, self.shops, self.now)
+        self.source_finder = SourceFinder(self.jobs, self.shops)
+        self.checker = BackupChecker(self.jobs, self.installation, self.now)
+        self.opener = ShopOpener(self.marks, self.scrape_results, self.now)
 
     async def reconcile(self, key: ObjectKey) -> Requeue:
         """Makes a pass over a PlatformRestore. Raises ApiError if it has to be retried."""
@@ -104,7 +102,7 @@ class RestoreController:
         if shop not in self.shops.platforms and self.shops.is_of_another(shop):
             return Requeue.never()
         try:
-            outcome = await self._next(restore)
+            outcome = await self._outcome_of(restore)
         except ApiError as error:
             if error.status != CONFLICT:
                 raise
@@ -139,7 +137,7 @@ class RestoreController:
             details = {"platform": str(shop), "restore": restore.name, "reason": str(outcome.reason)}
             logger.info(outcome.message, extra=details)
 
-    async def _next(self, restore: Backup) -> RestoreOutcome:
+    async def _outcome_of(self, restore: Backup) -> RestoreOutcome:
         """Returns the result of a pass, also of one that found something invalid. Raises ApiError."""
         try:
             return await self._advance(restore)
@@ -173,7 +171,7 @@ class RestoreController:
             return await self._close(restore, shop)
         if phase is RestorePhase.RESTORING:
             return await self._follow(restore, shop)
-        return await self.opening.open(restore, shop)
+        return await self.opener.advance(restore, shop)
 
     # Pending and Checking: what a restore needs, before anything is changed. Every pass checks all of it again.
 
@@ -190,15 +188,15 @@ class RestoreController:
                 "restore again, create one of another name."
             )
             return RestoreOutcome(RestorePhase.FAILED, RestoreReason.ALREADY_RESTORED, text)
-        if obstacle := self._obstacle(restore, shop, spec):
-            return obstacle
-        source = self.sources.find(restore, own, spec)
+        if blocker := self._blocker(restore, shop, spec):
+            return blocker
+        source = self.source_finder.find(restore, own, spec)
         if isinstance(source, RestoreOutcome):
             return source
-        if missing := await self.sources.missing(restore.namespace, source.target):
+        if missing := await self.source_finder.missing(restore.namespace, source.target):
             return pending(RestoreReason.NO_DESTINATION, f"{missing} of the backup does not exist: create it.")
         await self._record(restore, source)
-        checked = await self.check.result(restore, shop, spec, source)
+        checked = await self.checker.check(restore, shop, spec, source)
         if isinstance(checked, RestoreOutcome):
             return checked
         await self._record(restore, checked)
@@ -211,7 +209,7 @@ class RestoreController:
         if source != recorded_source(self.jobs.store.newest(restore).status):
             await self._report(restore, begins_to_check(source))
 
-    def _obstacle(self, restore: Backup, shop: Platform, spec: Spec) -> RestoreOutcome | None:
+    def _blocker(self, restore: Backup, shop: Platform, spec: Spec) -> RestoreOutcome | None:
         """Returns what keeps a shop from being closed and restored now."""
         if spec.observes:
             text = "The shop is observed, and nothing is done to it: set its spec.mode to Manage, and paused to false."
@@ -228,7 +226,7 @@ class RestoreController:
             )
         if other := self.marks.other(restore, shop):
             return _other_restore(other)
-        if running := self.users.running_jobs(shop.key):
+        if running := self.clients.running_jobs(shop.key):
             return pending(RestoreReason.BACKUP_RUNNING, _running_job(running[0]))
         rows = {one["name"]: one for one in shop.status.get("databases", ())}
         missing = [name for name in WITH_DATABASE if not _is_usable(rows.get(f"{name}-db", {}))]
@@ -253,16 +251,17 @@ class RestoreController:
             return outcome
         stored = stored_condition(shop.status, "Restoring")
         is_seen = stored is not None and stored["reason"] == ConditionReason.RESTORING
-        if not is_seen or self.users.may_start(shop.key) or await self.users.have_pods(shop.key):
-            return closing(str(restore.status.get("backupId", "")), blocker_text(shop))
-        if running := self.users.running_jobs(shop.key):
+        being_closed = closing(str(restore.status.get("backupId", "")), blocker_text(shop))
+        if not is_seen or self.clients.may_start(shop.key) or await self.clients.have_pods(shop.key):
+            return being_closed
+        if running := self.clients.running_jobs(shop.key):
             return RestoreOutcome(RestorePhase.CLOSING, RestoreReason.BACKUP_RUNNING, _running_job(running[0]))
         spec = spec_of(shop)
-        source = self.sources.find(restore, parse_restore(restore.spec), spec)
+        source = self.source_finder.find(restore, parse_restore(restore.spec), spec)
         if isinstance(source, RestoreOutcome):
             return await self._wait(restore, source.reason, source.message)
         if created is not None and not await self.jobs.delete(created):
-            return closing(str(restore.status.get("backupId", "")), blocker_text(shop))
+            return being_closed
         return await self._start(restore, shop, spec, source)
 
     async def _resume(self, restore: Backup, shop: Platform, created: Child) -> RestoreOutcome | None:
@@ -284,7 +283,7 @@ class RestoreController:
         if refusal is None:
             return begins_to_restore(name, source)
         await self.marks.set(restore, shop, RestorePhase.CLOSING)
-        return RestoreOutcome(RestorePhase.CLOSING, refusal_reason(name_taken=refusal.name_taken), refusal.message)
+        return RestoreOutcome(RestorePhase.CLOSING, RestoreReason(refusal.reason), refusal.message)
 
     # Restoring: one Job at a time, which is created again only after a failure that may pass.
 

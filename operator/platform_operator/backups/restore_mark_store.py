@@ -21,7 +21,7 @@ MARK_MANAGER = f"{FIELD_MANAGER}-restore"
 
 
 @dataclass(frozen=True)
-class ShopMarks:
+class RestoreMarkStore:
     """Reads and writes the marks of shops, so that of several restores one has a shop to its end."""
 
     client: KubernetesClient

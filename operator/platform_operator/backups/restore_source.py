@@ -17,7 +17,8 @@ from platform_operator.api.spec import Spec
 from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import Source, Target, policy_target, target_digest, target_of
 from platform_operator.backups.observed import UNKNOWN, Backup
-from platform_operator.backups.restore_status import RestoreOutcome, pending, recorded_source, spec_of
+from platform_operator.backups.restore_status import RestoreOutcome, pending, recorded_source
+from platform_operator.backups.shop_specs import spec_of
 from platform_operator.backups.store import backup_key
 from platform_operator.cache.observed import Platform
 from platform_operator.cache.store import Cache
@@ -25,7 +26,7 @@ from platform_operator.errors import InvalidSpecError
 
 
 @dataclass(frozen=True)
-class RestoreSources:
+class SourceFinder:
     """Finds the backups of PlatformRestores."""
 
     jobs: BackupJobs
@@ -53,8 +54,8 @@ class RestoreSources:
             return pending(RestoreReason.BACKUP_MISSING, text)
         if backup.status.get("phase") != BackupPhase.SUCCEEDED or not backup.status.get("backupId"):
             phase = backup.status.get("phase", BackupPhase.PENDING)
-            text = f"PlatformBackup {name} is {phase}: the restore begins when it is "
-            return pending(RestoreReason.BACKUP_NOT_COMPLETE, text + "Succeeded.")
+            text = f"PlatformBackup {name} is {phase}: the restore begins when it is Succeeded."
+            return pending(RestoreReason.BACKUP_NOT_COMPLETE, text)
         if backup.status["backupId"] == UNKNOWN:
             text = f"The id of PlatformBackup {name} is not known, since its pod did not report it: create a "
             return pending(RestoreReason.BACKUP_MISSING, text + "PlatformRestore with source.id.")

@@ -1,4 +1,4 @@
-"""Builds and reads the status of a PlatformRestore, and reads the spec of its shop. Pure."""
+"""Builds and reads the status of a PlatformRestore. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,9 @@ from platform_operator.api.conditions import TIME_FORMAT, Condition, dated, stor
 from platform_operator.api.kinds import Manifest, PlatformKey
 from platform_operator.api.restore_marks import ANNOTATION_RESTORE
 from platform_operator.api.schema import SecretRef
-from platform_operator.api.spec import Spec, parse
 from platform_operator.backups.objects import Source, Target
 from platform_operator.backups.observed import Backup
 from platform_operator.backups.status import MAX_MESSAGE
-from platform_operator.cache.observed import Platform
-from platform_operator.errors import InvalidSpecError, PlatformInvalidError
 from platform_operator.status.backups import BackupRun
 
 MAY_HAVE_CHANGED = (
@@ -182,27 +179,6 @@ def shop_key(restore: Backup) -> PlatformKey:
     return PlatformKey(restore.namespace, str(restore.spec.get("platform", "")))
 
 
-def spec_of(shop: Platform) -> Spec:
-    """Returns the spec of a shop. Raises PlatformInvalidError."""
-    try:
-        return parse(shop.spec)
-    except InvalidSpecError as error:
-        text = f"The spec of EcommercePlatform {shop.key.name} is invalid: {error}."
-        raise PlatformInvalidError(text) from error
-
-
-def blocker_text(shop: Platform) -> str:
-    """Returns what keeps the reconciler of a shop from stopping and starting its services; empty if nothing does."""
-    if shop.spec.get("paused") or shop.spec.get("mode") == "Observe":
-        return " But the shop is observed: set its spec.mode to Manage, and paused to false."
-    try:
-        spec_of(shop)
-    except PlatformInvalidError as error:
-        text = str(error)
-        return f" But {text[0].lower()}{text[1:]}"
-    return ""
-
-
 def pending(reason: RestoreReason, message: str) -> RestoreOutcome:
     """Returns that a restore has not begun, and what it waits for."""
     return RestoreOutcome(RestorePhase.PENDING, reason, message)
@@ -232,11 +208,6 @@ def begins_to_check(source: Source | None = None) -> RestoreOutcome:
 def failure_reason(run: BackupRun) -> RestoreReason:
     """Returns the reason of a Job that has failed."""
     return RestoreReason(run.reason) if run.reason in set(RestoreReason) else RestoreReason.JOB_FAILED
-
-
-def refusal_reason(*, name_taken: bool) -> RestoreReason:
-    """Returns the reason of a Job that was not created."""
-    return RestoreReason.NAME_TAKEN if name_taken else RestoreReason.REFUSED
 
 
 def status_manifest(restore: Backup, status: Manifest) -> Manifest:
