@@ -1,7 +1,7 @@
 """Creates an object for a shop, and waits until it has ended.
 
-A PlatformBackup or a PlatformRestore that waits for a person does not end, so that is reported at once. For what ends by
-itself, such as the databases of a new shop that are not ready, the command waits with it.
+A PlatformBackup or a PlatformRestore that waits for a person does not end, so that is reported at once. For what ends
+by itself, such as the databases of a new shop that are not ready, the command waits with it.
 """
 
 from __future__ import annotations

@@ -225,7 +225,7 @@ class BackupController:
 
         Raises ApiError if another attempt may succeed.
         """
-        key, desired = platform.key, set()
+        desired = set()
         try:
             for one in await self._schedule(platform, spec):
                 desired.add(object_key(one["kind"], one))

@@ -133,9 +133,7 @@ def read_run(name: str, job: JobState, ended: datetime, pods: Iterable[Manifest]
         message = str(report.get("message") or f"{job.failure.rstrip('.')}. {end}".rstrip())[:MAX_TEXT]
         is_silent = not job.is_overdue and "reason" not in report
         was_interrupted = is_silent and (last is None or last.was_interrupted)
-        return BackupRun(
-            job.command, name, ended, reason=str(known), message=message, was_interrupted=was_interrupted
-        )
+        return BackupRun(job.command, name, ended, reason=str(known), message=message, was_interrupted=was_interrupted)
     cut, size, backup = report.get("cut"), report.get("bytes"), report.get("id")
     if not isinstance(backup, str):
         text = "The Job has succeeded, and the report of its pod cannot be read: list the backups to find the id."

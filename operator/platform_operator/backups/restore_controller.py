@@ -21,7 +21,7 @@ from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import Source, restore_release, restore_values
 from platform_operator.backups.observed import Backup, Child, observe_backup
 from platform_operator.backups.restore_check import BackupChecker
-from platform_operator.backups.shop_opener import ShopOpener
+from platform_operator.backups.restore_mark_store import RestoreMarkStore, was_inconsistent
 from platform_operator.backups.restore_retries import deadline_of, next_retry, restore_may_pass
 from platform_operator.backups.restore_source import SourceFinder
 from platform_operator.backups.restore_status import (
@@ -43,7 +43,7 @@ from platform_operator.backups.restore_status import (
     status_manifest,
     waiting_advice,
 )
-from platform_operator.backups.restore_mark_store import RestoreMarkStore, was_inconsistent
+from platform_operator.backups.shop_opener import ShopOpener
 from platform_operator.backups.shop_specs import blocker_text, spec_of
 from platform_operator.backups.status import has_progressed
 from platform_operator.cache.observed import Platform
@@ -52,6 +52,7 @@ from platform_operator.errors import ApiError, InvalidSpecError, PlatformInvalid
 from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.plan.hibernation import is_in_steps
 from platform_operator.render.values import Installation
+from platform_operator.status.backups import BackupRun
 from platform_operator.status.events import InvolvedObject
 from platform_operator.status.recorder import EventRecorder
 from platform_operator.workqueue import Requeue
@@ -342,8 +343,8 @@ class RestoreController:
     async def _failed(
         self, restore: Backup, reason: RestoreReason, message: str, shop: Platform | None = None, note: str = ""
     ) -> RestoreOutcome:
-        """Returns the end of a restore that has failed. A shop that it has closed stays closed. The `note` is a sentence
-        that says why it is not retried. Raises ApiError."""
+        """Returns the end of a restore that has failed. A shop that it has closed stays closed. The `note` is a
+        sentence that says why it is not retried. Raises ApiError."""
         key = shop_key(restore)
         shop = shop or self.shops.platforms.get(key)
         if phase_of(restore) in BEFORE_CLOSING or shop is None:

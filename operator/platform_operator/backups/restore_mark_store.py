@@ -131,7 +131,7 @@ def _does_not_open(shop: Platform, mark: RestoreMark) -> bool:
 
 
 def was_inconsistent(restore: Backup, shop: Platform) -> bool:
-    """Returns whether the databases may be inconsistent because of what came before the Job of a restore: another restore,
-    or an earlier Job of this one."""
+    """Returns whether the databases may be inconsistent because of what came before the Job of a restore: another
+    restore, or an earlier Job of this one."""
     mark = restore_mark(shop.annotations, shop.status)
     return mark is not None and (mark.inconsistent if mark.uid == restore.uid else mark.may_be_inconsistent)

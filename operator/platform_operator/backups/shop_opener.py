@@ -12,9 +12,9 @@ from platform_operator.api.kinds import PlatformKey
 from platform_operator.api.restore_marks import restore_mark
 from platform_operator.api.spec import WITH_DATABASE
 from platform_operator.backups.observed import Backup
+from platform_operator.backups.restore_mark_store import RestoreMarkStore, is_open, is_reopening
 from platform_operator.backups.restore_status import RestoreOutcome
 from platform_operator.backups.shop_specs import blocker_text
-from platform_operator.backups.restore_mark_store import RestoreMarkStore, is_open, is_reopening
 from platform_operator.cache.observed import Platform
 from platform_operator.invariants.scrape_results import UNKNOWN_AFTER, ScrapeResult
 

@@ -44,8 +44,6 @@ def has_progressed(stored: Mapping[str, Any], phase: str, reason: str) -> bool:
     return (stored.get("phase"), condition["reason"] if condition else None) != (phase, reason)
 
 
-
-
 def describe(backup: Backup, outcome: Outcome, job_name: str, now: datetime) -> dict[str, Any]:
     """Returns the whole status. It equals the stored one if nothing has changed."""
     run, job = outcome.run, outcome.job

@@ -68,7 +68,7 @@ def backup_report(
     """Returns the report, given what the status says already and the runs that are known.
 
     Jobs are deleted after a time, so what is stored stands until a later run is known, but for what was stored for
-    another target. `refusal` says why the schedule could not be applied, and `blocked_job` which Job of it cannot start.
+    another target. `refusal` says why the schedule could not be applied, `blocked_job` which Job of it cannot start.
     """
     row = {**(stored if stored.get("targetDigest") == target else {}), "targetDigest": target}
     for run in sorted(runs, key=lambda one: one.ended):

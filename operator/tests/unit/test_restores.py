@@ -639,7 +639,9 @@ async def test_a_restore_is_not_retried_after_its_deadline(
         cluster.end("Failed", AWAY)
     assert (await cluster.reconcile()).delay is None
     assert (cluster.mark, cluster.said()[:2]) == (f"now/uid-now/{mark}", ("Failed", "False"))
-    assert "another attempt would begin after 2026-01-01T12:10:00Z, the end of spec.deadlineSeconds" in cluster.said()[3]
+    assert (
+        "another attempt would begin after 2026-01-01T12:10:00Z, the end of spec.deadlineSeconds" in cluster.said()[3]
+    )
     assert ("do not open it" in cluster.said()[3]) == is_interrupted
 
 
@@ -708,7 +710,9 @@ async def test_a_long_message_leaves_room_for_the_deadline_and_what_to_do(cluste
     cluster.end("Failed", {"reason": "DestinationUnavailable", "message": "x" * 3000}, job)
     await cluster.reconcile()
     assert len(cluster.said()[3]) <= 1024
-    assert "another attempt would begin after 2026-01-01T12:10:00Z, the end of spec.deadlineSeconds." in cluster.said()[3]
+    assert (
+        "another attempt would begin after 2026-01-01T12:10:00Z, the end of spec.deadlineSeconds." in cluster.said()[3]
+    )
     assert "create another PlatformRestore" in cluster.said()[3]
 
 
