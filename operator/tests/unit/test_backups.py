@@ -723,7 +723,7 @@ def waiting_pod(message: str) -> Manifest:
 async def test_a_job_of_the_schedule_that_cannot_start_for_an_hour_is_ended_as_failed(
     cluster: FakeCluster, mode: str, is_ended: bool
 ) -> None:
-    """Until then its CronJob starts no other, also if its spec was corrected."""
+    """Its CronJob starts no other until then, also if its spec was corrected."""
     await cluster.reconcile_schedule()
     cluster.scheduled_job("first")
     cluster.job("first")["status"] = {"startTime": NOW.isoformat()}
