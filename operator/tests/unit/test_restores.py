@@ -39,6 +39,7 @@ from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import BACKUP_LABELS, CHILD_KINDS, CRON_JOB, JOB, policy_target, target_digest
 from platform_operator.backups.restore_controller import RestoreController
 from platform_operator.backups.restore_retries import pause_after
+from platform_operator.backups.restore_status import check_failure_advice
 from platform_operator.backups.store import BackupStore, restore_key, schedule_key
 from platform_operator.cache.observed import observe, observe_platform
 from platform_operator.cache.store import Cache
@@ -1590,3 +1591,10 @@ def test_the_store_passes_on_the_restores_of_a_shop_that_has_changed() -> None:
     queued.clear()
     store.change(PLATFORM_RESTORE, "DELETED", {"metadata": metadata, "spec": {"platform": "market"}})
     assert queued == [schedule_key(SHOP)], "the shop may be closed by it"
+
+
+@pytest.mark.parametrize("length", [10, 3000])
+def test_advice_is_whole_however_long_the_message_is(length: int) -> None:
+    advice = "Nothing was changed, and the shop stays open: correct this and create another PlatformRestore."
+    text = check_failure_advice("x" * length, "It is not retried.", closed=False)
+    assert (text.endswith(f"x. It is not retried. {advice}"), len(text) <= 1024) == (True, True)
