@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from fake_api_server import FakeApiServer
 from kubectl_ecommerce.commands import waiting
+from kubectl_ecommerce.kubectl import RESTORES, Kubectl
 from shops import NEW, OLD, SERVICES, release, shop
 
 from conftest import NOW, Plugin
@@ -229,7 +230,7 @@ def test_a_backup_that_has_failed_is_a_failure(cluster: FakeApiServer, plugin: P
 def test_a_backup_that_cannot_begin_is_a_failure_with_its_cause(
     cluster: FakeApiServer, plugin: Plugin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "BEGINS_WITHIN", "1ms")
+    monkeypatch.setattr(waiting, "INTERVAL", 0.001)
     cluster.add(shop())
     cluster.status_of_created = _unfinished("Pending", "Hibernated", "the shop is hibernated: wake it.")
     line = plugin("backup", "--name", "now").error
@@ -240,7 +241,7 @@ def test_a_backup_that_cannot_begin_is_a_failure_with_its_cause(
 def test_a_backup_that_takes_too_long_is_a_failure_with_its_last_phase(
     cluster: FakeApiServer, plugin: Plugin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "BEGINS_WITHIN", "1ms")
+    monkeypatch.setattr(waiting, "INTERVAL", 0.001)
     cluster.add(shop())
     cluster.status_of_created = _unfinished("Running", "PodNotStarted", "the image cannot be pulled.")
     line = plugin("backup", "--name", "now", "--timeout", "1ms").error
@@ -250,7 +251,7 @@ def test_a_backup_that_takes_too_long_is_a_failure_with_its_last_phase(
 def test_a_backup_that_no_operator_has_seen_is_a_failure(
     cluster: FakeApiServer, plugin: Plugin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "REPORTS_WITHIN", "1ms")
+    monkeypatch.setattr(waiting, "REPORTS_WITHIN", 0.001)
     cluster.add(shop())
     line = plugin("backup", "--name", "now").error
     assert "the operator has not reported about PlatformBackup now: see kubectl -n ecommerce-system get pods" in line
@@ -351,7 +352,7 @@ def test_a_restore_is_created_and_its_result_is_said(cluster: FakeApiServer, plu
 def test_a_restore_that_has_failed_or_cannot_begin_says_why_in_one_line(
     cluster: FakeApiServer, plugin: Plugin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "BEGINS_WITHIN", "1ms")
+    monkeypatch.setattr(waiting, "INTERVAL", 0.001)
     cluster.add(shop())
     cluster.status_of_created = _ended("Failed", "WrongKey", "the key is another. The shop is closed: correct this.")
     line = plugin("restore", "--id", "20260131T1159-a1b2c3", "--name", "now").error
@@ -366,3 +367,62 @@ def test_a_restore_names_its_backup_in_one_way_and_can_be_tried(cluster: FakeApi
     assert "--of belongs to --id and --newest" in plugin("restore", "--backup", "before", "--of", "a/b").error
     assert "would be created (dry run: nothing was changed)" in plugin("restore", "--newest", "--dry-run").text
     assert [kind for kind, _, _ in cluster.objects if kind == "platformrestores"] == []
+
+
+def _going_on(cluster: FakeApiServer, monkeypatch: pytest.MonkeyPatch, *statuses: dict[str, Any]) -> None:
+    """Writes the next status of a PlatformRestore after each look of the plugin, as the operator goes on."""
+    monkeypatch.setattr(waiting, "INTERVAL", 0.001)
+    read, left = Kubectl.read, iter(statuses)
+
+    def read_and_go_on(kubectl: Kubectl, *arguments: str) -> dict[str, Any]:
+        stored = read(kubectl, *arguments)
+        if arguments[0] == RESTORES and (status := next(left, None)) is not None:
+            cluster.objects["platformrestores", "shop", arguments[1]]["status"] = status
+        return stored
+
+    monkeypatch.setattr(Kubectl, "read", read_and_go_on)
+
+
+def test_a_restore_into_a_new_shop_waits_until_it_begins_and_says_what_goes_on(
+    cluster: FakeApiServer, plugin: Plugin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.add(shop())
+    waits = _unfinished("Pending", "DatabasesNotReady", "These databases are not ready: order.")
+    result = {"backupId": "20260131T1159-a1b2c3", "closedSeconds": 83, "invariants": "all hold"}
+    cluster.status_of_created = waits
+    _going_on(
+        cluster, monkeypatch, waits, _unfinished("Restoring", "Running", "A pod restores the databases."),
+        _ended("Succeeded", "Succeeded", "Whole.", **result),
+    )  # fmt: skip
+    outcome = plugin("restore", "shop", "--newest", "--name", "now")
+    assert outcome.text.startswith("shop/shop: backup 20260131T1159-a1b2c3 of an unknown time is restored")
+    assert outcome.stderr.splitlines() == [
+        "PlatformRestore now is Pending with DatabasesNotReady: These databases are not ready: order.",
+        "PlatformRestore now is Restoring with Running: A pod restores the databases.",
+    ]
+
+
+def test_a_restore_that_waits_for_a_person_after_all_is_reported_at_once(
+    cluster: FakeApiServer, plugin: Plugin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.add(shop())
+    cluster.status_of_created = _unfinished("Pending", "DatabasesNotReady", "These databases are not ready: order.")
+    _going_on(cluster, monkeypatch, _unfinished("Pending", "BackupMissing", "there is no PlatformBackup before."))
+    outcome = plugin("restore", "shop", "--backup", "before", "--name", "now")
+    assert outcome.code == 1
+    assert "has not begun: it is Pending with BackupMissing" in outcome.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("time", ["soon", "1", "1h 30m", "-1h"])
+def test_a_time_that_cannot_be_read_is_refused_before_anything_is_created(
+    cluster: FakeApiServer, plugin: Plugin, time: str
+) -> None:
+    cluster.add(shop())
+    line = plugin("restore", "--newest", f"--timeout={time}").error
+    assert f"{time} is not a time: write it like 30m or 1h30m" in line
+    assert [kind for kind, _, _ in cluster.objects if kind == "platformrestores"] == []
+
+
+@pytest.mark.parametrize(("time", "seconds"), [("90s", 90), ("1h30m", 5400), ("1.5m", 90), ("2ms", 0.002)])
+def test_a_time_is_written_as_for_kubectl(time: str, seconds: float) -> None:
+    assert waiting.seconds_of(time) == seconds

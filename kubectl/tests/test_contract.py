@@ -15,12 +15,13 @@ import yaml
 from chassis.messaging.topology import load_topology
 from fake_api_server import FakeApiServer
 from kubectl_ecommerce.cli import parser
-from kubectl_ecommerce.commands import COMMANDS, resend_events, rotate, verify
+from kubectl_ecommerce.commands import COMMANDS, resend_events, rotate, verify, waiting
 from kubectl_ecommerce.kubectl import CLUSTERS, SHOPS, TENANTS
 from kubectl_ecommerce.runbooks import FINE, RUNBOOKS, STORES, UNKNOWN, Runbook
 from kubectl_ecommerce.shop import FAILED_UPGRADES, RETRY_ANNOTATION, ROTATE_ANNOTATION
 from shops import shop
 
+from platform_operator.api.backups import RestoreReason
 from platform_operator.api.conditions import ConditionReason, UpgradePhase
 from platform_operator.api.kinds import CHILD_KINDS, CLUSTER_KINDS, GROUP, PLATFORM, STORE_KINDS
 from platform_operator.api.tenants import TENANT
@@ -71,6 +72,7 @@ def test_the_names_are_the_operators() -> None:
     assert {*rotate.KINDS} == {*map(str, REQUESTED), "all"}
     assert {*resend_events.SERVICES} == {event.producer for event in load_topology().events.values()}
     assert {*FAILED_UPGRADES} == {*map(str, UpgradePhase)} - {"RollingOut", "RollingBack"}
+    assert {*waiting.WAITS_FOR} <= {*map(str, RestoreReason)}
 
 
 def test_every_command_is_documented_with_an_example_that_parses() -> None:

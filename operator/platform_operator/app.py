@@ -139,9 +139,10 @@ class _Operator:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
             fetch = http_fetch(session)
             scraper = InvariantScraper(self.cache, self.queue.add, fetch, time.time)
-            reconciler = self._reconciler(scraper, PodCounter(self.client, fetch))
+            recorder = EventRecorder(self.client, self.settings.identity)
+            reconciler = self._reconciler(scraper, PodCounter(self.client, fetch), recorder)
             workers = (run_worker(self.queue, reconciler.reconcile) for _ in range(self.settings.workers))
-            beside = [scraper.run(), reconciler.reporter.recorder.run(), self._run_backups(scraper)]
+            beside = [scraper.run(), recorder.run(), self._run_backups(scraper, recorder)]
             if not self.settings.watch_namespaces and not self.settings.shard.index:  # of those that see all, the first
                 beside.append(StorageVersionMigrator(self.client).run())
             if self.settings.tenant_admin_role:
@@ -151,7 +152,7 @@ class _Operator:
             finally:
                 with contextlib.suppress(TimeoutError, LeadershipLostError):
                     async with asyncio.timeout(1):
-                        await reconciler.reporter.recorder.flush()
+                        await recorder.flush()
 
     async def _run_tenants(self, scraper: InvariantScraper) -> None:
         """Watches Tenants, TenantPlans and the objects of tenants, and reconciles tenants; only while leading."""
@@ -173,7 +174,7 @@ class _Operator:
         )
         await self._run_controller(reflectors, queue, controller.reconcile)
 
-    async def _run_backups(self, scraper: InvariantScraper) -> None:
+    async def _run_backups(self, scraper: InvariantScraper, recorder: EventRecorder) -> None:
         """Watches PlatformBackups, PlatformRestores and their objects, and reconciles them; only while leading."""
         settings = self.settings
         queue: WorkQueue[ObjectKey] = WorkQueue(time.monotonic)
@@ -191,8 +192,12 @@ class _Operator:
             )
         ]
         jobs = BackupJobs(self.client, store, Helm(executable=settings.helm), settings.charts / "backup")
-        controller = BackupController(jobs, self.cache, self._installation(), _now, self.queue.add, self.backup_reports)
-        restores = RestoreController(jobs, self.cache, self._installation(), _now, scraper.results, self.queue.add)
+        controller = BackupController(
+            jobs, self.cache, self._installation(), _now, self.queue.add, recorder, self.backup_reports
+        )
+        restores = RestoreController(
+            jobs, self.cache, self._installation(), _now, scraper.results, self.queue.add, recorder
+        )
 
         async def reconcile(key: ObjectKey) -> Requeue:
             if key.id.kind == PLATFORM_RESTORE.kind:
@@ -235,12 +240,11 @@ class _Operator:
             settings.cloudnativepg_namespace,
         )
 
-    def _reconciler(self, scraper: InvariantScraper, pods: PodCounter) -> Reconciler:
+    def _reconciler(self, scraper: InvariantScraper, pods: PodCounter, recorder: EventRecorder) -> Reconciler:
         client, cache, settings, installation = self.client, self.cache, self.settings, self._installation()
         renderer = Renderer(Helm(executable=settings.helm), settings.charts / "platform")
         policy = UpgradePolicy(settings.upgrade_canary, settings.upgrade_concurrency)
         meter, fights, retries = StepMeter(scraper.results, pods.count), FieldFights(), JobRetries()
-        recorder = EventRecorder(client, settings.identity)
         releases = ReleaseChooser(client, cache, renderer, meter, settings.version, policy, _now)
         metrics.UPGRADES_HALTED.set_function(releases.upgrades_halted)
         return Reconciler(

@@ -141,8 +141,8 @@ class Reconciler:
             self._forget(key)
             return Requeue.never()
         if platform.deleting:
-            await finish_deletion(self.client, self.cache, platform, self.now())
-            return Requeue.never()  # the garbage collector follows the owner references
+            is_finished = await finish_deletion(self.client, self.cache, platform, self.now())
+            return Requeue.never() if is_finished else Requeue.after(EARLY_RECHECK)  # the rest is garbage-collected
         spec, result = await self._converge(platform)
         await _yield_to_others()
         await self.reporter.report(platform, spec, result)

@@ -18,8 +18,8 @@ NAMESPACE, NAME, NODE_PORT = "e2e-lost", "lost", 30081
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What a platform engineer keeps outside of the cluster."""
+class LostShop:
+    """The shop as a platform engineer has it outside of the cluster."""
 
     destination: Object
     key: str
@@ -39,15 +39,15 @@ class Recipe:
 
 
 @pytest.fixture
-async def recipe() -> AsyncIterator[Recipe]:
+async def lost_shop() -> AsyncIterator[LostShop]:
     async with s3_server.bucket() as destination:
-        yield Recipe(destination, backups.new_key())
+        yield LostShop(destination, backups.new_key())
 
 
 @pytest.fixture
-def namespace(recipe: Recipe) -> Iterator[Namespace]:
+def namespace(lost_shop: LostShop) -> Iterator[Namespace]:
     try:
-        created = recipe.create()
+        created = lost_shop.create()
         created.wait_ready(NAME)
         yield created
     finally:
@@ -55,7 +55,7 @@ def namespace(recipe: Recipe) -> Iterator[Namespace]:
 
 
 async def test_a_shop_whose_namespace_was_deleted_is_restored_into_a_new_one(
-    recipe: Recipe, namespace: Namespace
+    lost_shop: LostShop, namespace: Namespace
 ) -> None:
     async with Shop(shops.gateway_url(NODE_PORT)) as shop:
         await shop.wait_until_healthy(120)
@@ -63,7 +63,7 @@ async def test_a_shop_whose_namespace_was_deleted_is_restored_into_a_new_one(
         admin = await shop.log_in(former["ADMIN_EMAIL"], former["ADMIN_PASSWORD"])
         _, product = await shop.stocked_product(admin, 10_000)
         customer = await shop.register()
-        kept = await customer.buy((product, 1))
+        lost_shop = await customer.buy((product, 1))
         load = OrderLoad(shop, product, pause=0.5)
         async with load.running():
             backup = await backups.LoadedBackup.take(load, namespace, "before", NAME)
@@ -71,7 +71,7 @@ async def test_a_shop_whose_namespace_was_deleted_is_restored_into_a_new_one(
             await asyncio.to_thread(delete_namespace, NAMESPACE)
 
     began = time.monotonic()
-    await asyncio.to_thread(recipe.create)
+    await asyncio.to_thread(lost_shop.create)
     restored = await asyncio.to_thread(backups.restore, namespace, "after-the-loss", NAME, source={})
     seconds = time.monotonic() - began
     print(f"from an empty namespace to a shop that is restored and has checked its invariants: {seconds:.0f} s")
@@ -81,7 +81,7 @@ async def test_a_shop_whose_namespace_was_deleted_is_restored_into_a_new_one(
         await shop.wait_until_healthy(120)
         await shop.log_in(former["ADMIN_EMAIL"], former["ADMIN_PASSWORD"])
         customer = await shop.log_in(customer.email, customer.password)
-        assert [order.id for order in await customer.orders()] == [kept.id]
+        assert [order.id for order in await customer.orders()] == [lost_shop.id]
         await load.reconnect(shop)
         await backup.assert_restored(restored)
         with pytest.raises(ProblemError, match="wrong_credentials"):

@@ -49,8 +49,8 @@ RESTORE = Command(
     "replace the data of a shop with that of a backup",
     "Creates a PlatformRestore: the operator checks the backup, closes the shop, replaces all its databases with "
     "those of the backup, opens the shop, and reads its invariants. All data since the backup is lost. Waits until the "
-    "restore has ended, and fails if it failed or cannot begin: the message then says whether the shop is closed, and "
-    "what to do.",
+    "restore has ended, and says what goes on until then. Fails if it failed or cannot begin before a person has done "
+    "something: the message then says whether the shop is closed, and what to do.",
     ("restore shop --backup before-the-sale", "restore shop -n shop --newest --of old/shop"),
     run,
     _add_arguments,

@@ -1,25 +1,35 @@
 """Creates an object for a shop, and waits until it has ended.
 
-A PlatformBackup or a PlatformRestore that cannot begin does not end, so that is reported at once.
+A PlatformBackup or a PlatformRestore that waits for a person does not end, so that is reported at once. For what ends
+by itself, such as the databases of a new shop that are not ready, the command waits with it.
 """
 
 from __future__ import annotations
 
+import re
+import sys
+import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from kubectl_ecommerce.commands.command import Report, Session, message_report
-from kubectl_ecommerce.errors import BackupFailedError, KubectlTimeoutError
+from kubectl_ecommerce.errors import BackupFailedError, KubectlTimeoutError, UsageError
 from kubectl_ecommerce.kubectl import GROUP, Kubectl, Manifest
+from kubectl_ecommerce.output import clean
 from kubectl_ecommerce.runbooks import OPERATOR_NAMESPACE
 from kubectl_ecommerce.shop import Shop
 
-REPORTS_WITHIN = "1m"
-"""Time within which a running operator has reported about it."""
-BEGINS_WITHIN = "10s"
-"""Time within which it begins if nothing is in its way."""
+REPORTS_WITHIN = 60.0
+"""Seconds within which a running operator has reported about it."""
+INTERVAL = 10.0
+"""Seconds between two looks at what has not ended. It has begun by the first one if nothing is in its way."""
+WAITS_FOR = (
+    "DatabasesNotReady", "Upgrading", "BackupRunning", "BackupNotComplete", "OtherRestore", "RenderTimedOut",
+)  # fmt: skip
+"""The reasons of a pending one that end by themselves, so that it begins without a person."""
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
 def create_and_wait(
@@ -32,8 +42,10 @@ def create_and_wait(
 ) -> Report:
     """Creates an object for a shop, and reports what `describe` says of its status when it has succeeded.
 
-    Raises BackupFailedError.
+    Raises BackupFailedError, UsageError.
     """
+    timeout = session.arguments.timeout
+    seconds = seconds_of(timeout)  # a wrong one is refused before anything is created
     name = object_name(session, shop)
     manifest = {
         "apiVersion": f"{GROUP}/v1beta1",
@@ -44,7 +56,7 @@ def create_and_wait(
 
     def wait() -> Report:
         waiting = _Waiting(session.kubectl, kind, resource, shop.namespace, name)
-        status = waiting.until_succeeded(session.arguments.timeout)
+        status = waiting.until_succeeded(timeout, seconds)
         named = {kind[0].lower() + kind[1:]: name}
         return result_report(shop, {**named, "status": status}, describe(status))
 
@@ -80,8 +92,16 @@ def add_arguments(parser: ArgumentParser, kind: str) -> None:
     parser.add_argument("--name", help=f"name of the {kind} [the name of the shop and the time]")
     parser.add_argument("--no-wait", action="store_true", help=f"create the {kind} and do not wait until it has ended")
     parser.add_argument(
-        "--timeout", default="1h", metavar="TIME", help="how long to wait after it has begun, such as 30m [1h]"
+        "--timeout", default="1h", metavar="TIME", help="how long to wait until it has ended, such as 30m [1h]"
     )
+
+
+def seconds_of(time_text: str) -> float:
+    """Returns the seconds of a time as kubectl writes it, such as 1h30m. Raises UsageError."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)(h|ms|m|s)", time_text)
+    if not parts or "".join(number + unit for number, unit in parts) != time_text:
+        raise UsageError(f"{time_text} is not a time: write it like 30m or 1h30m")
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
 @dataclass(frozen=True)
@@ -94,31 +114,45 @@ class _Waiting:
     namespace: str
     name: str
 
-    def until_succeeded(self, timeout: str) -> Manifest:
-        """Returns its status with its result. Raises BackupFailedError."""
+    def until_succeeded(self, timeout: str, seconds: float) -> Manifest:
+        """Returns its status with its result. Writes each change of its state to standard error until then.
+
+        Raises BackupFailedError.
+        """
         if not self._has("phase", REPORTS_WITHIN):
             look = f"kubectl -n {OPERATOR_NAMESPACE} get pods"
             raise BackupFailedError(f"the operator has not reported about {self.kind} {self.name}: see {look}")
-        if not self._has("completionTime", BEGINS_WITHIN):
-            self._must_have_begun()
-            if not self._has("completionTime", timeout):
-                text = f"{self.kind} {self.name} has not ended within {timeout} and goes on"
-                raise BackupFailedError(f"{text}: it is {_state(self._read())}")
-        stored = self._read()
+        stored = self._until_ended(timeout, seconds)
         if stored["status"]["phase"] != "Succeeded":
             raise BackupFailedError(f"{self.kind} {self.name} is {_state(stored)}")
         return stored["status"]  # type: ignore[no-any-return]
 
-    def _must_have_begun(self) -> None:
-        stored = self._read()
-        if stored["status"]["phase"] == "Pending":
-            delete = f"kubectl -n {self.namespace} delete {self.kind.lower()} {self.name}"
-            text = f"{self.kind} {self.name} has not begun: it is {_state(stored)}"
-            raise BackupFailedError(f"{text} It begins when this is corrected; to give it up: {delete}")
+    def _until_ended(self, timeout: str, seconds: float) -> Manifest:
+        deadline, reported = time.monotonic() + seconds, ""
+        while True:
+            self._has("completionTime", min(INTERVAL, max(0.001, deadline - time.monotonic())))
+            stored = self._read()
+            if "completionTime" in stored["status"]:
+                return stored
+            self._require_begun(stored)
+            if time.monotonic() >= deadline:
+                text = f"{self.kind} {self.name} has not ended within {timeout} and goes on"
+                raise BackupFailedError(f"{text}: it is {_state(stored)}")
+            if (reason := _reason(stored)) != reported:
+                sys.stderr.write(clean(f"{self.kind} {self.name} is {_state(stored)}") + "\n")
+                reported = reason
 
-    def _has(self, field: str, timeout: str) -> bool:
+    def _require_begun(self, stored: Manifest) -> None:
+        """Raises BackupFailedError if it does not begin before a person has done something."""
+        if stored["status"]["phase"] != "Pending" or _reason(stored) in WAITS_FOR:
+            return
+        delete = f"kubectl -n {self.namespace} delete {self.kind.lower()} {self.name}"
+        text = f"{self.kind} {self.name} has not begun: it is {_state(stored)}"
+        raise BackupFailedError(f"{text} It begins when this is corrected; to give it up: {delete}")
+
+    def _has(self, field: str, seconds: float) -> bool:
         """Waits, and returns whether the status has a field then."""
-        condition = (f"--for=jsonpath={{.status.{field}}}", f"--timeout={timeout}")
+        condition = (f"--for=jsonpath={{.status.{field}}}", f"--timeout={seconds:.3f}s")
         try:
             self.kubectl.run("wait", f"{self.resource}/{self.name}", "--namespace", self.namespace, *condition)
         except KubectlTimeoutError:
@@ -127,6 +161,11 @@ class _Waiting:
 
     def _read(self) -> Manifest:
         return self.kubectl.read(self.resource, self.name, "--namespace", self.namespace)
+
+
+def _reason(stored: Manifest) -> str:
+    conditions = stored["status"].get("conditions") or ()
+    return next((one["reason"] for one in conditions if one["type"] == "Complete"), "")
 
 
 def _state(stored: Manifest) -> str:

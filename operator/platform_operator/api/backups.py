@@ -16,6 +16,8 @@ PLATFORM_RESTORE = Kind(f"{GROUP}/{PLATFORM_VERSION}", "PlatformRestore", "platf
 
 ANNOTATION_TARGET = f"{GROUP}/backup-target"
 """Annotation of a Job: the digest of its shop, destination and key. Backups with another digest are not the shop's."""
+ANNOTATION_START_PROBLEM = f"{GROUP}/start-problem"
+"""Annotation of a Job of a schedule that the operator has ended: why its pod could not start."""
 MAX_BACKUP_NAME = 40
 """Characters of the name of a PlatformBackup or PlatformRestore: its Job and its pods are named after it."""
 
@@ -357,7 +359,8 @@ class PlatformRestoreSpec(Model):
         le=86_400,
         description="Seconds that the Job that restores may run. After that it is stopped, and the restore has failed: "
         "the shop stays closed, and its databases may be inconsistent. No check of the backup begins later "
-        "than that after the first one, and a closed shop waits no longer for an invalid spec to be corrected.",
+        "than that after the first one, no other Job than the first later than that after the shop was closed, and "
+        "a closed shop waits no longer for an invalid spec to be corrected.",
     )
 
 

@@ -19,7 +19,7 @@ ANNOTATION_RESTORE = f"{GROUP}/restore"
 OPEN = "open"
 """The value by which a person opens a shop whose databases may be inconsistent."""
 _INCONSISTENT = "inconsistent"
-_AS_FORMERLY_WRITTEN = "mixed"
+_FORMER_INCONSISTENT = "mixed"
 """The word of earlier releases for the same."""
 
 
@@ -75,7 +75,7 @@ def last_restore(annotations: Mapping[str, str]) -> RestoreMark | None:
 
 def _parse(text: str) -> RestoreMark:
     parts = text.split("/")
-    if len(parts) >= 3 and parts[2] in set(RestorePhase) and parts[3:] in ([], [_INCONSISTENT], [_AS_FORMERLY_WRITTEN]):
+    if len(parts) >= 3 and parts[2] in set(RestorePhase) and parts[3:] in ([], [_INCONSISTENT], [_FORMER_INCONSISTENT]):
         return RestoreMark(parts[0], parts[1], RestorePhase(parts[2]), inconsistent=bool(parts[3:]))
     return _unreadable(parts[0])
 

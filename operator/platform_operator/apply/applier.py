@@ -181,11 +181,13 @@ async def prune(client: KubernetesClient, cache: Cache, key: PlatformKey, leftov
         await delete_object(client, cache, key, seen)
 
 
-async def delete_object(client: KubernetesClient, cache: Cache, key: PlatformKey, seen: ObservedObject) -> None:
+async def delete_object(client: KubernetesClient, cache: Cache, key: PlatformKey, seen: ObservedObject) -> bool:
     """Deletes one object, and not a later one of its name. Raises ApiError.
 
-    If the API server answers that it is gone, it stays in the cache until the watch confirms that: if the answer was
-    wrong, the next pass deletes it.
+    Returns False if the API server answers that it is gone. It stays in the cache until the watch confirms that: if the
+    answer was wrong, the next pass deletes it.
     """
-    if await client.delete(CHILD_KINDS[seen.id.kind], key.namespace, seen.id.name, seen.uid):
-        cache.remove(key, seen.id, seen.version + 1)  # the deletion's own version is not known, only that it is higher
+    if not await client.delete(CHILD_KINDS[seen.id.kind], key.namespace, seen.id.name, seen.uid):
+        return False
+    cache.remove(key, seen.id, seen.version + 1)  # the deletion's own version is not known, only that it is higher
+    return True

@@ -11,15 +11,15 @@ import logging
 from datetime import datetime, timedelta
 
 from platform_operator.api.kinds import (
-    CHILD_KINDS,
     FIELD_MANAGER,
     PLATFORM,
     STORE_KINDS,
     VOLUME_CLAIM,
     Manifest,
 )
+from platform_operator.apply.applier import delete_object
 from platform_operator.apply.volumes import list_volumes
-from platform_operator.cache.observed import FINALIZER, ObservedObject, Platform, observe_platform
+from platform_operator.cache.observed import FINALIZER, Platform, observe_platform
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
 from platform_operator.errors import ApiError
@@ -43,15 +43,24 @@ async def set_finalizer(client: KubernetesClient, cache: Cache, platform: Platfo
         cache.store_platform(observe_platform(answer))
 
 
-async def finish_deletion(client: KubernetesClient, cache: Cache, platform: Platform, now: datetime) -> None:
-    """Deletes the data if the policy is Delete, and lets the platform go. Raises ApiError if it has to be retried."""
+async def finish_deletion(client: KubernetesClient, cache: Cache, platform: Platform, now: datetime) -> bool:
+    """Deletes the data if the policy is Delete, and lets the platform go.
+
+    Returns False if another pass has to do that, since the API server has not found what was to be deleted: if that
+    answer was wrong, the next one is right, and otherwise the watch has confirmed it by then. Raises ApiError if it has
+    to be retried.
+    """
     if FINALIZER not in platform.finalizers:
-        return
+        return True
     if platform.spec.get("deletionPolicy") == "Delete":
+        is_overdue = now >= platform.deletion_time + DELETION_DEADLINE
         try:
-            await _delete_data(client, cache, platform)
+            if not await _delete_data(client, cache, platform):
+                if not is_overdue:
+                    return False
+                logger.warning("volumes or credentials may be left", extra={"platform": str(platform.key)})
         except ApiError:
-            if now < platform.deletion_time + DELETION_DEADLINE:
+            if not is_overdue:
                 raise
             logger.exception("volumes or credentials may be left", extra={"platform": str(platform.key)})
     try:
@@ -59,28 +68,24 @@ async def finish_deletion(client: KubernetesClient, cache: Cache, platform: Plat
     except ApiError as error:
         if error.status not in (404, 409):  # it is gone already
             raise
+    return True
 
 
-async def _delete_data(client: KubernetesClient, cache: Cache, platform: Platform) -> None:
+async def _delete_data(client: KubernetesClient, cache: Cache, platform: Platform) -> bool:
     """Deletes stores first, since they would create their volumes again, then the derived Secrets, and last the records
-    of their generations and of their salt."""
+    of their generations and of their salt. Returns whether the API server has found all of them. Raises ApiError."""
     key = platform.key
     volumes = await list_volumes(client, key)
     children = list(cache.children(key).values())
-    for seen in children:
-        if seen.id.kind in STORE_KINDS and seen.owned_digest:
-            await _delete(client, platform, seen)
-    for volume in volumes:
-        metadata = volume["metadata"]
-        await client.delete(VOLUME_CLAIM, key.namespace, metadata["name"], metadata["uid"])
+    stores = [seen for seen in children if seen.id.kind in STORE_KINDS and seen.owned_digest]
     derived = [seen for seen in children if seen.id.kind == "Secret" and key_ids(seen)]
     records = [seen for seen in children if seen.id in (rotation_id(key), salt_id(key))]
-    for seen in (*derived, *records):
-        await _delete(client, platform, seen)
-
-
-async def _delete(client: KubernetesClient, platform: Platform, seen: ObservedObject) -> None:
-    await client.delete(CHILD_KINDS[seen.id.kind], platform.key.namespace, seen.id.name, seen.uid)
+    found = [await delete_object(client, cache, key, seen) for seen in stores]
+    for volume in volumes:
+        metadata = volume["metadata"]
+        found.append(await client.delete(VOLUME_CLAIM, key.namespace, metadata["name"], metadata["uid"]))
+    found += [await delete_object(client, cache, key, seen) for seen in (*derived, *records)]
+    return all(found)
 
 
 async def _apply_finalizers(client: KubernetesClient, platform: Platform, finalizers: list[str]) -> Manifest:

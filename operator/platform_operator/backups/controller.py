@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from platform_operator.api.backups import PLATFORM_BACKUP, BackupPhase, BackupReason, parse_backup
 from platform_operator.api.kinds import (
@@ -39,7 +39,7 @@ from platform_operator.backups.observed import (
     last_failure,
     observe_backup,
 )
-from platform_operator.backups.status import Outcome, describe, status_manifest
+from platform_operator.backups.status import Outcome, describe, has_progressed, status_manifest
 from platform_operator.cache.observed import Platform
 from platform_operator.cache.store import Cache
 from platform_operator.digests import digest
@@ -47,6 +47,8 @@ from platform_operator.errors import ApiError, InvalidSpecError, NameTakenError,
 from platform_operator.plan.hibernation import is_closed
 from platform_operator.render.values import Installation
 from platform_operator.status.backups import BackupReport, BackupRun, backup_report
+from platform_operator.status.events import InvolvedObject
+from platform_operator.status.recorder import EventRecorder
 from platform_operator.workqueue import Requeue
 
 logger = logging.getLogger(__name__)
@@ -55,6 +57,8 @@ SCHEDULE_INTERVAL = 60.0
 """Seconds between two looks at a schedule: no event announces that the newest backup is too old."""
 RUNNING_INTERVAL = 15.0
 """Seconds between two looks at the pods of a running backup, and at what a pending one waits for."""
+STARTS_WITHIN = timedelta(hours=1)
+"""The time within which the pod of a scheduled Job has to start. The chart has the same for the Job itself."""
 _FINISHED = (BackupPhase.SUCCEEDED, BackupPhase.FAILED)
 
 
@@ -69,6 +73,7 @@ class BackupController:
     now: Callable[[], datetime]
     report_changed: Callable[[PlatformKey], None]
     """Called when the report of a platform has changed, which the reconciler writes."""
+    recorder: EventRecorder
     reports: dict[PlatformKey, BackupReport] = field(default_factory=dict)
     _rendered: dict[PlatformKey, tuple[str, list[Manifest]]] = field(init=False, default_factory=dict)
     """What Helm printed for the schedule of each platform, and the digest of its values."""
@@ -103,6 +108,9 @@ class BackupController:
             outcome = Outcome(BackupPhase.FAILED, BackupReason.RENDER_FAILED, str(error))
         status = describe(backup, outcome, name, self.now())
         if status != backup.status:
+            if has_progressed(backup.status, outcome.phase, outcome.reason):
+                involved = InvolvedObject(PLATFORM_BACKUP, backup.namespace, backup.name, backup.uid)
+                self.recorder.emit_progress(key, involved, outcome, self.now())
             answer = await self.jobs.client.apply(
                 PLATFORM_BACKUP, backup.namespace, status_manifest(backup, status), "status"
             )
@@ -162,8 +170,7 @@ class BackupController:
         refusal = await self.jobs.start(children(rendered, backup.namespace, shop.key.name, owner), backup.uid)
         if refusal is None:
             return Outcome(BackupPhase.RUNNING, BackupReason.RUNNING, "The backup begins.")
-        reason = BackupReason.NAME_TAKEN if refusal.name_taken else BackupReason.REFUSED
-        return Outcome(BackupPhase.PENDING, reason, refusal.message)
+        return Outcome(BackupPhase.PENDING, refusal.reason, refusal.message)
 
     async def _follow(self, child: Child, job: JobState) -> Outcome:
         run = await self.jobs.run(child)
@@ -195,7 +202,7 @@ class BackupController:
         refusal = "" if spec.observes else await self._apply_schedule(platform, spec)
         if policy is None:
             self._set_report(key, BackupReport())
-            has_schedule = any(platform.uid in child.owners for child in self.jobs.store.children.values())
+            has_schedule = bool(self.jobs.store.owned_by(platform.uid))
             return Requeue.after(SCHEDULE_INTERVAL) if has_schedule and not spec.observes else Requeue.never()
         stored, runs = platform.status.get("backup", {}), await self._runs_of(platform)
         known = self.reports[key].row if key in self.reports else stored
@@ -208,7 +215,7 @@ class BackupController:
             hibernated=spec.hibernated,
             observes=spec.observes,
             refusal=refusal,
-            stuck=await self._stuck(platform),
+            blocked_job=await self._blocked_job(platform, observes=spec.observes),
         )
         self._set_report(key, report)
         return Requeue.after(SCHEDULE_INTERVAL)
@@ -218,7 +225,7 @@ class BackupController:
 
         Raises ApiError if another attempt may succeed.
         """
-        key, desired = platform.key, set()
+        desired = set()
         try:
             for one in await self._schedule(platform, spec):
                 desired.add(object_key(one["kind"], one))
@@ -229,9 +236,8 @@ class BackupController:
             if error.transient:
                 raise
             return f"The API server refuses it: {error}."
-        for child in list(self.jobs.store.children.values()):
-            owns = child.key.namespace == key.namespace and platform.uid in child.owners
-            if owns and child.key not in desired:
+        for child in self.jobs.store.owned_by(platform.uid):
+            if child.key not in desired:
                 await self.jobs.delete(child)
         return ""
 
@@ -259,22 +265,35 @@ class BackupController:
 
     def _scheduled_jobs(self, platform: Platform) -> list[Child]:
         """Returns the Jobs of the CronJobs of a platform."""
-        own = {child.uid for child in self.jobs.store.children.values() if platform.uid in child.owners}
-        return [one for one in self.jobs.store.children.values() if one.job and own & {*one.owners}]
+        own = {one.uid for one in self.jobs.store.owned_by(platform.uid)}
+        return [one for one in self.jobs.store.children_of(platform.key) if one.job and own & {*one.owners}]
 
-    async def _stuck(self, platform: Platform) -> str:
+    async def _blocked_job(self, platform: Platform, *, observes: bool) -> str:
         """Returns which Job of the schedule cannot start its pod, and why: its CronJob starts no other until it has
-        ended, also with a corrected spec. Empty if there is none. Raises ApiError."""
+        ended, also with a corrected spec. So it is ended after a time. Empty if there is none. Raises ApiError."""
         for child in self._scheduled_jobs(platform):
             if child.job is None or child.job.ended is not None:
                 continue
             if problem := await self.jobs.pod_problem(child):
+                started = child.job.started or self.now()
+                if not observes and self.now() - started >= STARTS_WITHIN:
+                    await self._end_job(child, problem)
                 name, namespace = child.key.id.name, child.key.namespace
                 return (
                     f"The pod of Job {name} cannot start: {problem.rstrip('.')}. Correct this, and delete the Job if "
                     f"its own spec was wrong: kubectl -n {namespace} delete job {name}"
                 )
         return ""
+
+    async def _end_job(self, child: Child, problem: str) -> None:
+        """Ends a Job. Raises ApiError if another attempt may succeed."""
+        try:
+            await self.jobs.end(child, problem)
+        except ApiError as error:
+            if error.transient:
+                raise
+            shop = PlatformKey(child.key.namespace, child.platform)
+            logger.warning("cannot end Job %s: %s", child.key.id.name, error, extra={"platform": str(shop)})
 
     def _set_report(self, key: PlatformKey, report: BackupReport) -> None:
         if self.reports.get(key) != report:

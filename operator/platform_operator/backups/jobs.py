@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from platform_operator.api.backups import PLATFORM_RESTORE
+from platform_operator.api.backups import ANNOTATION_START_PROBLEM, PLATFORM_RESTORE, BackupReason
 from platform_operator.api.kinds import (
     POD,
     Manifest,
@@ -37,8 +37,9 @@ _KINDS = {kind.kind: kind for kind in CHILD_KINDS}
 class JobRefusal:
     """Why a Job was not created. The operator tries again."""
 
+    reason: BackupReason
+    """NameTaken or Refused, which are reasons of a restore, too."""
     message: str
-    name_taken: bool = False
 
 
 @dataclass
@@ -72,16 +73,17 @@ class BackupJobs:
                 if one["kind"] == JOB.kind:
                     await self._create(one, owner)
         except NameTakenError as error:
-            return JobRefusal(f"{error}, or create another one of another name.", name_taken=True)
+            return JobRefusal(BackupReason.NAME_TAKEN, f"{error}, or create another one of another name.")
         except ApiError as error:
             if error.transient:
                 raise
             if error.namespace_terminating:
-                return JobRefusal("The namespace is being deleted: nothing is created in it.")
+                text = "The namespace is being deleted: nothing is created in it."
+                return JobRefusal(BackupReason.REFUSED, text)
             text = (
                 f"The API server refused the Job or a policy of it: {error}. Raise the quota or correct the admission "
             )
-            return JobRefusal(text + "policy that it names; the operator tries again.")
+            return JobRefusal(BackupReason.REFUSED, text + "policy that it names; the operator tries again.")
         return None
 
     async def _create(self, job: Manifest, owner: str) -> None:
@@ -98,8 +100,7 @@ class BackupJobs:
 
     async def clean_up(self, owner: str, retry_after: float) -> Requeue:
         """Deletes the policies of a Job that has ended: the Job itself is deleted after a time. Raises ApiError."""
-        children = list(self.store.children.values())
-        own = [one for one in children if owner in one.owners and one.key.id.kind == POLICY.kind]
+        own = [one for one in self.store.owned_by(owner) if one.key.id.kind == POLICY.kind]
         are_deleted = all([await self.delete(child) for child in own])
         return Requeue.never() if are_deleted else Requeue.after(retry_after)
 
@@ -131,6 +132,13 @@ class BackupJobs:
         self.store.children.pop(key, None)
         self._applied.forget(key.__eq__)
         return True
+
+    async def end(self, child: Child, problem: str) -> None:
+        """Ends a Job whose pod cannot start, as failed. Raises ApiError."""
+        key = child.key
+        annotations = {ANNOTATION_START_PROBLEM: problem}
+        fields = {"metadata": {"uid": child.uid, "annotations": annotations}, "spec": {"activeDeadlineSeconds": 1}}
+        await self.client.overwrite(JOB, key.namespace, key.id.name, fields)
 
     async def apply_if_changed(self, manifest: Manifest) -> None:
         """Applies an object if that would change it. Raises ApiError, and NameTakenError if another has its name."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from platform_operator.api.backups import ANNOTATION_TARGET, BackupReason
+from platform_operator.api.backups import ANNOTATION_START_PROBLEM, ANNOTATION_TARGET, BackupReason
 from platform_operator.api.kinds import LABEL_PLATFORM, Manifest, ObjectKey, object_key
 from platform_operator.cache.managed_fields import owned_digest
 from platform_operator.status.backups import BackupRun
@@ -17,6 +17,8 @@ MAX_TEXT = 500
 """Characters of what a pod reports that are kept."""
 UNKNOWN = "unknown"
 """The id of a backup whose pod has not reported it."""
+_KILLED = (137, 143)
+"""The exit codes of SIGKILL and SIGTERM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,9 @@ class JobState:
     ended: datetime | None
     """When it ended, with success or not."""
     failure: str
-    """The message of condition Failed; empty unless it has failed."""
+    """Why its pod could not start, or else the message of condition Failed; empty unless it has failed."""
+    is_overdue: bool = False
+    """True if it was stopped at its deadline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +99,21 @@ def observe_child(manifest: Manifest) -> Child:
 
 def _job(manifest: Manifest) -> JobState:
     status = manifest.get("status") or {}
-    ended, failure = None, ""
+    ended, failure, is_overdue = None, "", False
     for condition in status.get("conditions") or ():
         if condition["status"] == "True" and condition["type"] in ("Complete", "Failed"):
             ended = _time(condition.get("lastTransitionTime"))
             if condition["type"] == "Failed":
-                failure = str(condition.get("message") or condition.get("reason") or "Failed")[:MAX_TEXT]
-    return JobState(command_of(manifest["spec"]["template"]), _time(status.get("startTime")), ended, failure)
+                failure = _failure(manifest, condition)
+                is_overdue = condition.get("reason") == "DeadlineExceeded"
+    command = command_of(manifest["spec"]["template"])
+    return JobState(command, _time(status.get("startTime")), ended, failure, is_overdue)
+
+
+def _failure(job: Manifest, condition: Manifest) -> str:
+    problem = (job["metadata"].get("annotations") or {}).get(ANNOTATION_START_PROBLEM)
+    text = f"Its pod could not start: {problem}" if problem else condition.get("message") or condition.get("reason")
+    return str(text or "Failed")[:MAX_TEXT]
 
 
 def command_of(pod: Manifest) -> str:
@@ -119,7 +131,9 @@ def read_run(name: str, job: JobState, ended: datetime, pods: Iterable[Manifest]
         known = reason if isinstance(reason, str) and reason in set(BackupReason) else BackupReason.JOB_FAILED
         end = last.text if last else "No pod of it is left."
         message = str(report.get("message") or f"{job.failure.rstrip('.')}. {end}".rstrip())[:MAX_TEXT]
-        return BackupRun(job.command, name, ended, reason=str(known), message=message)
+        is_silent = not job.is_overdue and "reason" not in report
+        was_interrupted = is_silent and (last is None or last.was_interrupted)
+        return BackupRun(job.command, name, ended, reason=str(known), message=message, was_interrupted=was_interrupted)
     cut, size, backup = report.get("cut"), report.get("bytes"), report.get("id")
     if not isinstance(backup, str):
         text = "The Job has succeeded, and the report of its pod cannot be read: list the backups to find the id."
@@ -161,6 +175,8 @@ class _PodEnd:
     """What the command has left as termination message; empty if it was killed before."""
     text: str
     """Why a pod without a report has ended, by its exit code or eviction; empty if it succeeded."""
+    was_interrupted: bool
+    """True if it was evicted, deleted, or killed, but not for want of memory."""
 
 
 def _last_pod_end(pods: Iterable[Manifest]) -> _PodEnd | None:
@@ -178,7 +194,20 @@ def _pod_end(pod: Manifest) -> _PodEnd | None:
         return None
     cause = f"{evicted}: {status.get('message', '')}".rstrip(". ") if evicted else _exit_text(ended or {})
     at = str((ended or {}).get("finishedAt") or pod["metadata"].get("creationTimestamp") or "")
-    return _PodEnd(at, _report(ended or {}), f"Pod {name} ended without a report: {cause}." if cause else "")
+    text = f"Pod {name} ended without a report: {cause}." if cause else ""
+    was_interrupted = bool(evicted) or _is_disrupted(pod) or _is_killed(ended or {})
+    return _PodEnd(at, _report(ended or {}), text, was_interrupted)
+
+
+def _is_disrupted(pod: Manifest) -> bool:
+    """Returns whether a pod was deleted, or evicted such as from a node that is drained."""
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    is_target = any(one["type"] == "DisruptionTarget" and one["status"] == "True" for one in conditions)
+    return is_target or "deletionTimestamp" in pod["metadata"]
+
+
+def _is_killed(ended: Mapping[str, Any]) -> bool:
+    return ended.get("exitCode") in _KILLED and ended.get("reason") != "OOMKilled"
 
 
 def _exit_text(ended: Mapping[str, Any]) -> str:

@@ -9,47 +9,52 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 
 from platform_operator.api.backups import PLATFORM_RESTORE, RestorePhase, RestoreReason, parse_restore
-from platform_operator.api.conditions import ConditionReason, stored_condition
+from platform_operator.api.conditions import TIME_FORMAT, ConditionReason, stored_condition
 from platform_operator.api.kinds import ObjectKey, PlatformKey
 from platform_operator.api.restore_marks import RestoreMark, last_restore, restore_mark
 from platform_operator.api.spec import WITH_DATABASE, Spec
-from platform_operator.backups.database_users import DatabaseUsers
+from platform_operator.backups.database_clients import DatabaseClients
 from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import Source, restore_release, restore_values
 from platform_operator.backups.observed import Backup, Child, observe_backup
-from platform_operator.backups.restore_check import BackupCheck
-from platform_operator.backups.restore_opening import ShopOpening
-from platform_operator.backups.restore_source import RestoreSources
+from platform_operator.backups.restore_check import BackupChecker
+from platform_operator.backups.restore_mark_store import RestoreMarkStore, was_inconsistent
+from platform_operator.backups.restore_retries import deadline_of, next_retry, restore_may_pass
+from platform_operator.backups.restore_source import SourceFinder
 from platform_operator.backups.restore_status import (
     BEFORE_CLOSING,
     FINISHED,
     MAY_HAVE_CHANGED,
     RestoreOutcome,
-    blocker_text,
+    begins_to_check,
+    begins_to_restore,
+    closing,
     describe_restore,
     failure_advice,
     failure_reason,
     pending,
     phase_of,
     recorded_source,
-    refusal_reason,
+    retry_advice,
     shop_key,
-    shortened,
-    spec_of,
     status_manifest,
     waiting_advice,
 )
-from platform_operator.backups.shop_marks import ShopMarks, was_inconsistent
+from platform_operator.backups.shop_opener import ShopOpener
+from platform_operator.backups.shop_specs import blocker_text, spec_of
+from platform_operator.backups.status import has_progressed
 from platform_operator.cache.observed import Platform
 from platform_operator.cache.store import Cache
 from platform_operator.errors import ApiError, InvalidSpecError, PlatformInvalidError, RenderError, RenderTimeoutError
 from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.plan.hibernation import is_in_steps
 from platform_operator.render.values import Installation
+from platform_operator.status.backups import BackupRun
+from platform_operator.status.events import InvolvedObject
+from platform_operator.status.recorder import EventRecorder
 from platform_operator.workqueue import Requeue
 
 logger = logging.getLogger(__name__)
@@ -73,18 +78,19 @@ class RestoreController:
     """The newest scrape results of a platform's services; none of a shop that is closed."""
     shop_changed: Callable[[PlatformKey], None]
     """Called when the annotation of a platform has changed, which its reconciler acts on."""
-    marks: ShopMarks = field(init=False)
-    users: DatabaseUsers = field(init=False)
-    sources: RestoreSources = field(init=False)
-    check: BackupCheck = field(init=False)
-    opening: ShopOpening = field(init=False)
+    recorder: EventRecorder
+    marks: RestoreMarkStore = field(init=False)
+    clients: DatabaseClients = field(init=False)
+    source_finder: SourceFinder = field(init=False)
+    checker: BackupChecker = field(init=False)
+    opener: ShopOpener = field(init=False)
 
     def __post_init__(self) -> None:
-        self.marks = ShopMarks(self.jobs.client, self.jobs.store, self.shops, self.shop_changed)
-        self.users = DatabaseUsers(self.jobs, self.shops, self.now)
-        self.sources = RestoreSources(self.jobs, self.shops)
-        self.check = BackupCheck(self.jobs, self.installation, self.now)
-        self.opening = ShopOpening(self.marks, self.scrape_results, self.now)
+        self.marks = RestoreMarkStore(self.jobs.client, self.jobs.store, self.shops, self.shop_changed)
+        self.clients = DatabaseClients(self.jobs, self.shops, self.now)
+        self.source_finder = SourceFinder(self.jobs, self.shops)
+        self.checker = BackupChecker(self.jobs, self.installation, self.now)
+        self.opener = ShopOpener(self.marks, self.scrape_results, self.now)
 
     async def reconcile(self, key: ObjectKey) -> Requeue:
         """Makes a pass over a PlatformRestore. Raises ApiError if it has to be retried."""
@@ -97,7 +103,7 @@ class RestoreController:
         if shop not in self.shops.platforms and self.shops.is_of_another(shop):
             return Requeue.never()
         try:
-            outcome = await self._next(restore)
+            outcome = await self._outcome_of(restore)
         except ApiError as error:
             if error.status != CONFLICT:
                 raise
@@ -117,19 +123,22 @@ class RestoreController:
                 raise
 
     async def _report(self, restore: Backup, outcome: RestoreOutcome) -> None:
-        restore = self.jobs.store.newest(restore)
-        status = describe_restore(restore, outcome, self.now())
+        restore, now = self.jobs.store.newest(restore), self.now()
+        status = describe_restore(restore, outcome, now)
         if status == restore.status:
             return
+        has_changed, shop = has_progressed(restore.status, outcome.phase, outcome.reason), shop_key(restore)
+        if has_changed:
+            involved = InvolvedObject(PLATFORM_RESTORE, restore.namespace, restore.name, restore.uid)
+            self.recorder.emit_progress(shop, involved, outcome, now)
         manifest = status_manifest(restore, status)
         answer = await self.jobs.client.apply(PLATFORM_RESTORE, restore.namespace, manifest, "status")
         self.jobs.store.store_restore(observe_backup(answer))
-        if outcome.reason == _reason(restore.status):
-            return
-        details = {"platform": str(shop_key(restore)), "restore": restore.name, "reason": str(outcome.reason)}
-        logger.info(outcome.message, extra=details)
+        if has_changed:
+            details = {"platform": str(shop), "restore": restore.name, "reason": str(outcome.reason)}
+            logger.info(outcome.message, extra=details)
 
-    async def _next(self, restore: Backup) -> RestoreOutcome:
+    async def _outcome_of(self, restore: Backup) -> RestoreOutcome:
         """Returns the result of a pass, also of one that found something invalid. Raises ApiError."""
         try:
             return await self._advance(restore)
@@ -151,7 +160,7 @@ class RestoreController:
         if phase in BEFORE_CLOSING:
             if shop is not None and self.marks.is_marked(restore, shop, RestorePhase.CLOSING):
                 recorded = recorded_source(restore.status)
-                return self._closing(shop, recorded)  # it was marked, and that was not reported
+                return closing(recorded.backup if recorded else "", platform_uid=shop.uid)  # and it was not reported
             return await self._begin(restore, shop)
         if shop is None or shop.deleting or shop.uid != restore.status.get("platformUID"):
             reason = RestoreReason.PLATFORM_MISSING if shop is None else RestoreReason.PLATFORM_REPLACED
@@ -163,7 +172,7 @@ class RestoreController:
             return await self._close(restore, shop)
         if phase is RestorePhase.RESTORING:
             return await self._follow(restore, shop)
-        return await self.opening.open(restore, shop)
+        return await self.opener.advance(restore, shop)
 
     # Pending and Checking: what a restore needs, before anything is changed. Every pass checks all of it again.
 
@@ -180,37 +189,28 @@ class RestoreController:
                 "restore again, create one of another name."
             )
             return RestoreOutcome(RestorePhase.FAILED, RestoreReason.ALREADY_RESTORED, text)
-        if obstacle := self._obstacle(restore, shop, spec):
-            return obstacle
-        source = self.sources.find(restore, own, spec)
+        if blocker := self._blocker(restore, shop, spec):
+            return blocker
+        source = self.source_finder.find(restore, own, spec)
         if isinstance(source, RestoreOutcome):
             return source
-        if missing := await self.sources.missing(restore.namespace, source.target):
+        if missing := await self.source_finder.missing(restore.namespace, source.target):
             return pending(RestoreReason.NO_DESTINATION, f"{missing} of the backup does not exist: create it.")
         await self._record(restore, source)
-        checked = await self.check.result(restore, shop, spec, source)
+        checked = await self.checker.check(restore, shop, spec, source)
         if isinstance(checked, RestoreOutcome):
             return checked
         await self._record(restore, checked)
         if other := await self.marks.set(restore, shop, RestorePhase.CLOSING):
             return _other_restore(other)
-        return self._closing(shop, checked)
+        return closing(checked.backup, platform_uid=shop.uid)
 
     async def _record(self, restore: Backup, source: Source) -> None:
         """Records the backup that was chosen, before anything is done with it. Raises ApiError."""
         if source != recorded_source(self.jobs.store.newest(restore).status):
-            text = "The backup is checked before the shop is closed."
-            outcome = RestoreOutcome(RestorePhase.CHECKING, RestoreReason.CHECKING_BACKUP, text, source=source)
-            await self._report(restore, outcome)
+            await self._report(restore, begins_to_check(source))
 
-    def _closing(self, shop: Platform, source: Source | None) -> RestoreOutcome:
-        """Reports that the shop is being closed, and which backup the check has found."""
-        return RestoreOutcome(
-            RestorePhase.CLOSING, RestoreReason.CLOSING, "The services are being stopped.", platform_uid=shop.uid,
-            backup=source.backup if source else "",
-        )  # fmt: skip
-
-    def _obstacle(self, restore: Backup, shop: Platform, spec: Spec) -> RestoreOutcome | None:
+    def _blocker(self, restore: Backup, shop: Platform, spec: Spec) -> RestoreOutcome | None:
         """Returns what keeps a shop from being closed and restored now."""
         if spec.observes:
             text = "The shop is observed, and nothing is done to it: set its spec.mode to Manage, and paused to false."
@@ -227,7 +227,7 @@ class RestoreController:
             )
         if other := self.marks.other(restore, shop):
             return _other_restore(other)
-        if running := self.users.running_jobs(shop.key):
+        if running := self.clients.running_jobs(shop.key):
             return pending(RestoreReason.BACKUP_RUNNING, _running_job(running[0]))
         rows = {one["name"]: one for one in shop.status.get("databases", ())}
         missing = [name for name in WITH_DATABASE if not _is_usable(rows.get(f"{name}-db", {}))]
@@ -248,21 +248,30 @@ class RestoreController:
             return _other_restore(other)
         name = restore_release(restore.name)
         created = self.jobs.owned_job(restore.uid, restore.namespace, name)
-        if created is not None:  # and that was not answered or not reported
-            return RestoreOutcome(RestorePhase.RESTORING, RestoreReason.RUNNING, "The restore begins.", job=name)
+        if created is not None and (outcome := await self._resume(restore, shop, created)):
+            return outcome
         stored = stored_condition(shop.status, "Restoring")
         is_seen = stored is not None and stored["reason"] == ConditionReason.RESTORING
-        if not is_seen or self.users.may_start(shop.key) or await self.users.have_pods(shop.key):
-            return RestoreOutcome(
-                RestorePhase.CLOSING, RestoreReason.CLOSING, f"The services are being stopped.{blocker_text(shop)}"
-            )
-        if running := self.users.running_jobs(shop.key):
+        being_closed = closing(str(restore.status.get("backupId", "")), blocker_text(shop))
+        if not is_seen or self.clients.may_start(shop.key) or await self.clients.have_pods(shop.key):
+            return being_closed
+        if running := self.clients.running_jobs(shop.key):
             return RestoreOutcome(RestorePhase.CLOSING, RestoreReason.BACKUP_RUNNING, _running_job(running[0]))
         spec = spec_of(shop)
-        source = self.sources.find(restore, parse_restore(restore.spec), spec)
+        source = self.source_finder.find(restore, parse_restore(restore.spec), spec)
         if isinstance(source, RestoreOutcome):
             return await self._wait(restore, source.reason, source.message)
+        if created is not None and not await self.jobs.delete(created):
+            return being_closed
         return await self._start(restore, shop, spec, source)
+
+    async def _resume(self, restore: Backup, shop: Platform, created: Child) -> RestoreOutcome | None:
+        """Returns how a restore goes on whose Job exists; None if that one has failed, and another one is due."""
+        run = await self.jobs.run(created)
+        if run is None or run.succeeded or not restore_may_pass(run, inconsistent=was_inconsistent(restore, shop)):
+            return begins_to_restore(created.key.id.name)  # its creation was not answered or not reported
+        retry = next_retry(restore, run, self.now())
+        return await self._pause(restore, shop, run) if retry.is_too_late or self.now() < retry.at else None
 
     async def _start(self, restore: Backup, shop: Platform, spec: Spec, source: Source) -> RestoreOutcome:
         name = restore_release(restore.name)
@@ -273,13 +282,11 @@ class RestoreController:
             return _other_restore(other)
         refusal = await self.jobs.start(objects, restore.uid)
         if refusal is None:
-            return RestoreOutcome(
-                RestorePhase.RESTORING, RestoreReason.RUNNING, "The restore begins.", job=name, source=source
-            )
+            return begins_to_restore(name, source)
         await self.marks.set(restore, shop, RestorePhase.CLOSING)
-        return RestoreOutcome(RestorePhase.CLOSING, refusal_reason(name_taken=refusal.name_taken), refusal.message)
+        return RestoreOutcome(RestorePhase.CLOSING, RestoreReason(refusal.reason), refusal.message)
 
-    # Restoring: one Job, which is never started again.
+    # Restoring: one Job at a time, which is created again only after a failure that may pass.
 
     async def _follow(self, restore: Backup, shop: Platform) -> RestoreOutcome:
         name = restore_release(restore.name)
@@ -291,16 +298,30 @@ class RestoreController:
         if run is None:
             await self.marks.set(restore, shop, RestorePhase.RESTORING)
             return await self._running(child)
-        if not run.succeeded:
+        if run.succeeded:
+            await self.marks.set(restore, shop, RestorePhase.OPENING, inconsistent=False)
+            text = "The databases are restored, and the services are being started."
+            return RestoreOutcome(RestorePhase.OPENING, RestoreReason.OPENING, text, run=run)
+        if not restore_may_pass(run, inconsistent=was_inconsistent(restore, shop)):
             return await self._failed(restore, failure_reason(run), run.message, shop)
-        await self.marks.set(restore, shop, RestorePhase.OPENING, inconsistent=False)
-        text = "The databases are restored, and the services are being started."
-        return RestoreOutcome(RestorePhase.OPENING, RestoreReason.OPENING, text, run=run)
+        return await self._pause(restore, shop, run)
 
     async def _running(self, child: Child) -> RestoreOutcome:
         if problem := await self.jobs.pod_problem(child):
             return RestoreOutcome(RestorePhase.RESTORING, RestoreReason.POD_NOT_STARTED, problem)
         return RestoreOutcome(RestorePhase.RESTORING, RestoreReason.RUNNING, "A pod restores the databases.")
+
+    async def _pause(self, restore: Backup, shop: Platform, run: BackupRun) -> RestoreOutcome:
+        """Returns to the phase Closing after a failure that may pass: a further Job is created as the first one was,
+        once no pod uses the databases. If that would be after the deadline, the restore has failed. Raises ApiError."""
+        reason, retry = failure_reason(run), next_retry(restore, run, self.now())
+        if retry.is_too_late:
+            return await self._failed(restore, reason, run.message, shop, note=retry.note)
+        inconsistent = was_inconsistent(restore, shop) or reason in MAY_HAVE_CHANGED
+        if other := await self.marks.set(restore, shop, RestorePhase.CLOSING, inconsistent=inconsistent):
+            return _other_restore(other)
+        text = retry_advice(run.message, str(retry), inconsistent=inconsistent)
+        return RestoreOutcome(RestorePhase.CLOSING, reason, text)
 
     # Shared by several phases.
 
@@ -312,17 +333,18 @@ class RestoreController:
         phase = phase_of(restore)
         if phase in BEFORE_CLOSING:
             return pending(reason, message)
-        seconds = parse_restore(restore.spec).deadline_seconds
-        deadline = datetime.fromisoformat(restore.status["startTime"]) + timedelta(seconds=seconds)
-        if self.now() >= deadline:
-            text = f"{shortened(message)}. It was not corrected within the {seconds} s of spec.deadlineSeconds"
-            return await self._failed(restore, reason, text)
+        now = self.now()
+        deadline = deadline_of(restore, now)
+        if now >= deadline:
+            note = f"It was not corrected until {deadline.strftime(TIME_FORMAT)}, the end of spec.deadlineSeconds."
+            return await self._failed(restore, reason, message, note=note)
         return RestoreOutcome(phase, reason, waiting_advice(message, deadline))
 
     async def _failed(
-        self, restore: Backup, reason: RestoreReason, message: str, shop: Platform | None = None
+        self, restore: Backup, reason: RestoreReason, message: str, shop: Platform | None = None, note: str = ""
     ) -> RestoreOutcome:
-        """Returns the end of a restore that has failed. A shop that it has closed stays closed. Raises ApiError."""
+        """Returns the end of a restore that has failed. A shop that it has closed stays closed. The `note` is a
+        sentence that says why it is not retried. Raises ApiError."""
         key = shop_key(restore)
         shop = shop or self.shops.platforms.get(key)
         if phase_of(restore) in BEFORE_CLOSING or shop is None:
@@ -333,7 +355,8 @@ class RestoreController:
         elif mark is not None:  # the creation of a Job may have had no answer
             inconsistent = mark.may_be_inconsistent
         await self.marks.set(restore, shop, RestorePhase.FAILED, inconsistent=inconsistent)
-        return RestoreOutcome(RestorePhase.FAILED, reason, failure_advice(key, message, inconsistent=inconsistent))
+        text = failure_advice(key, message, note, inconsistent=inconsistent)
+        return RestoreOutcome(RestorePhase.FAILED, reason, text)
 
     async def _delete_job(self, restore: Backup) -> bool:
         """Deletes the Job of a restore whose shop is gone: a later shop of the name may have the databases of it.
@@ -342,11 +365,6 @@ class RestoreController:
         """
         child = self.jobs.owned_job(restore.uid, restore.namespace, restore_release(restore.name))
         return child is None or await self.jobs.delete(child)
-
-
-def _reason(status: Mapping[str, Any]) -> str | None:
-    stored = stored_condition(status, "Complete")
-    return stored["reason"] if stored else None
 
 
 def _running_job(job: str) -> str:

@@ -17,7 +17,8 @@ from platform_operator.api.spec import Spec
 from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import Source, Target, policy_target, target_digest, target_of
 from platform_operator.backups.observed import UNKNOWN, Backup
-from platform_operator.backups.restore_status import RestoreOutcome, pending, recorded_source, spec_of
+from platform_operator.backups.restore_status import RestoreOutcome, pending, recorded_source
+from platform_operator.backups.shop_specs import spec_of
 from platform_operator.backups.store import backup_key
 from platform_operator.cache.observed import Platform
 from platform_operator.cache.store import Cache
@@ -25,7 +26,7 @@ from platform_operator.errors import InvalidSpecError
 
 
 @dataclass(frozen=True)
-class RestoreSources:
+class SourceFinder:
     """Finds the backups of PlatformRestores."""
 
     jobs: BackupJobs
@@ -48,10 +49,13 @@ class RestoreSources:
         if backup is None:
             text = f"There is no PlatformBackup {name} in the namespace: create a PlatformRestore with source, "
             return pending(RestoreReason.BACKUP_MISSING, text + "which names the place of the backup.")
+        if backup.status.get("phase") == BackupPhase.FAILED:
+            text = f"PlatformBackup {name} has failed: create a PlatformRestore of another one."
+            return pending(RestoreReason.BACKUP_MISSING, text)
         if backup.status.get("phase") != BackupPhase.SUCCEEDED or not backup.status.get("backupId"):
             phase = backup.status.get("phase", BackupPhase.PENDING)
-            text = f"PlatformBackup {name} is {phase}: the restore begins when it is "
-            return pending(RestoreReason.BACKUP_NOT_COMPLETE, text + "Succeeded; create another for another backup.")
+            text = f"PlatformBackup {name} is {phase}: the restore begins when it is Succeeded."
+            return pending(RestoreReason.BACKUP_NOT_COMPLETE, text)
         if backup.status["backupId"] == UNKNOWN:
             text = f"The id of PlatformBackup {name} is not known, since its pod did not report it: create a "
             return pending(RestoreReason.BACKUP_MISSING, text + "PlatformRestore with source.id.")

@@ -1,4 +1,4 @@
-"""Builds and reads the status of a PlatformRestore, and reads the spec of its shop. Pure."""
+"""Builds and reads the status of a PlatformRestore. Pure."""
 
 from __future__ import annotations
 
@@ -12,20 +12,15 @@ from platform_operator.api.conditions import TIME_FORMAT, Condition, dated, stor
 from platform_operator.api.kinds import Manifest, PlatformKey
 from platform_operator.api.restore_marks import ANNOTATION_RESTORE
 from platform_operator.api.schema import SecretRef
-from platform_operator.api.spec import Spec, parse
 from platform_operator.backups.objects import Source, Target
 from platform_operator.backups.observed import Backup
 from platform_operator.backups.status import MAX_MESSAGE
-from platform_operator.cache.observed import Platform
-from platform_operator.errors import InvalidSpecError, PlatformInvalidError
 from platform_operator.status.backups import BackupRun
 
 MAY_HAVE_CHANGED = (
     RestoreReason.RESTORE_INCOMPLETE, RestoreReason.JOB_FAILED, RestoreReason.JOB_LOST,
 )  # fmt: skip
 """The failures of a Job that may have committed. Before any other one it has committed nothing."""
-TRANSIENT = (RestoreReason.DESTINATION_UNAVAILABLE,)
-"""The failures of a check after which another one may succeed without any correction."""
 FINISHED = (RestorePhase.SUCCEEDED, RestorePhase.FAILED)
 BEFORE_CLOSING = (RestorePhase.PENDING, RestorePhase.CHECKING)
 """The phases before a restore closes the shop. An earlier restore may have left it closed."""
@@ -35,6 +30,13 @@ _KEPT = (
 )  # fmt: skip
 _SERVES = (RestoreReason.CHECKING_INVARIANTS, RestoreReason.SUCCEEDED, RestoreReason.INVARIANT_BROKEN)
 """The reasons of a shop that serves again."""
+_NO_WARNING = (
+    RestoreReason.UPGRADING, RestoreReason.DATABASES_NOT_READY, RestoreReason.BACKUP_NOT_COMPLETE,
+    RestoreReason.OTHER_RESTORE, RestoreReason.RENDER_TIMED_OUT, RestoreReason.CHECKING_BACKUP, RestoreReason.CLOSING,
+    RestoreReason.BACKUP_RUNNING, RestoreReason.RUNNING, RestoreReason.OPENING, RestoreReason.CHECKING_INVARIANTS,
+    RestoreReason.SUCCEEDED,
+)  # fmt: skip
+"""The reasons of a restore that makes progress, has succeeded, or waits for what ends by itself."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class RestoreOutcome:
     run: BackupRun | None = None
     """The result of the Job, once it has succeeded."""
     invariants: str = ""
+
+    @property
+    def is_warning(self) -> bool:
+        """True for a failure, and for what a person has to correct."""
+        return self.phase is RestorePhase.FAILED or self.reason not in _NO_WARNING
 
 
 def describe_restore(restore: Backup, outcome: RestoreOutcome, now: datetime) -> dict[str, Any]:
@@ -113,49 +120,53 @@ def _closed_seconds(status: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     return {"closedSeconds": max(0, int((now - datetime.fromisoformat(status["startTime"])).total_seconds()))}
 
 
-def failure_advice(key: PlatformKey, message: str, *, inconsistent: bool) -> str:
-    """Returns why a restore of a closed shop has failed, the state of the shop, and what to do."""
-    text = shortened(message)
+def failure_advice(key: PlatformKey, message: str, note: str = "", *, inconsistent: bool) -> str:
+    """Returns why a restore of a closed shop has failed, the state of the shop, and what to do. The `note` is a
+    sentence that says why it is not retried."""
     if inconsistent:
-        return (
-            f"{text}. The shop is closed, and its databases may be inconsistent: do not open it, but correct this and "
-            "create another PlatformRestore."
+        advice = (
+            "The shop is closed, and its databases may be inconsistent: do not open it, but correct this and create "
+            "another PlatformRestore."
         )
-    return (
-        f"{text}. Nothing was changed, and the shop is closed: correct this and create another PlatformRestore, or "
-        f"open the shop as it was: kubectl -n {key.namespace} annotate ecp {key.name} {ANNOTATION_RESTORE}-"
-    )
+    else:
+        advice = (
+            "Nothing was changed, and the shop is closed: correct this and create another PlatformRestore, or open the "
+            f"shop as it was: kubectl -n {key.namespace} annotate ecp {key.name} {ANNOTATION_RESTORE}-"
+        )
+    return _with_advice(message, f"{note} {advice}".lstrip())
 
 
-def check_failure_advice(message: str, *, closed: bool) -> str:
+def retry_advice(message: str, retry: str, *, inconsistent: bool) -> str:
+    """Returns why a Job that restores has failed, the state of the shop, and when the Job is created again."""
+    state = "its databases may be inconsistent" if inconsistent else "nothing was changed"
+    return _with_advice(message, f"The shop stays closed, and {state}: the restore is {retry}.")
+
+
+def check_failure_advice(message: str, note: str = "", *, closed: bool) -> str:
     """Returns why a restore has failed before it touched the shop, and what to do. An earlier restore that has failed
     may have left the shop `closed`."""
-    return f"{_unchanged(message, closed=closed)}: correct this and create another PlatformRestore."
+    advice = f"{note} {_unchanged(closed=closed)}: correct this and create another PlatformRestore."
+    return _with_advice(message, advice.lstrip())
 
 
-def repetition_advice(message: str, again: datetime, deadline: datetime, *, closed: bool) -> str:
-    """Returns why a check has failed, when it is repeated, and when the restore fails."""
-    return (
-        f"{_unchanged(message, closed=closed)}: the check is repeated at "
-        f"{again.strftime(TIME_FORMAT)}, and the restore fails at {deadline.strftime(TIME_FORMAT)}."
-    )
+def check_retry_advice(message: str, retry: str, *, closed: bool) -> str:
+    """Returns why a check has failed, and when it is retried."""
+    return _with_advice(message, f"{_unchanged(closed=closed)}: the check is {retry}.")
 
 
-def _unchanged(message: str, *, closed: bool) -> str:
-    return f"{shortened(message)}. Nothing was changed, and the shop stays {'closed' if closed else 'open'}"
+def _unchanged(*, closed: bool) -> str:
+    return f"Nothing was changed, and the shop stays {'closed' if closed else 'open'}"
 
 
 def waiting_advice(message: str, deadline: datetime) -> str:
     """Returns what a restore waits for while its shop is closed, and when it fails."""
-    return (
-        f"{shortened(message)}. The shop is closed: the restore goes on once this is corrected, and fails at "
-        f"{deadline.strftime(TIME_FORMAT)}."
-    )
+    advice = "The shop is closed: the restore goes on once this is corrected, and fails at "
+    return _with_advice(message, f"{advice}{deadline.strftime(TIME_FORMAT)}.")
 
 
-def shortened(message: str) -> str:
-    """Returns a message without its full stop, so short that advice has room after it."""
-    return message[: MAX_MESSAGE // 2].rstrip(". ")
+def _with_advice(message: str, advice: str) -> str:
+    """Returns a message and the whole advice after it: the message is what is shortened, by its end."""
+    return f"{message[: MAX_MESSAGE - len(advice) - 2].rstrip('. ')}. {advice}"
 
 
 def phase_of(restore: Backup) -> RestorePhase:
@@ -168,40 +179,35 @@ def shop_key(restore: Backup) -> PlatformKey:
     return PlatformKey(restore.namespace, str(restore.spec.get("platform", "")))
 
 
-def spec_of(shop: Platform) -> Spec:
-    """Returns the spec of a shop. Raises PlatformInvalidError."""
-    try:
-        return parse(shop.spec)
-    except InvalidSpecError as error:
-        text = f"The spec of EcommercePlatform {shop.key.name} is invalid: {error}."
-        raise PlatformInvalidError(text) from error
-
-
-def blocker_text(shop: Platform) -> str:
-    """Returns what keeps the reconciler of a shop from stopping and starting its services; empty if nothing does."""
-    if shop.spec.get("paused") or shop.spec.get("mode") == "Observe":
-        return " But the shop is observed: set its spec.mode to Manage, and paused to false."
-    try:
-        spec_of(shop)
-    except PlatformInvalidError as error:
-        text = str(error)
-        return f" But {text[0].lower()}{text[1:]}"
-    return ""
-
-
 def pending(reason: RestoreReason, message: str) -> RestoreOutcome:
     """Returns that a restore has not begun, and what it waits for."""
     return RestoreOutcome(RestorePhase.PENDING, reason, message)
 
 
+def closing(backup: str, blocker: str = "", platform_uid: str = "") -> RestoreOutcome:
+    """Returns that the services are being stopped, since the check has found the backup, and what may prevent it."""
+    found = f"The check has found backup {backup}. " if backup else ""
+    return RestoreOutcome(
+        RestorePhase.CLOSING, RestoreReason.CLOSING, f"{found}The services are being stopped.{blocker}",
+        platform_uid=platform_uid, backup=backup,
+    )  # fmt: skip
+
+
+def begins_to_restore(job: str, source: Source | None = None) -> RestoreOutcome:
+    """Returns that the Job that restores a backup is created."""
+    text = "The services are stopped, and the restore begins."
+    return RestoreOutcome(RestorePhase.RESTORING, RestoreReason.RUNNING, text, job=job, source=source)
+
+
+def begins_to_check(source: Source | None = None) -> RestoreOutcome:
+    """Returns that the backup is checked, once it was chosen or its check was started."""
+    text = "The backup is checked before the shop is closed."
+    return RestoreOutcome(RestorePhase.CHECKING, RestoreReason.CHECKING_BACKUP, text, source=source)
+
+
 def failure_reason(run: BackupRun) -> RestoreReason:
     """Returns the reason of a Job that has failed."""
     return RestoreReason(run.reason) if run.reason in set(RestoreReason) else RestoreReason.JOB_FAILED
-
-
-def refusal_reason(*, name_taken: bool) -> RestoreReason:
-    """Returns the reason of a Job that was not created."""
-    return RestoreReason.NAME_TAKEN if name_taken else RestoreReason.REFUSED
 
 
 def status_manifest(restore: Backup, status: Manifest) -> Manifest:

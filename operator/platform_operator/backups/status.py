@@ -15,6 +15,10 @@ from platform_operator.status.backups import BackupRun
 
 MAX_MESSAGE = 1024
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+_NO_WARNING = (
+    BackupReason.RUNNING, BackupReason.SUCCEEDED, BackupReason.RESTORING, BackupReason.RENDER_TIMED_OUT,
+)  # fmt: skip
+"""The reasons of a backup that makes progress, has succeeded, or waits for what ends by itself."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,17 @@ class Outcome:
     job: JobState | None = None
     run: BackupRun | None = None
     """The result of the Job, once it has ended."""
+
+    @property
+    def is_warning(self) -> bool:
+        """True for a failure, and for what a person has to correct."""
+        return self.reason not in _NO_WARNING
+
+
+def has_progressed(stored: Mapping[str, Any], phase: str, reason: str) -> bool:
+    """Returns whether a PlatformBackup or PlatformRestore has another phase or reason than its stored status says."""
+    condition = stored_condition(stored, "Complete")
+    return (stored.get("phase"), condition["reason"] if condition else None) != (phase, reason)
 
 
 def describe(backup: Backup, outcome: Outcome, job_name: str, now: datetime) -> dict[str, Any]:

@@ -58,6 +58,15 @@ class BackupStore(KeyedStore):
         if known is None or replace(known, version=0, status={}) != replace(restore, version=0, status={}):
             self.enqueue(key)
 
+    def children_of(self, platform: PlatformKey) -> list[Child]:
+        """Returns the objects of the backups and restores of a platform."""
+        own = (platform.namespace, platform.name)
+        return [one for one in self.children.values() if (one.key.namespace, one.platform) == own]
+
+    def owned_by(self, owner: str) -> list[Child]:
+        """Returns the objects with an owner of this UID."""
+        return [one for one in self.children.values() if owner in one.owners]
+
     def newest(self, restore: Backup) -> Backup:
         """Returns the newest known version of a PlatformRestore, with what a pass has recorded in its status."""
         stored = self.restores.get(restore_key(restore.namespace, restore.name))

@@ -37,6 +37,8 @@ class BackupRun:
     """How many published events a restore sends again."""
     was_restored: bool = False
     """True if a verification has restored the backup; that of an earlier release only read its files."""
+    was_interrupted: bool = False
+    """True if its pod was evicted, deleted or killed before it could report: another run may succeed."""
 
     @property
     def succeeded(self) -> bool:
@@ -61,12 +63,12 @@ def backup_report(
     hibernated: bool,
     observes: bool = False,
     refusal: str = "",
-    stuck: str = "",
+    blocked_job: str = "",
 ) -> BackupReport:
     """Returns the report, given what the status says already and the runs that are known.
 
     Jobs are deleted after a time, so what is stored stands until a later run is known, but for what was stored for
-    another target. `refusal` says why the schedule could not be applied, and `stuck` which Job of it cannot start.
+    another target. `refusal` says why the schedule could not be applied, `blocked_job` which Job of it cannot start.
     """
     row = {**(stored if stored.get("targetDigest") == target else {}), "targetDigest": target}
     for run in sorted(runs, key=lambda one: one.ended):
@@ -74,7 +76,7 @@ def backup_report(
             row |= _with_run(row, run)
     pause = _OBSERVED if observes else _HIBERNATED if hibernated else ""
     condition = _condition(policy, row, now, pause=pause, hibernated=hibernated, refusal=refusal)
-    return BackupReport(row, replace(condition, message=f"{condition.message} {stuck}".rstrip()))
+    return BackupReport(row, replace(condition, message=f"{condition.message} {blocked_job}".rstrip()))
 
 
 _OBSERVED = "The shop is observed, and its schedule is not applied: set spec.mode to Manage, and paused to false."

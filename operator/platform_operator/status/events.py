@@ -1,4 +1,4 @@
-"""The Kubernetes Events of a platform: transitions of its conditions, and repairs of its objects. Pure.
+"""Kubernetes Events: transitions of platforms, backups and restores, and repairs of objects. Pure.
 
 An Event's name is a digest of what it reports, so that a repetition is a conflict rather than a second Event.
 """
@@ -7,19 +7,48 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from platform_operator.api.conditions import ConditionReason
-from platform_operator.api.kinds import PLATFORM, Manifest
+from platform_operator.api.kinds import PLATFORM, Kind, Manifest
 from platform_operator.cache.observed import Platform
 from platform_operator.invariants.conditions import INVARIANT_CONDITIONS
 from platform_operator.plan.comparison import Change
 from platform_operator.plan.upgrades import ANNOTATION_RETRY_UPGRADE
 
-REPAIR_EVENT_INTERVAL = timedelta(hours=1)
-"""The same repair of an object is reported once in each interval, so that a fight over a field does not flood the
-namespace. By default the API server keeps Events for an hour."""
+EVENT_INTERVAL = timedelta(hours=1)
+"""The same repair of an object, and the same state of a backup or restore, is reported once in each interval, so that a
+fight over a field or a check that is retried does not flood the namespace. By default the API server keeps Events for
+an hour."""
+
+
+@dataclass(frozen=True)
+class InvolvedObject:
+    """The object that an Event is about."""
+
+    kind: Kind
+    namespace: str
+    name: str
+    uid: str
+
+
+class Progress(Protocol):
+    """How far a backup or restore is."""
+
+    @property
+    def phase(self) -> str: ...
+
+    @property
+    def reason(self) -> str: ...
+
+    @property
+    def message(self) -> str: ...
+
+    @property
+    def is_warning(self) -> bool:
+        """True if a person has to do something, or should know of a failure."""
 
 
 def changed_conditions(platform: Platform, status: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
@@ -64,7 +93,7 @@ def transition_event(platform: Platform, condition: Mapping[str, Any], identity:
     content = [condition[name] for name in ("type", "status", "reason", "lastTransitionTime")]
     if condition["type"] == "Upgraded" and (request := platform.annotations.get(ANNOTATION_RETRY_UPGRADE)):
         content.append(request)  # one more try of a release may fail as the first one did
-    return _event(platform, [str(platform.generation), *content], identity, now) | {
+    return _event(_shop(platform), [str(platform.generation), *content], identity, now) | {
         "type": "Warning" if _is_bad(condition) else "Normal",
         "reason": condition["reason"],
         "message": condition["message"][:1024],
@@ -73,7 +102,7 @@ def transition_event(platform: Platform, condition: Mapping[str, Any], identity:
 
 def mode_event(platform: Platform, mode: str, identity: str, now: datetime) -> Manifest:
     """Returns the Event of a change of mode. `identity` is the operator's pod."""
-    return _event(platform, [str(platform.generation), mode], identity, now) | {
+    return _event(_shop(platform), [str(platform.generation), mode], identity, now) | {
         "type": "Normal",
         "reason": "ModeChanged",
         "message": _MODES[mode],
@@ -93,30 +122,47 @@ def mode_changed(stored: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
 
 def repair_event(platform: Platform, change: Change, identity: str, now: datetime) -> Manifest:
     """Returns the Event of a repair, with the field manager that took a field. `identity` is the operator's pod."""
-    interval = int(now.timestamp() // REPAIR_EVENT_INTERVAL.total_seconds())
     message = str(change)
-    return _event(platform, [message, str(interval)], identity, now) | {
+    return _event(_shop(platform), [message, _interval(now)], identity, now) | {
         "type": "Normal",
         "reason": "Repaired",
         "message": message[:1024],
     }
 
 
-def _event(platform: Platform, content: Iterable[str], identity: str, now: datetime) -> Manifest:
-    key, text = platform.key, "/".join([platform.uid, *content])
+def progress_event(involved: InvolvedObject, progress: Progress, identity: str, now: datetime) -> Manifest:
+    """Returns the Event of a backup or restore that has come to a phase and a reason. `identity` is the operator's
+    pod."""
+    return _event(involved, [progress.phase, progress.reason, _interval(now)], identity, now) | {
+        "type": "Warning" if progress.is_warning else "Normal",
+        "reason": str(progress.reason),
+        "message": progress.message[:1024],
+    }
+
+
+def _interval(now: datetime) -> str:
+    return str(int(now.timestamp() // EVENT_INTERVAL.total_seconds()))
+
+
+def _shop(platform: Platform) -> InvolvedObject:
+    return InvolvedObject(PLATFORM, platform.key.namespace, platform.key.name, platform.uid)
+
+
+def _event(involved: InvolvedObject, content: Iterable[str], identity: str, now: datetime) -> Manifest:
+    text = "/".join([involved.uid, *content])
     return {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {
-            "name": f"{key.name}.{hashlib.sha256(text.encode()).hexdigest()[:16]}",
-            "namespace": key.namespace,
+            "name": f"{involved.name}.{hashlib.sha256(text.encode()).hexdigest()[:16]}",
+            "namespace": involved.namespace,
         },
         "involvedObject": {
-            "apiVersion": PLATFORM.api_version,
-            "kind": PLATFORM.kind,
-            "namespace": key.namespace,
-            "name": key.name,
-            "uid": platform.uid,
+            "apiVersion": involved.kind.api_version,
+            "kind": involved.kind.kind,
+            "namespace": involved.namespace,
+            "name": involved.name,
+            "uid": involved.uid,
         },
         "action": "Reconcile",
         "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),

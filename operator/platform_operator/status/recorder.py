@@ -14,7 +14,14 @@ from platform_operator.cache.observed import Platform
 from platform_operator.client import KubernetesClient
 from platform_operator.errors import ApiError
 from platform_operator.plan.comparison import Change
-from platform_operator.status.events import mode_event, repair_event, transition_event
+from platform_operator.status.events import (
+    InvolvedObject,
+    Progress,
+    mode_event,
+    progress_event,
+    repair_event,
+    transition_event,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +32,7 @@ MAX_WAITING = 1000
 
 @dataclass
 class EventRecorder:
-    """Emits Events about platforms, in their order. `identity` is the operator's pod."""
+    """Emits Events about platforms, backups and restores, in their order. `identity` is the operator's pod."""
 
     client: KubernetesClient
     identity: str
@@ -41,6 +48,9 @@ class EventRecorder:
 
     def emit_repair(self, platform: Platform, change: Change, now: datetime) -> None:
         self._emit(platform.key, repair_event(platform, change, self.identity, now))
+
+    def emit_progress(self, platform: PlatformKey, involved: InvolvedObject, progress: Progress, now: datetime) -> None:
+        self._emit(platform, progress_event(involved, progress, self.identity, now))
 
     async def run(self) -> None:
         """Sends Events as they come, for ever. Raises LeadershipLostError."""

@@ -15,7 +15,7 @@ import pytest
 from platform_backup.errors import BackupError
 
 from platform_operator.api.backups import PLATFORM_BACKUP, BackupReason
-from platform_operator.api.kinds import CHILD_LABELS, FIELD_MANAGER, Kind, Manifest, ObjectKey, PlatformKey
+from platform_operator.api.kinds import CHILD_LABELS, EVENT, FIELD_MANAGER, Kind, Manifest, ObjectKey, PlatformKey
 from platform_operator.api.spec import MAX_NAME_LENGTH, parse
 from platform_operator.backups.controller import BackupController
 from platform_operator.backups.jobs import BackupJobs
@@ -35,6 +35,7 @@ from platform_operator.errors import NAMESPACE_TERMINATING, ApiError, RenderErro
 from platform_operator.render.helm import Helm
 from platform_operator.render.values import ChartValues, Installation
 from platform_operator.status.backups import BackupReport
+from platform_operator.status.recorder import EventRecorder
 from platform_operator.workqueue import Requeue
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -56,6 +57,7 @@ class FakeApiServer:
         self.pods: dict[str, list[Manifest]] = {}
         """The pods of each Job, by its UID."""
         self.writes: list[str] = []
+        self.events: list[Manifest] = []
         self.refused: dict[str, ApiError] = {}
         self.loses_answers = False
         self.not_found: set[str] = set()
@@ -81,12 +83,20 @@ class FakeApiServer:
         self.pods[self.objects[JOB.kind, "shop", job]["metadata"]["uid"]] = [*pods]
 
     async def create(self, kind: Kind, namespace: str, manifest: Manifest) -> Manifest:
+        if kind is EVENT:
+            return self._create_event(manifest)
         if (kind.kind, namespace, manifest["metadata"]["name"]) in self.objects:
             raise ApiError(409, "AlreadyExists", "it exists already")
         stored = await self.apply(kind, namespace, manifest)
         if self.loses_answers:
             raise ApiError(0, "Unreachable", "no answer")
         return stored
+
+    def _create_event(self, manifest: Manifest) -> Manifest:
+        if any(one["metadata"]["name"] == manifest["metadata"]["name"] for one in self.events):
+            raise ApiError(409, "AlreadyExists", "it exists already")
+        self.events.append(manifest)
+        return manifest
 
     async def apply(
         self, kind: Kind, namespace: str, manifest: Manifest, subresource: str = "", manager: str = FIELD_MANAGER
@@ -108,6 +118,15 @@ class FakeApiServer:
             stored["metadata"] = {**manifest["metadata"], **kept, "managedFields": managed}
         stored["metadata"]["resourceVersion"] = str(self.version)
         return copy.deepcopy(stored)
+
+    async def overwrite(self, kind: Kind, namespace: str, name: str, fields: Manifest) -> None:
+        self.writes.append(f"overwrite {kind.kind} {name}")
+        stored = self.objects[kind.kind, namespace, name]
+        assert stored["metadata"]["uid"] == fields["metadata"]["uid"]
+        self.version += 1
+        annotations = stored["metadata"].get("annotations", {}) | fields["metadata"]["annotations"]
+        stored["metadata"] |= {"annotations": annotations, "resourceVersion": str(self.version)}
+        stored["spec"] = stored["spec"] | fields["spec"]
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
         self.writes.append(f"delete {kind.kind} {name}")
@@ -143,10 +162,11 @@ class FakeCluster:
         self.queued: set[ObjectKey] = set()
         self.reported: list[PlatformKey] = []
         self.store = BackupStore(self.queued.add)
+        self.recorder = EventRecorder(cast(Any, self.server), "operator-0")
         self.controller = BackupController(
             BackupJobs(cast(Any, self.server), self.store, RememberingHelm(executable=self.helm), self.chart),
             self.shops, Installation("1.2", "registry.example.com", pull_secrets=("pull",)), lambda: self.now,
-            self.reported.append,
+            self.reported.append, self.recorder,
         )  # fmt: skip
 
     def shop(self, status: Manifest | None = None, **spec: Any) -> None:
@@ -163,9 +183,12 @@ class FakeCluster:
         self.server.objects[PLATFORM_BACKUP.kind, "shop", name] = created
 
     async def reconcile(self, name: str = "now") -> Requeue:
-        """Makes one pass over a PlatformBackup, with the store as the watches would fill it."""
+        """Makes one pass over a PlatformBackup, with the store as the watches would fill it, and sends its Events."""
         self.see()
-        return await self.controller.reconcile(backup_key("shop", name))
+        try:
+            return await self.controller.reconcile(backup_key("shop", name))
+        finally:
+            await self.recorder.flush()
 
     async def reconcile_schedule(self) -> BackupReport:
         self.see()
@@ -184,6 +207,10 @@ class FakeCluster:
     def complete(self, name: str = "now") -> tuple[str, str, str]:
         (condition,) = self.status(name)["conditions"]
         return condition["status"], condition["reason"], condition["message"]
+
+    def events(self) -> list[tuple[str, str]]:
+        """Returns the types and reasons of the Events."""
+        return [(one["type"], one["reason"]) for one in self.server.events]
 
     def job(self, name: str = "backup-now") -> Manifest:
         return self.server.objects[JOB.kind, "shop", name]
@@ -481,6 +508,40 @@ async def test_the_backup_of_a_shop_of_another_operator_is_left_to_it(cluster: F
     assert cluster.server.writes == []
 
 
+async def test_a_backup_says_by_events_when_it_begins_fails_an_attempt_and_ends(cluster: FakeCluster) -> None:
+    cluster.shop(hibernated=True, backup=POLICY)
+    cluster.backup()
+    for _ in range(3):
+        await cluster.reconcile()
+    cluster.shop(backup=POLICY)
+    for _ in range(3):
+        await cluster.reconcile()
+    cluster.report("backup-now", {"reason": "DatabaseFailed", "message": "order does not answer"})
+    for _ in range(3):
+        await cluster.reconcile()
+    cluster.end("backup-now", "Complete", ARCHIVE)
+    for _ in range(3):
+        await cluster.reconcile()
+    assert cluster.events() == [
+        ("Warning", "Hibernated"), ("Normal", "Running"), ("Warning", "Retrying"), ("Normal", "Succeeded"),
+    ]  # fmt: skip
+    last = cluster.server.events[-1]
+    assert last["message"] == f"Backup {ARCHIVE['id']} is complete."
+    assert last["involvedObject"] == {
+        "apiVersion": PLATFORM_BACKUP.api_version, "kind": "PlatformBackup", "namespace": "shop", "name": "now",
+        "uid": "uid-now",
+    }  # fmt: skip
+
+
+async def test_a_failed_backup_says_by_an_event_why(cluster: FakeCluster) -> None:
+    cluster.backup()
+    await cluster.reconcile()
+    cluster.end("backup-now", "Failed", {"reason": "DestinationFull", "message": "keep fewer backups"})
+    await cluster.reconcile()
+    assert cluster.events()[-1] == ("Warning", "DestinationFull")
+    assert cluster.server.events[-1]["message"] == "keep fewer backups"
+
+
 # The schedule of a shop.
 
 
@@ -653,12 +714,68 @@ async def test_a_failed_backup_or_verification_is_reported_until_one_succeeds(cl
     assert backed_up(await cluster.reconcile_schedule()) == (False, "VerificationFailed")
 
 
+def waiting_pod(message: str) -> Manifest:
+    unschedulable = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    return {"metadata": {"name": "p"}, "status": {"phase": "Pending", "conditions": [unschedulable]}}
+
+
+@pytest.mark.parametrize(("mode", "is_ended"), [("Manage", True), ("Observe", False)])
+async def test_a_job_of_the_schedule_that_cannot_start_for_an_hour_is_ended_as_failed(
+    cluster: FakeCluster, mode: str, is_ended: bool
+) -> None:
+    """Its CronJob starts no other until then, also if its spec was corrected."""
+    await cluster.reconcile_schedule()
+    cluster.scheduled_job("first")
+    cluster.job("first")["status"] = {"startTime": NOW.isoformat()}
+    cluster.server.set_pods("first", waiting_pod("no volume nope"))
+    cluster.shop(backup=POLICY, mode=mode)
+    cluster.now += timedelta(minutes=59)
+    before = await cluster.reconcile_schedule()
+    assert cluster.server.writes == []
+    cluster.now += timedelta(minutes=1)
+    assert (await cluster.reconcile_schedule()).condition == before.condition
+    assert cluster.server.writes == (["overwrite Job first"] if is_ended else [])
+    assert (cluster.job("first")["spec"]["activeDeadlineSeconds"] == 1) == is_ended
+
+
+async def test_a_job_that_was_ended_says_why_its_pod_could_not_start(cluster: FakeCluster) -> None:
+    await cluster.reconcile_schedule()
+    cluster.scheduled_job("first")
+    cluster.job("first")["status"] = {"startTime": NOW.isoformat()}
+    cluster.server.set_pods("first", waiting_pod("no volume nope"))
+    cluster.now += timedelta(hours=1)
+    await cluster.reconcile_schedule()
+    cluster.end("first", "Failed", "", cluster.now)
+    cluster.server.set_pods("first")
+    report = await cluster.reconcile_schedule()
+    assert backed_up(report) == (False, "BackupFailed")
+    assert report.condition is not None
+    assert "first, has failed with JobFailed: Its pod could not start: Unschedulable: no volume nope" in (
+        report.condition.message
+    )
+
+
+async def test_a_job_that_the_api_server_does_not_let_end_is_reported_all_the_same(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise ApiError(403, "Forbidden", "a policy forbids it")
+
+    await cluster.reconcile_schedule()
+    cluster.scheduled_job("first")
+    cluster.job("first")["status"] = {"startTime": NOW.isoformat()}
+    cluster.server.set_pods("first", waiting_pod("no volume nope"))
+    cluster.now += timedelta(hours=1)
+    monkeypatch.setattr(cluster.server, "overwrite", refuse)
+    condition = (await cluster.reconcile_schedule()).condition
+    assert condition is not None
+    assert "The pod of Job first cannot start" in condition.message
+
+
 async def test_a_job_of_the_schedule_that_cannot_start_is_reported_until_it_is_gone(cluster: FakeCluster) -> None:
     before = (await cluster.reconcile_schedule()).condition
     cluster.scheduled_job("first")
-    unschedulable = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no volume nope"}
-    pending = {"metadata": {"name": "p"}, "status": {"phase": "Pending", "conditions": [unschedulable]}}
-    cluster.server.set_pods("first", pending)
+    cluster.server.set_pods("first", waiting_pod("no volume nope"))
     condition = (await cluster.reconcile_schedule()).condition
     assert condition is not None
     assert "The pod of Job first cannot start: Unschedulable: no volume nope. " in condition.message

@@ -104,6 +104,8 @@ class FakeApiServer:
         self.pods: list[Manifest] = []
         self.warnings: list[Manifest] = []
         self.volumes: list[Manifest] = []
+        self.not_found: set[str] = set()
+        """Names of the objects whose deletion is answered with 404, although they exist."""
         self.listed: list[str] = []
         self.list_error: ApiError | None = None
         self.master_key: Manifest | None = stored_key(MASTER_KEY)
@@ -177,6 +179,8 @@ class FakeApiServer:
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
         self.writes.append(f"delete {kind.kind} {name}")
+        if name in self.not_found:
+            return False
         if kind is VOLUME_CLAIM:
             self.volumes = [one for one in self.volumes if one["metadata"]["name"] != name]
         else:
@@ -1972,6 +1976,29 @@ async def test_delete_takes_volumes_and_derived_secrets_and_nothing_else(cluster
     assert data_of(cluster) == ["shop-jwt"]
     deletions = [write for write in cluster.server.writes if write.startswith("delete")]
     assert deletions[:2] == [f"delete StatefulSet {STORE.name}", "delete PersistentVolumeClaim data-shop-order-db-0"]
+    assert (PLATFORM.kind, "shop") not in cluster.server.objects
+
+
+@pytest.mark.parametrize("name", [STORE.name, VOLUME["metadata"]["name"]])
+async def test_data_that_a_deletion_did_not_find_is_deleted_by_another_pass(cluster: FakeCluster, name: str) -> None:
+    """A proxy or an API server that has just started may answer that an object is gone, though it is not."""
+    await run_shop(cluster, "Delete")
+    delete_platform(cluster, {"deletionPolicy": "Delete"})
+    cluster.server.not_found = {name}
+    assert (await cluster.reconcile()).delay is not None
+    assert (PLATFORM.kind, "shop") in cluster.server.objects
+    cluster.server.not_found = set()
+    assert await cluster.reconcile() == Requeue.never()
+    assert data_of(cluster) == []
+    assert (PLATFORM.kind, "shop") not in cluster.server.objects
+
+
+async def test_data_that_is_never_found_lets_the_platform_go_after_the_deadline(cluster: FakeCluster) -> None:
+    await run_shop(cluster, "Delete")
+    delete_platform(cluster, {"deletionPolicy": "Delete"})
+    cluster.server.not_found = {STORE.name}
+    cluster.now += DELETION_DEADLINE
+    assert await cluster.reconcile() == Requeue.never()
     assert (PLATFORM.kind, "shop") not in cluster.server.objects
 
 

@@ -37,14 +37,16 @@ from platform_operator.api.restore_marks import ANNOTATION_RESTORE, restore_mark
 from platform_operator.api.spec import WITH_DATABASE, parse
 from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import BACKUP_LABELS, CHILD_KINDS, CRON_JOB, JOB, policy_target, target_digest
-from platform_operator.backups.restore_check import next_check
 from platform_operator.backups.restore_controller import RestoreController
+from platform_operator.backups.restore_retries import pause_after
+from platform_operator.backups.restore_status import check_failure_advice
 from platform_operator.backups.store import BackupStore, restore_key, schedule_key
 from platform_operator.cache.observed import observe, observe_platform
 from platform_operator.cache.store import Cache
 from platform_operator.errors import ApiError, RenderError
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
 from platform_operator.render.values import Installation
+from platform_operator.status.recorder import EventRecorder
 from platform_operator.workqueue import Requeue
 
 KINDS = {kind.kind: kind for kind in (*CHILD_KINDS, PLATFORM_BACKUP, PLATFORM_RESTORE)}
@@ -139,7 +141,7 @@ class FakeCluster:
         return await self.make_pass(*names) if found else requeue
 
     async def make_pass(self, *names: str) -> Requeue:
-        """Makes one pass, by workers of a process that has just been started."""
+        """Makes one pass, by workers of a process that has just been started, and sends its Events."""
         self.server.writes.clear()
         self.queued: set[ObjectKey] = set()
         self.woken: list[PlatformKey] = []
@@ -149,16 +151,20 @@ class FakeCluster:
                 shops.store_platform(observe_platform(copy.deepcopy(stored)))
             else:
                 self.store.change(KINDS[kind], "MODIFIED", {"kind": kind} | copy.deepcopy(stored))
+        recorder = EventRecorder(cast(Any, self.server), "operator-0")
         controller = RestoreController(
             BackupJobs(cast(Any, self.server), self.store, RememberingHelm(executable=self.helm), self.chart),
             shops, Installation("1.2", "registry.example.com"), lambda: self.now, lambda _: self.results,
-            self.woken.append,
+            self.woken.append, recorder,
         )  # fmt: skip
         for one in self.children:
             shops.store(SHOP, observe(one))
         self.controller = controller
         keys = [restore_key("shop", name) for name in names or ["now"]]
-        return (await asyncio.gather(*map(controller.reconcile, keys)))[-1]
+        try:
+            return (await asyncio.gather(*map(controller.reconcile, keys)))[-1]
+        finally:
+            await recorder.flush()
 
     async def delete(self, name: str = "now") -> None:
         """Deletes a PlatformRestore, with its Job, and makes a pass over the shop."""
@@ -209,15 +215,25 @@ class FakeCluster:
         self.job(name)["metadata"]["labels"] = {LABEL_PLATFORM: "market"}
 
     def end(self, outcome: str, report: Manifest | str, name: str = "restore-now") -> None:
+        """Ends a Job after its pod has reported."""
         text = report if isinstance(report, str) else json.dumps(report)
         state = {"terminated": {"exitCode": 0, "finishedAt": self.now.isoformat(), "message": text}}
-        self.server.set_pods(name, {"metadata": {"name": name}, "status": {"containerStatuses": [{"state": state}]}})
+        pod = {"metadata": {"name": name}, "status": {"containerStatuses": [{"state": state}]}}
+        self.end_with(outcome, name, pod)
+
+    def end_with(self, outcome: str, name: str, *pods: Manifest, reason: str = "BackoffLimitExceeded") -> None:
+        """Ends a Job, of which these pods are left."""
+        self.server.set_pods(name, *pods)
         self.server.version += 1
         job = self.job(name)
         job["metadata"]["resourceVersion"] = str(self.server.version)
-        ended = {"type": outcome, "status": "True", "message": "BackoffLimit"}
+        ended = {"type": outcome, "status": "True", "message": "BackoffLimit", "reason": reason}
         ended["lastTransitionTime"] = self.now.isoformat()
         job["status"] = {"startTime": NOW.isoformat(), "conditions": [ended]}
+
+    def events(self) -> list[tuple[str, str]]:
+        """Returns the types and reasons of the Events."""
+        return [(one["type"], one["reason"]) for one in self.server.events]
 
     async def until_restoring(self, name: str = "now") -> None:
         await self.reconcile(name)
@@ -407,8 +423,8 @@ async def test_a_bucket_that_does_not_answer_is_tried_again(cluster: FakeCluster
         assert (await cluster.reconcile()).delay is not None
     assert (cluster.mark, cluster.said()[:3]) == (None, ("Checking", "Unknown", "DestinationUnavailable"))
     assert cluster.said()[3] == (
-        "the bucket backups does not answer (503). Nothing was changed, and the shop stays open: the check is repeated "
-        "at 2026-01-01T12:00:14Z, and the restore fails at 2026-01-01T18:00:00Z."
+        "the bucket backups does not answer (503). Nothing was changed, and the shop stays open: the check is retried "
+        "at 2026-01-01T12:00:14Z, and not after 2026-01-01T18:00:00Z."
     )
     assert (cluster.server.writes, cluster.job("check-now")["metadata"]["uid"]) == ([], first), "its logs are kept"
     cluster.now += timedelta(seconds=10)
@@ -417,6 +433,288 @@ async def test_a_bucket_that_does_not_answer_is_tried_again(cluster: FakeCluster
     cluster.end("Complete", ARCHIVE, "check-now")
     await cluster.reconcile()
     assert (cluster.mark, cluster.said()[0]) == ("now/uid-now/Closing", "Closing")
+
+
+async def test_a_restore_says_each_step_by_one_event(cluster: FakeCluster) -> None:
+    cluster.finds_backups = False
+    cluster.spec["hibernated"] = True
+    cluster.restore()
+    for _ in range(2):
+        await cluster.reconcile()
+    del cluster.spec["hibernated"]
+    for _ in range(2):
+        await cluster.reconcile()
+    cluster.end("Complete", ARCHIVE, "check-now")
+    for _ in range(2):
+        await cluster.reconcile()
+    cluster.shop_says("Restoring")
+    for _ in range(2):
+        await cluster.reconcile()
+    cluster.end("Complete", RESTORED)
+    for _ in range(2):
+        await cluster.reconcile()
+    cluster.shop_says("Reopening", "True")
+    for _ in range(2):
+        await cluster.reconcile()
+    cluster.checked()
+    for _ in range(2):
+        await cluster.reconcile()
+    assert cluster.events() == [
+        ("Warning", "Hibernated"), ("Normal", "CheckingBackup"), ("Normal", "Closing"), ("Normal", "Running"),
+        ("Normal", "Opening"), ("Normal", "CheckingInvariants"), ("Normal", "Succeeded"),
+    ]  # fmt: skip
+    messages = [one["message"] for one in cluster.server.events]
+    assert messages[1:4] == [
+        "The backup is checked before the shop is closed.",
+        f"The check has found backup {ARCHIVE['id']}. The services are being stopped.",
+        "The services are stopped, and the restore begins.",
+    ]
+    assert {one["involvedObject"]["uid"] for one in cluster.server.events} == {"uid-now"}
+    assert {one["involvedObject"]["kind"] for one in cluster.server.events} == {"PlatformRestore"}
+
+
+async def test_a_failed_restore_says_by_an_event_why_and_what_to_do(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.end("Failed", {"reason": "WrongKey", "message": "use the Secret with that key"})
+    for _ in range(2):
+        await cluster.reconcile()
+    assert cluster.events()[-1] == ("Warning", "WrongKey")
+    assert cluster.server.events[-1]["message"] == cluster.said()[3]
+
+
+async def test_a_check_that_is_retried_is_one_event_in_an_hour(cluster: FakeCluster) -> None:
+    cluster.finds_backups = False
+    cluster.restore()
+    await cluster.reconcile()
+    for hour in (1, 2):
+        while cluster.now < NOW + timedelta(hours=hour):
+            cluster.end("Failed", AWAY, "check-now")
+            await cluster.reconcile()
+            cluster.now += timedelta(minutes=6)
+            await cluster.reconcile()
+        failed = [one for one in cluster.events() if one == ("Warning", "DestinationUnavailable")]
+        assert len(failed) == hour
+    assert "the check is retried at 2026-01-01T12:00:10Z" in cluster.server.events[1]["message"]
+
+
+def ended_pod(exit_code: int, reason: str, **metadata: str) -> Manifest:
+    end = {"exitCode": exit_code, "reason": reason, "finishedAt": NOW.isoformat()}
+    status = {"phase": "Failed", "containerStatuses": [{"state": {"terminated": end}}]}
+    return {"metadata": {"name": "p"} | metadata, "status": status}
+
+
+TARGETED: Manifest = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+EVICTED: Manifest = {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}
+INTERRUPTED: list[list[Manifest]] = [
+    [],
+    [{"metadata": {"name": "p"}, "status": EVICTED}],
+    [{"metadata": {"name": "p"}, "status": ended_pod(1, "Error")["status"] | {"conditions": [TARGETED]}}],
+    [ended_pod(1, "Error", deletionTimestamp="2026-01-01T12:00:30Z")],
+    [ended_pod(137, "Error")],
+    [ended_pod(143, "Error")],
+]
+"""What is left of a pod that was deleted, evicted, drained or killed."""
+
+
+@pytest.mark.parametrize("pods", INTERRUPTED)
+async def test_a_check_whose_pod_was_taken_away_is_retried(cluster: FakeCluster, pods: list[Manifest]) -> None:
+    cluster.finds_backups = False
+    cluster.restore()
+    await cluster.reconcile()
+    first = cluster.job("check-now")["metadata"]["uid"]
+    cluster.end_with("Failed", "check-now", *pods)
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == (None, ("Checking", "Unknown", "JobFailed"))
+    assert "the shop stays open: the check is retried at 2026-01-01T12:00:10Z" in cluster.said()[3]
+    cluster.now += timedelta(seconds=10)
+    await cluster.reconcile()
+    assert cluster.job("check-now")["metadata"]["uid"] != first
+    cluster.end("Complete", ARCHIVE, "check-now")
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[0]) == ("now/uid-now/Closing", "Closing")
+
+
+@pytest.mark.parametrize(
+    ("pods", "reason"),
+    [
+        ([ended_pod(137, "OOMKilled")], "BackoffLimitExceeded"),
+        ([ended_pod(1, "Error")], "BackoffLimitExceeded"),
+        ([], "DeadlineExceeded"),
+    ],
+)
+@pytest.mark.parametrize("job", ["check-now", "restore-now"])
+async def test_what_fails_again_in_the_same_way_is_not_retried(
+    cluster: FakeCluster, pods: list[Manifest], reason: str, job: str
+) -> None:
+    cluster.finds_backups = job != "check-now"
+    cluster.restore()
+    await (cluster.reconcile() if job == "check-now" else cluster.until_restoring())
+    cluster.end_with("Failed", job, *pods, reason=reason)
+    await cluster.reconcile()
+    assert cluster.said()[:3] == ("Failed", "False", "JobFailed")
+    assert cluster.mark == (None if job == "check-now" else "now/uid-now/Failed/inconsistent")
+
+
+async def test_a_bucket_that_goes_away_during_a_restore_is_tried_again_while_the_shop_is_closed(
+    cluster: FakeCluster,
+) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    first = cluster.job()["metadata"]["uid"]
+    cluster.now += timedelta(seconds=60)
+    cluster.end("Failed", AWAY)
+    for _ in range(2):
+        assert (await cluster.reconcile()).delay is not None
+    assert (cluster.mark, cluster.said()[:3]) == (
+        "now/uid-now/Closing", ("Closing", "Unknown", "DestinationUnavailable")
+    )  # fmt: skip
+    assert cluster.said()[3] == (
+        "the bucket backups does not answer (503). The shop stays closed, and nothing was changed: the restore is "
+        "retried at 2026-01-01T12:02:00Z, and not after 2026-01-01T18:00:00Z."
+    )
+    assert (cluster.server.writes, cluster.job()["metadata"]["uid"]) == ([], first), "its logs are kept"
+    assert cluster.events()[-1] == ("Warning", "DestinationUnavailable")
+    cluster.now += timedelta(seconds=60)
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Restoring", ("Restoring", "Unknown", "Running"))
+    assert cluster.job()["metadata"]["uid"] != first
+    assert container(cluster.job()["spec"])["args"] == ["restore", ARCHIVE["id"], "--replace"]
+    cluster.end("Complete", RESTORED)
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[0]) == ("now/uid-now/Opening", "Opening")
+
+
+@pytest.mark.parametrize("pods", INTERRUPTED)
+async def test_a_restore_whose_pod_was_taken_away_is_run_again_once_that_pod_is_gone(
+    cluster: FakeCluster, pods: list[Manifest]
+) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    first = cluster.job()["metadata"]["uid"]
+    cluster.end_with("Failed", "restore-now", *pods)
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == (
+        "now/uid-now/Closing/inconsistent", ("Closing", "Unknown", "JobFailed")
+    )  # fmt: skip
+    assert "The shop stays closed, and its databases may be inconsistent: the restore is retried" in cluster.said()[3]
+    cluster.now += timedelta(seconds=10)
+    cluster.server.backup_pods = [backup_pod("restore", "Running")]
+    await cluster.reconcile()
+    assert (cluster.said()[0], cluster.job()["metadata"]["uid"]) == ("Closing", first), "two would work at once"
+    cluster.server.backup_pods = []
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[0]) == ("now/uid-now/Restoring/inconsistent", "Restoring")
+    assert cluster.job()["metadata"]["uid"] != first
+    cluster.end("Complete", RESTORED)
+    await cluster.reconcile()
+    assert cluster.mark == "now/uid-now/Opening", "one state of two again"
+
+
+async def test_connections_that_an_interrupted_restore_has_left_do_not_end_the_next_attempt(
+    cluster: FakeCluster,
+) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.end_with("Failed", "restore-now")
+    await cluster.reconcile()
+    cluster.now += timedelta(seconds=10)
+    await cluster.reconcile()
+    cluster.end("Failed", {"reason": "RestoreRefused", "message": "2 other connections use the database of order"})
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == (
+        "now/uid-now/Closing/inconsistent", ("Closing", "Unknown", "RestoreRefused")
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("is_interrupted", "mark"), [(False, "Failed"), (True, "Failed/inconsistent")])
+async def test_a_restore_is_not_retried_after_its_deadline(
+    cluster: FakeCluster, is_interrupted: bool, mark: str
+) -> None:
+    cluster.restore(backup="before", deadlineSeconds=600)
+    await cluster.until_restoring()
+    cluster.now += timedelta(seconds=301)
+    if is_interrupted:
+        cluster.end_with("Failed", "restore-now")
+    else:
+        cluster.end("Failed", AWAY)
+    assert (await cluster.reconcile()).delay is None
+    assert (cluster.mark, cluster.said()[:2]) == (f"now/uid-now/{mark}", ("Failed", "False"))
+    assert (
+        "another attempt would begin after 2026-01-01T12:10:00Z, the end of spec.deadlineSeconds" in cluster.said()[3]
+    )
+    assert ("do not open it" in cluster.said()[3]) == is_interrupted
+
+
+async def test_a_restore_that_could_not_be_retried_before_its_deadline_fails(cluster: FakeCluster) -> None:
+    cluster.restore(backup="before", deadlineSeconds=600)
+    await cluster.until_restoring()
+    cluster.end("Failed", AWAY)
+    await cluster.reconcile()
+    cluster.server.backup_pods = [backup_pod("create", "Running")]
+    cluster.now += timedelta(seconds=599)
+    await cluster.reconcile()
+    assert cluster.said()[0] == "Closing"
+    cluster.now += timedelta(seconds=1)
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed", ("Failed", "False", "DestinationUnavailable"))
+
+
+async def test_a_shop_whose_restore_was_deleted_before_it_is_retried_can_be_opened_as_it_was(
+    cluster: FakeCluster,
+) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.end("Failed", AWAY)
+    await cluster.reconcile()
+    await cluster.delete()
+    assert cluster.mark == "now/uid-now/Failed"
+
+
+async def test_a_retried_job_whose_creation_was_not_answered_is_followed(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.end("Failed", AWAY)
+    await cluster.reconcile()
+    cluster.now += timedelta(seconds=10)
+    with cluster.server.losing_answers():
+        await cluster.reconcile()
+    second = cluster.job()["metadata"]["uid"]
+    cluster.end("Complete", RESTORED)
+    for _ in range(2):
+        await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[0]) == ("now/uid-now/Opening", "Opening")
+    assert cluster.job()["metadata"]["uid"] == second, "one that has succeeded is not run again"
+
+
+async def test_a_failed_job_that_a_deletion_did_not_find_is_deleted_later(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    first = cluster.job()["metadata"]["uid"]
+    cluster.end("Failed", AWAY)
+    await cluster.reconcile()
+    cluster.now += timedelta(seconds=10)
+    cluster.server.not_found = {"restore-now"}
+    await cluster.reconcile()
+    assert (cluster.said()[0], cluster.mark) == ("Closing", "now/uid-now/Closing")
+    cluster.server.not_found = set()
+    await cluster.reconcile()
+    assert (cluster.said()[0], cluster.job()["metadata"]["uid"] == first) == ("Restoring", False)
+
+
+@pytest.mark.parametrize("job", ["check-now", "restore-now"])
+async def test_a_long_message_leaves_room_for_the_deadline_and_what_to_do(cluster: FakeCluster, job: str) -> None:
+    cluster.finds_backups = job != "check-now"
+    cluster.restore(backup="before", deadlineSeconds=600)
+    await (cluster.reconcile() if job == "check-now" else cluster.until_restoring())
+    cluster.now += timedelta(seconds=400)
+    cluster.end("Failed", {"reason": "DestinationUnavailable", "message": "x" * 3000}, job)
+    await cluster.reconcile()
+    assert len(cluster.said()[3]) <= 1024
+    assert (
+        "another attempt would begin after 2026-01-01T12:10:00Z, the end of spec.deadlineSeconds." in cluster.said()[3]
+    )
+    assert "create another PlatformRestore" in cluster.said()[3]
 
 
 async def test_a_check_that_fails_until_the_deadline_ends_the_restore(cluster: FakeCluster) -> None:
@@ -428,8 +726,9 @@ async def test_a_check_that_fails_until_the_deadline_ends_the_restore(cluster: F
     assert (await cluster.reconcile()).delay is None, "the next check would begin after the deadline"
     assert (cluster.mark, cluster.said()[:3]) == (None, ("Failed", "False", "DestinationUnavailable"))
     assert cluster.said()[3] == (
-        "the bucket backups does not answer (503). It was tried again until the deadline of 600 s. Nothing was "
-        "changed, and the shop stays open: correct this and create another PlatformRestore."
+        "the bucket backups does not answer (503). It is not retried: another attempt would begin after "
+        "2026-01-01T12:10:00Z, the end of spec.deadlineSeconds. Nothing was changed, and the shop stays open: correct "
+        "this and create another PlatformRestore."
     )
 
 
@@ -472,9 +771,8 @@ async def test_a_backup_whose_id_is_never_read_ends_the_restore_as_a_failed_job(
 
 
 @pytest.mark.parametrize(("failing", "pause"), [(1, 10), (10, 10), (40, 40), (299, 299), (4000, 300)])
-def test_a_check_pauses_for_as_long_as_it_has_failed(failing: int, pause: int) -> None:
-    ended = NOW + timedelta(seconds=failing)
-    assert next_check(NOW, ended) == ended + timedelta(seconds=pause)
+def test_a_retry_pauses_for_as_long_as_it_has_failed(failing: int, pause: int) -> None:
+    assert pause_after(timedelta(seconds=failing)) == timedelta(seconds=pause)
 
 
 async def test_the_newest_backup_is_looked_for_again_if_its_id_was_not_read(cluster: FakeCluster) -> None:
@@ -649,7 +947,7 @@ async def test_a_shop_that_is_not_ready_when_its_backup_was_found_is_not_closed(
     assert (cluster.mark, cluster.said()[0]) == ("now/uid-now/Closing", "Closing")
 
 
-UNCHANGED = ("DestinationUnavailable", "DestinationRefused", "WrongKey", "BackupDamaged", "BackupNotFound",
+UNCHANGED = ("DestinationRefused", "WrongKey", "BackupDamaged", "BackupNotFound",
              "RestoreRefused", "DatabaseFailed")  # fmt: skip
 
 
@@ -688,7 +986,7 @@ async def test_only_a_restore_that_succeeds_makes_one_state_of_two(cluster: Fake
     await cluster.until_restoring()
     cluster.end("Failed", {"reason": "RestoreIncomplete", "message": "order is of another state"})
     await cluster.reconcile()
-    for name, reason in (("second", "DestinationUnavailable"), ("third", "WrongKey")):
+    for name, reason in (("second", "DatabaseFailed"), ("third", "WrongKey")):
         cluster.restore(name, backup="before")
         await cluster.until_restoring(name)
         assert cluster.mark == f"{name}/uid-{name}/Restoring/inconsistent"
@@ -812,6 +1110,12 @@ async def test_a_restore_waits_for_the_shop_and_its_backup(cluster: FakeCluster)
     cluster.backup("Running")
     await cluster.reconcile()
     assert cluster.said()[:3] == ("Pending", "Unknown", "BackupNotComplete")
+    cluster.backup("Failed")
+    await cluster.reconcile()
+    assert cluster.said() == (
+        "Pending", "Unknown", "BackupMissing",
+        "PlatformBackup before has failed: create a PlatformRestore of another one.",
+    )  # fmt: skip
     del cluster.server.objects[PLATFORM_BACKUP.kind, "shop", "before"]
     await cluster.reconcile()
     assert cluster.said()[:3] == ("Pending", "Unknown", "BackupMissing")
@@ -937,7 +1241,8 @@ async def test_a_shop_whose_spec_became_invalid_before_it_was_closed_is_not_said
     assert (await cluster.reconcile()).delay is not None, "it serves, so nothing is urgent"
     assert cluster.said() == (
         "Closing", "Unknown", "Closing",
-        "The services are being stopped. But the spec of EcommercePlatform market is invalid: spec.hibernated: Input "
+        f"The check has found backup {ARCHIVE['id']}. The services are being stopped. But the spec of "
+        "EcommercePlatform market is invalid: spec.hibernated: Input "
         "should be a valid boolean, unable to interpret input: correct it with kubectl edit.",
     )  # fmt: skip
     del cluster.spec["hibernated"]
@@ -953,7 +1258,8 @@ async def test_a_closed_shop_does_not_wait_for_ever(cluster: FakeCluster) -> Non
     cluster.now += timedelta(seconds=600)
     assert (await cluster.reconcile()).delay is None
     assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed", ("Failed", "False", "PlatformInvalid"))
-    assert "It was not corrected within the 600 s of spec.deadlineSeconds. Nothing was changed" in cluster.said()[3]
+    note = "It was not corrected until 2026-01-01T12:10:00Z, the end of spec.deadlineSeconds. Nothing was changed"
+    assert note in cluster.said()[3]
 
 
 async def test_a_restore_waits_for_values_that_the_chart_accepts(
@@ -988,7 +1294,8 @@ async def test_a_restore_says_that_the_observed_shop_keeps_it_waiting(cluster: F
     spec["paused"] = True
     await cluster.reconcile()
     assert cluster.said()[3] == (
-        "The services are being stopped. But the shop is observed: set its spec.mode to Manage, and paused to false."
+        f"The check has found backup {ARCHIVE['id']}. The services are being stopped. But the shop is observed: set "
+        "its spec.mode to Manage, and paused to false."
     )
     spec["paused"] = False
     await cluster.until_restoring()
@@ -1284,3 +1591,10 @@ def test_the_store_passes_on_the_restores_of_a_shop_that_has_changed() -> None:
     queued.clear()
     store.change(PLATFORM_RESTORE, "DELETED", {"metadata": metadata, "spec": {"platform": "market"}})
     assert queued == [schedule_key(SHOP)], "the shop may be closed by it"
+
+
+@pytest.mark.parametrize("length", [10, 3000])
+def test_advice_is_whole_however_long_the_message_is(length: int) -> None:
+    advice = "Nothing was changed, and the shop stays open: correct this and create another PlatformRestore."
+    text = check_failure_advice("x" * length, "It is not retried.", closed=False)
+    assert (text.endswith(f"x. It is not retried. {advice}"), len(text) <= 1024) == (True, True)

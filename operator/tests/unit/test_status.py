@@ -19,7 +19,7 @@ from platform_operator.plan.planner import Plan
 from platform_operator.plan.readiness import Blocker, Refusal
 from platform_operator.status.backups import BackupReport
 from platform_operator.status.conditions import PROGRESS_DEADLINE, PassResult
-from platform_operator.status.events import REPAIR_EVENT_INTERVAL, changed_conditions, repair_event, transition_event
+from platform_operator.status.events import EVENT_INTERVAL, changed_conditions, repair_event, transition_event
 from platform_operator.status.platform_status import MAX_MESSAGE_LENGTH, Snapshot, Status, describe
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -463,7 +463,7 @@ def test_a_repair_is_reported_with_the_object_the_field_and_its_manager() -> Non
 def test_the_same_repair_is_named_once_in_each_interval_and_another_repair_differs() -> None:
     names = {repair(now=NOW + timedelta(seconds=seconds))["metadata"]["name"] for seconds in range(0, 600, 60)}
     assert len(names) == 1
-    later = repair(now=NOW + REPAIR_EVENT_INTERVAL)["metadata"]["name"]
+    later = repair(now=NOW + EVENT_INTERVAL)["metadata"]["name"]
     other = repair(replace(TAKEN, manager="argocd"))["metadata"]["name"]
     assert len({*names, later, other}) == 3
 

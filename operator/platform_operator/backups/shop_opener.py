@@ -12,21 +12,22 @@ from platform_operator.api.kinds import PlatformKey
 from platform_operator.api.restore_marks import restore_mark
 from platform_operator.api.spec import WITH_DATABASE
 from platform_operator.backups.observed import Backup
-from platform_operator.backups.restore_status import RestoreOutcome, blocker_text
-from platform_operator.backups.shop_marks import ShopMarks, is_open, is_reopening
+from platform_operator.backups.restore_mark_store import RestoreMarkStore, is_open, is_reopening
+from platform_operator.backups.restore_status import RestoreOutcome
+from platform_operator.backups.shop_specs import blocker_text
 from platform_operator.cache.observed import Platform
 from platform_operator.invariants.scrape_results import UNKNOWN_AFTER, ScrapeResult
 
 
 @dataclass(frozen=True)
-class ShopOpening:
+class ShopOpener:
     """Follows the shops of PlatformRestores until they serve."""
 
-    marks: ShopMarks
+    marks: RestoreMarkStore
     scrape_results: Callable[[PlatformKey], Mapping[str, ScrapeResult]]
     now: Callable[[], datetime]
 
-    async def open(self, restore: Backup, shop: Platform) -> RestoreOutcome:
+    async def advance(self, restore: Backup, shop: Platform) -> RestoreOutcome:
         """Returns how far the shop is, and ends the restore when the shop serves. Raises ApiError."""
         mark = restore_mark(shop.annotations, shop.status)
         if mark is not None and not mark.uid:  # it was removed before the reconciler had seen it

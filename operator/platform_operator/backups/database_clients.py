@@ -20,7 +20,7 @@ _USING_DATABASES = ("create", "restore")
 
 
 @dataclass(frozen=True)
-class DatabaseUsers:
+class DatabaseClients:
     """The pods that use the databases of shops, and what starts them."""
 
     jobs: BackupJobs
@@ -32,12 +32,11 @@ class DatabaseUsers:
         have stopped them may have failed."""
         observed = self.shops.children(key)
         jobs = (one.state for one in observed.values() if isinstance(one.state, JobProgress))
-        crons = (one for one in self.jobs.store.children.values() if one.key.id.kind == CRON_JOB.kind)
-        own = (one for one in crons if (one.key.namespace, one.platform) == (key.namespace, key.name))
+        crons = (one for one in self.jobs.store.children_of(key) if one.key.id.kind == CRON_JOB.kind)
         return (
             not services_are_stopped(observed)
             or any(not (one.complete or one.failure) for one in jobs)
-            or any(not one.suspended for one in own)
+            or any(not one.suspended for one in crons)
         )
 
     async def have_pods(self, key: PlatformKey) -> bool:
@@ -57,12 +56,11 @@ class DatabaseUsers:
 
     def running_jobs(self, key: PlatformKey) -> list[str]:
         """Returns the Jobs of a shop that use its databases and have not ended."""
-        jobs = (
-            one
-            for one in self.jobs.store.children.values()
+        return [
+            one.key.id.name
+            for one in self.jobs.store.children_of(key)
             if one.job and one.job.command in _USING_DATABASES and one.job.ended is None
-        )
-        return [one.key.id.name for one in jobs if (one.key.namespace, one.platform) == (key.namespace, key.name)]
+        ]
 
 
 def _runs(pod: Manifest, now: datetime) -> bool:

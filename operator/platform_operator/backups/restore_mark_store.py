@@ -21,7 +21,7 @@ MARK_MANAGER = f"{FIELD_MANAGER}-restore"
 
 
 @dataclass(frozen=True)
-class ShopMarks:
+class RestoreMarkStore:
     """Reads and writes the marks of shops, so that of several restores one has a shop to its end."""
 
     client: KubernetesClient
@@ -131,6 +131,7 @@ def _does_not_open(shop: Platform, mark: RestoreMark) -> bool:
 
 
 def was_inconsistent(restore: Backup, shop: Platform) -> bool:
-    """Returns whether the databases may be inconsistent because of another restore than this one."""
+    """Returns whether the databases may be inconsistent because of what came before the Job of a restore: another
+    restore, or an earlier Job of this one."""
     mark = restore_mark(shop.annotations, shop.status)
     return mark is not None and (mark.inconsistent if mark.uid == restore.uid else mark.may_be_inconsistent)
