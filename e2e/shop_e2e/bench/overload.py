@@ -31,7 +31,7 @@ class Crowd:
     """What happened to all who arrived. Times are milliseconds."""
 
     seconds: float = 0.0
-    """From the first arrival until the last buyer was served or refused."""
+    """The time between the first arrival and the end of the last journey."""
     served: list[float] = field(default_factory=list)
     """How long each journey took that was not refused."""
     refusals: list[float] = field(default_factory=list)

@@ -82,7 +82,7 @@ class Overload:
     offered: float
     served: int
     seconds: float
-    """From the first beginning until the last journey was made or refused."""
+    """The time between the first beginning and the end of the last journey."""
     served_p50: float
     served_p99: float
     refused: int
