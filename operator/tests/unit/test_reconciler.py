@@ -141,6 +141,9 @@ class FakeApiServer:
         expected = manifest["metadata"].pop("resourceVersion", None)
         if expected and expected != self.objects[kind.kind, name]["metadata"]["resourceVersion"]:
             raise ApiError(409, "Conflict", "the object has been modified")
+        uid = manifest["metadata"].pop("uid", None)
+        if uid and uid != self.objects.get((kind.kind, name), {}).get("metadata", {}).get("uid"):
+            raise ApiError(409, "Conflict", "the uid is another")
         created = {**manifest, "metadata": {**manifest["metadata"], "uid": f"u{self.version}", "generation": 1}}
         stored = self.objects.setdefault((kind.kind, name), created)
         if manager == FINALIZER_MANAGER:
@@ -326,11 +329,12 @@ class FakeCluster:
         finally:
             await self.reconciler.reporter.recorder.flush()
 
-    async def make_pass(self) -> Requeue:
-        """Makes one pass, with the cache as the watches would fill it."""
+    async def make_pass(self, seen: dict[tuple[str, str], Manifest] | None = None) -> Requeue:
+        """Makes one pass, with the cache as the watches would fill it. Those that are behind have `seen` other objects
+        than the API server has."""
         cache, one = Cache(), self.reconciler
         one.cache = one.releases.cache = one.rotator.cache = one.reporter.cache = one.master_keys.cache = cache
-        for (kind, _), stored in self.server.objects.items():
+        for (kind, _), stored in (self.server.objects if seen is None else seen).items():
             if kind == PLATFORM.kind:
                 cache.store_platform(observe_platform(stored))
             elif CHILD_LABELS.items() <= stored["metadata"].get("labels", {}).items():
