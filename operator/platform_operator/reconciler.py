@@ -11,14 +11,22 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from platform_operator import metrics
-from platform_operator.api.kinds import CLUSTER_KINDS, LABEL_COMPONENT, LABEL_INSTANCE, POD, ObjectId, PlatformKey
+from platform_operator.api.kinds import (
+    CLUSTER_KINDS,
+    LABEL_COMPONENT,
+    LABEL_INSTANCE,
+    POD,
+    RELEASE,
+    ObjectId,
+    PlatformKey,
+)
 from platform_operator.api.spec import SERVICES, Spec, parse
 from platform_operator.apply.applier import apply_object, delete_object, find_conflict, find_free_names, prune
 from platform_operator.apply.conflicts import read_again
 from platform_operator.apply.deletion import finish_deletion, set_finalizer
 from platform_operator.apply.helm_release import adopts_release, delete_release_records
 from platform_operator.apply.inventory_store import inventory_id, is_stored, read_inventory, write_inventory
-from platform_operator.apply.release_history import record_release
+from platform_operator.apply.release_history import record_release, restore_labels
 from platform_operator.apply.salt_store import recorded_or_new_salt
 from platform_operator.apply.volumes import list_volumes
 from platform_operator.cache.observed import Children, ObservedObject, Platform
@@ -60,7 +68,7 @@ from platform_operator.plan.job_retries import JobRetries
 from platform_operator.plan.planner import Plan, make_plan
 from platform_operator.plan.prune_guard import ANNOTATION_ALLOW_PRUNE, PruneGuard, declared_removals
 from platform_operator.plan.readiness import NameConflict, Refusal
-from platform_operator.plan.releases import release_ids, release_of
+from platform_operator.plan.releases import release_id, release_ids, release_of
 from platform_operator.plan.store_providers import check_clusters, check_volumes, new_clusters
 from platform_operator.plan.surge import greatest_factor, surge_at
 from platform_operator.plan.upgrades import Stage
@@ -286,6 +294,8 @@ class Reconciler:
             check_volumes(key, spec, observed, [one["metadata"]["name"] for one in volumes])
 
     async def _carry_out(self, this: _Pass, choice: Choice) -> PassResult:
+        if not this.spec.observes:
+            await restore_labels(self.client, self.cache, this.platform)
         if choice.stage is not None:
             await self._run_jobs_again(this)
             return await self._apply_waves(this, choice.stage)
@@ -352,7 +362,10 @@ class Reconciler:
         key, inventory = this.platform.key, this.inventory
         if inventory.content_digest != self._content_digest(this):
             return None
-        if not is_stored(this.platform, inventory, this.generated.key_ids, self.cache.children(key)):
+        observed = self.cache.children(key)
+        if not is_stored(this.platform, inventory, this.generated.key_ids, observed):
+            return None
+        if inventory.release and ObjectId(RELEASE, inventory.release) not in observed:
             return None
         databases = databases_id(key)
         others = tuple(one for one in inventory.desired() if one.id.kind != "Secret" and one.id != databases)
@@ -382,6 +395,7 @@ class Reconciler:
             conflict = await record_release(self.client, self.cache, this.platform, release)
             if conflict is not None:
                 return PassResult(conflicts=(conflict,))
+            progress.inventory = replace(progress.inventory, release=release_id(key, release).name)
         try:
             while True:
                 await _yield_to_others()

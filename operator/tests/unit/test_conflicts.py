@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from rotation_harness import RotatingShop
-from test_reconciler import DEPLOYMENT, KEY, FakeCluster, Manifest
+from test_reconciler import DEPLOYMENT, KEY, FakeCluster, Manifest, releases, run_version
 
-from platform_operator.api.kinds import HANDOVER_MANAGER, PLATFORM, Kind
+from platform_operator.api.kinds import HANDOVER_MANAGER, LABEL_MANAGED_BY, PLATFORM, RELEASE, Kind
 from platform_operator.errors import ApiError
 from platform_operator.workqueue import MAX_CONFLICTS
 
@@ -88,6 +88,18 @@ async def test_a_platform_that_was_created_again_is_read_when_its_status_is_refu
     assert cluster.reconciler.cache.platforms[KEY].uid == "p2"
 
 
+async def test_a_new_leader_that_has_not_seen_the_newest_release_stores_no_other(cluster: FakeCluster) -> None:
+    for version in ("1", "2"):
+        await run_version(cluster, version)
+    del cluster.server.objects[DEPLOYMENT]
+    seen = {one: stored for one, stored in seen_by_watches(cluster).items() if one[0] != RELEASE}
+    before = copy.deepcopy(releases(cluster))
+    cluster.restart()
+    await cluster.make_pass(seen)
+    assert releases(cluster) == before
+    assert DEPLOYMENT in cluster.server.objects
+
+
 async def give_up_replicas(cluster: FakeCluster) -> None:
     """Brings a shop to the pass that leaves the number of a Deployment's pods to an autoscaler."""
     await cluster.converge()
@@ -161,3 +173,20 @@ async def test_a_conflict_that_comes_again_and_again_is_said_and_degrades_nothin
     with pytest.raises(ApiError):
         await cluster.reconcile()
     assert cluster.server.objects[SHOP]["status"] == status, "the passes in a row are counted"
+
+
+async def test_a_record_that_the_watches_do_not_select_any_more_is_the_shops_and_is_labelled_again(
+    shop: RotatingShop,
+) -> None:
+    shop.ask("all:first")
+    await shop.finish()
+    before = copy.deepcopy(shop.cluster.server.objects[RECORD])
+    shop.cluster.server.objects[RECORD]["metadata"]["labels"][LABEL_MANAGED_BY] = "changed"
+    seen = seen_by_watches(shop.cluster)
+    states = shop.states()
+
+    await assert_repeated(shop.cluster, seen)
+    record = shop.cluster.server.objects[RECORD]
+    assert record["metadata"]["labels"] == before["metadata"]["labels"]
+    assert record["data"] == before["data"], "nothing is rotated again"
+    assert shop.states() == states

@@ -777,6 +777,51 @@ async def test_each_release_is_an_object_and_a_release_that_comes_again_is_the_n
     assert cluster.server.writes == []
 
 
+@pytest.mark.parametrize("label", ["app.kubernetes.io/component", "app.kubernetes.io/instance"])
+async def test_changed_labels_of_all_releases_are_restored(cluster: FakeCluster, label: str) -> None:
+    for version in ("1", "2"):
+        await run_version(cluster, version)
+    before = copy.deepcopy(releases(cluster))
+    for one in releases(cluster):
+        one["metadata"]["labels"][label] = "changed"
+    await cluster.reconcile()
+    for one, former in zip(releases(cluster), before, strict=True):
+        assert one["metadata"]["labels"] == former["metadata"]["labels"]
+        assert (one["revision"], one["data"]) == (former["revision"], former["data"])
+    await cluster.reconcile()
+    assert cluster.server.writes == []
+
+
+async def test_the_newest_release_is_found_when_it_has_lost_the_label_that_the_watches_select_by(
+    cluster: FakeCluster,
+) -> None:
+    await cluster.converge()
+    before = copy.deepcopy(releases(cluster))
+    del releases(cluster)[0]["metadata"]["labels"]["app.kubernetes.io/managed-by"]
+    await cluster.reconcile()
+    (one,), (former,) = releases(cluster), before
+    assert one["metadata"]["labels"] == former["metadata"]["labels"]
+    assert (one["revision"], one["data"]) == (former["revision"], former["data"])
+    await cluster.reconcile()
+    assert cluster.server.writes == []
+
+
+async def test_a_release_that_was_deleted_is_stored_again(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    before = [one["data"] for one in releases(cluster)]
+    del cluster.server.objects[RELEASE, releases(cluster)[0]["metadata"]["name"]]
+    await cluster.reconcile()
+    assert [one["data"] for one in releases(cluster)] == before
+
+
+async def test_changed_labels_of_a_release_stay_while_the_shop_is_observed(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.spec({"mode": "Observe"})
+    releases(cluster)[0]["metadata"]["labels"]["app.kubernetes.io/component"] = "changed"
+    await cluster.reconcile()
+    assert releases(cluster)[0]["metadata"]["labels"]["app.kubernetes.io/component"] == "changed"
+
+
 async def test_a_repair_is_no_release(cluster: FakeCluster) -> None:
     await cluster.converge()
     before = releases(cluster)
