@@ -854,14 +854,15 @@ def test_each_step_of_a_rotation_is_a_migration_of_its_own(render: Render, secre
     assert len(names) == 1 + len(keys)
 
 
+@pytest.mark.parametrize("provider", ["builtin", "cnpg"])
 def test_only_the_migration_that_replaces_the_password_of_an_owner_reads_the_former_one(
-    render: Render, secrets: str
+    render: Render, secrets: str, provider: str
 ) -> None:
     """Its key is required: with the Secret of the step before, it would complete with the former password."""
     names, owner = set(), "order.migration.ownerRotation"
     for generation, replaces in ((0, ""), (1, "true"), (1, "false"), (2, "true")):
         rotation = {f"{owner}.generation": str(generation), f"{owner}.replaces": replaces} if replaces else {}
-        manifests = render_platform(render, secrets, rotation)
+        manifests = render_platform(render, secrets, rotation | {"order-db.provider": provider})
         former = ("shop-order-db", "DB_PREVIOUS_PASSWORD") if replaces == "true" else None
         assert secrets_of_migration(manifests, "order").get("DB_PREVIOUS_PASSWORD") == former
         names |= {job["metadata"]["name"] for job in of_kind(manifests, "Job") if "order" in job["metadata"]["name"]}

@@ -35,10 +35,6 @@ class TenantError(OperatorError):
         self.reason = reason
 
 
-class StaleReadError(OperatorError):
-    """An object was changed after it was read: what was decided by it is not written. A later pass reads it again."""
-
-
 class RenderError(OperatorError):
     """Helm did not turn the chart values into manifests. Only a change of the spec or of the charts helps."""
 
@@ -96,6 +92,12 @@ class ApiError(OperatorError):
         return self.status in (0, 408, 409, 429) or self.status >= 500
 
     @property
+    def conflict(self) -> bool:
+        """Tells whether the write was decided by what is out of date: the object was written since it was read, exists
+        already, or is another of its name. What is read again then decides."""
+        return self.status == 409
+
+    @property
     def namespace_terminating(self) -> bool:
         """Tells whether nothing can be created since the namespace is being deleted: no fault of anything."""
         return self.reason == NAMESPACE_TERMINATING
@@ -104,3 +106,10 @@ class ApiError(OperatorError):
     def invalid(self) -> bool:
         """Tells whether the API server understood the object and found it invalid."""
         return self.status == 422
+
+
+class StaleReadError(ApiError):
+    """An object was changed after it was read: what was decided by it is not written. A later pass reads it again."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(409, "Conflict", message)

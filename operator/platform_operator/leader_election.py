@@ -151,8 +151,9 @@ class LeaderElector:
     async def _adopt_own_renewal(self) -> None:
         """Reads the Lease after a conflict.
 
-        If a renewal of this very process is stored, the next renewal uses its resourceVersion.
-        Raises LeadershipLostError otherwise. The holder's name alone is no proof: a restarted process has the same one.
+        If a renewal of this very process is stored, the next renewal uses its resourceVersion: its answer was lost, or
+        others have changed labels or annotations of the Lease. Raises LeadershipLostError otherwise. The holder's name
+        alone is no proof: a restarted process has the same one.
         """
         try:
             stored = await self.client.get(LEASE, self.namespace, lease_name(self.operator_class, self.shard))
@@ -165,7 +166,8 @@ class LeaderElector:
         self._lease = stored
 
     def _is_own_renewal(self, spec: Manifest) -> bool:
-        return spec.get("holderIdentity") == self.identity and spec.get("renewTime") in self._sent
+        own = {*self._sent, self._lease["spec"]["renewTime"]}
+        return spec.get("holderIdentity") == self.identity and spec.get("renewTime") in own
 
     def _manifest(self, holder: str, stored: Manifest | None) -> Manifest:
         """Returns the Lease with `holder` as its holder, at the version that was read."""

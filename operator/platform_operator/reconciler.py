@@ -11,13 +11,22 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from platform_operator import metrics
-from platform_operator.api.kinds import CLUSTER_KINDS, LABEL_COMPONENT, LABEL_INSTANCE, POD, ObjectId, PlatformKey
+from platform_operator.api.kinds import (
+    CLUSTER_KINDS,
+    LABEL_COMPONENT,
+    LABEL_INSTANCE,
+    POD,
+    RELEASE,
+    ObjectId,
+    PlatformKey,
+)
 from platform_operator.api.spec import SERVICES, Spec, parse
 from platform_operator.apply.applier import apply_object, delete_object, find_conflict, find_free_names, prune
+from platform_operator.apply.conflicts import read_again
 from platform_operator.apply.deletion import finish_deletion, set_finalizer
 from platform_operator.apply.helm_release import adopts_release, delete_release_records
 from platform_operator.apply.inventory_store import inventory_id, is_stored, read_inventory, write_inventory
-from platform_operator.apply.release_history import record_release
+from platform_operator.apply.release_history import record_release, restore_labels
 from platform_operator.apply.salt_store import recorded_or_new_salt
 from platform_operator.apply.volumes import list_volumes
 from platform_operator.cache.observed import Children, ObservedObject, Platform
@@ -59,7 +68,7 @@ from platform_operator.plan.job_retries import JobRetries
 from platform_operator.plan.planner import Plan, make_plan
 from platform_operator.plan.prune_guard import ANNOTATION_ALLOW_PRUNE, PruneGuard, declared_removals
 from platform_operator.plan.readiness import NameConflict, Refusal
-from platform_operator.plan.releases import release_ids, release_of
+from platform_operator.plan.releases import release_id, release_ids, release_of
 from platform_operator.plan.store_providers import check_clusters, check_volumes, new_clusters
 from platform_operator.plan.surge import greatest_factor, surge_at
 from platform_operator.plan.upgrades import Stage
@@ -88,7 +97,7 @@ from platform_operator.secrets.store_tls import StoreTls, own_stores, store_tls
 from platform_operator.status.blocked import blocked_for, blocked_since
 from platform_operator.status.conditions import PassResult
 from platform_operator.status.platform_status import store_profile, stored_blocked
-from platform_operator.workqueue import Requeue
+from platform_operator.workqueue import MAX_CONFLICTS, Requeue
 
 logger = logging.getLogger(__name__)
 
@@ -130,12 +139,26 @@ class Reconciler:
     _apply_slots: asyncio.Semaphore = field(
         init=False, default_factory=lambda: asyncio.Semaphore(MAX_CONCURRENT_APPLIES)
     )
+    _conflicts: dict[PlatformKey, int] = field(init=False, default_factory=dict)
+    """The passes over each platform that have ended at a conflict, one after the other."""
 
     async def reconcile(self, key: PlatformKey) -> Requeue:
         """Makes one pass over one platform: observe, plan, apply, report. Safe to stop anywhere and to repeat.
 
-        Raises ApiError or UnexpectedError if the pass has to be retried.
+        Raises ApiError or UnexpectedError if the pass has to be retried. If the API server refused a write as out of
+        date, the platform and its records are read again first, and the status says nothing of the first MAX_CONFLICTS.
         """
+        try:
+            requeue = await self._make_pass(key)
+        except ApiError as error:
+            self._conflicts[key] = self._conflicts.get(key, 0) + 1 if error.conflict else 0
+            if error.conflict:
+                await read_again(self.client, self.cache, key)
+            raise
+        self._conflicts.pop(key, None)
+        return requeue
+
+    async def _make_pass(self, key: PlatformKey) -> Requeue:
         platform = self.cache.platforms.get(key)
         if platform is None:
             self._forget(key)
@@ -144,6 +167,8 @@ class Reconciler:
             is_finished = await finish_deletion(self.client, self.cache, platform, self.now())
             return Requeue.never() if is_finished else Requeue.after(EARLY_RECHECK)  # the rest is garbage-collected
         spec, result = await self._converge(platform)
+        if isinstance(result.error, ApiError) and result.error.conflict and self._is_repeated(key):
+            raise result.error  # the next pass is decided by what is read again
         await _yield_to_others()
         await self.reporter.report(platform, spec, result)
         if result.rotation is not None:
@@ -155,6 +180,10 @@ class Reconciler:
         if not self._is_current(platform):
             return Requeue.after(0)
         return self._next_pass(platform, spec, result)
+
+    def _is_repeated(self, key: PlatformKey) -> bool:
+        """Returns whether a pass that ends at a conflict is repeated without a word in the status."""
+        return self._conflicts.get(key, 0) < MAX_CONFLICTS
 
     def _next_pass(self, platform: Platform, spec: Spec | None, result: PassResult) -> Requeue:
         """Returns when the platform is reconciled again, if nothing changes before."""
@@ -265,6 +294,8 @@ class Reconciler:
             check_volumes(key, spec, observed, [one["metadata"]["name"] for one in volumes])
 
     async def _carry_out(self, this: _Pass, choice: Choice) -> PassResult:
+        if not this.spec.observes:
+            await restore_labels(self.client, self.cache, this.platform)
         if choice.stage is not None:
             await self._run_jobs_again(this)
             return await self._apply_waves(this, choice.stage)
@@ -331,7 +362,10 @@ class Reconciler:
         key, inventory = this.platform.key, this.inventory
         if inventory.content_digest != self._content_digest(this):
             return None
-        if not is_stored(this.platform, inventory, this.generated.key_ids, self.cache.children(key)):
+        observed = self.cache.children(key)
+        if not is_stored(this.platform, inventory, this.generated.key_ids, observed):
+            return None
+        if inventory.release and ObjectId(RELEASE, inventory.release) not in observed:
             return None
         databases = databases_id(key)
         others = tuple(one for one in inventory.desired() if one.id.kind != "Secret" and one.id != databases)
@@ -361,6 +395,7 @@ class Reconciler:
             conflict = await record_release(self.client, self.cache, this.platform, release)
             if conflict is not None:
                 return PassResult(conflicts=(conflict,))
+            progress.inventory = replace(progress.inventory, release=release_id(key, release).name)
         try:
             while True:
                 await _yield_to_others()

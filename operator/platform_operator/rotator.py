@@ -83,9 +83,9 @@ class Rotator:
             return report.refused(f"{conflict} has the name of the record of rotations: rename it.")
         ids = shop_key_ids(report.rotations, keys)
         try:
-            await write_rotations(self.client, self.cache, key, report.rotations, ids)
+            await write_rotations(self.client, self.cache, key, observed, report.rotations, ids)
         except ApiError as error:
-            if not error.transient:  # else it may have been recorded
+            if error.conflict or not error.transient:  # else it may have been recorded
                 self._beginning.discard(key)
             raise
         return report

@@ -19,6 +19,10 @@ logger = logging.getLogger(__name__)
 
 K = TypeVar("K")
 
+MAX_CONFLICTS = 5
+"""Passes of a key in a row that may end at a conflict before that counts as a failure: what a new leader knows may be
+behind, and others write the same objects."""
+
 
 @dataclass(frozen=True)
 class Requeue:
@@ -95,16 +99,16 @@ class WorkQueue(Generic[K]):
 
         `at_least` is the delay that a server asked for; it is bounded as well.
         """
-        failures = self._failures.get(key, 0)
+        failures = self.failures(key)
         self._failures[key] = failures + 1
         delay = max(self.first_delay * 2.0 ** min(failures, 32), at_least)
         delay = min(delay, self.longest_delay) * (1 + self.jitter() / 5)
         self.add_after(key, delay)
         return delay
 
-    def has_failed(self, key: K) -> bool:
-        """Returns whether a key has failed since it last succeeded."""
-        return key in self._failures
+    def failures(self, key: K) -> int:
+        """Returns how often a key has failed since it last succeeded."""
+        return self._failures.get(key, 0)
 
     def forget(self, key: K) -> None:
         """Forgets the failures of a key that succeeded."""
@@ -158,7 +162,10 @@ class WorkQueue(Generic[K]):
 
 
 async def run_worker(queue: WorkQueue[K], reconcile: Callable[[K], Awaitable[Requeue]]) -> None:
-    """Reconciles one key after another, for ever. Raises LeadershipLostError; every other error is retried."""
+    """Reconciles one key after another, for ever. Raises LeadershipLostError; every other error is retried.
+
+    A conflict (ApiError.conflict) is no failure, unless it comes again and again.
+    """
     while True:
         key = await queue.get()
         try:
@@ -177,6 +184,10 @@ async def _reconcile_one(key: K, queue: WorkQueue[K], reconcile: Callable[[K], A
         if isinstance(error, ApiError) and error.namespace_terminating:
             _wait_for_namespace(key, queue)
             return
+        if isinstance(error, ApiError) and error.conflict and queue.failures(key) < MAX_CONFLICTS:
+            retry = queue.add_rate_limited(key)
+            logger.info("a pass is repeated: %s", error, extra={"key": str(key), "retry": retry})
+            return
         metrics.FAILURES.inc()
         retry = queue.add_rate_limited(key, error.retry_after if isinstance(error, ApiError) else 0.0)
         logger.exception("reconcile failed", exc_info=error, extra={"key": str(key), "retry": retry})
@@ -191,7 +202,7 @@ def _wait_for_namespace(key: K, queue: WorkQueue[K]) -> None:
 
     It is deleted with the namespace, or comes again when the namespace does.
     """
-    is_known = queue.has_failed(key)
+    is_known = queue.failures(key) > 0
     retry = queue.add_rate_limited(key, queue.longest_delay)
     if not is_known:
         text = "nothing is created, since the namespace is being deleted"

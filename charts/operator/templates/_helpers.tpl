@@ -52,11 +52,11 @@ platform.ecommerce.dev/shard: {{ .index | quote }}
 {{/* The rights that reconciling the platforms of a namespace needs, with the reason for each verb. Reads come from
 watches, so `get` is rare. */}}
 {{- define "operator.rules" -}}
-# list, watch: observe platforms; patch: set and remove the operator's finalizer, and the
-# annotation of a restore
+# list, watch: observe platforms; get: read one again whose write was refused as out of date; patch: set and remove the
+# operator's finalizer, and the annotation of a restore
 - apiGroups: [platform.ecommerce.dev]
   resources: [ecommerceplatforms]
-  verbs: [list, watch, patch]
+  verbs: [get, list, watch, patch]
 # patch: write the status
 - apiGroups: [platform.ecommerce.dev]
   resources: [ecommerceplatforms/status]

@@ -29,7 +29,7 @@ ROTATE = Command(
     "replace credentials of a shop, without a failed request",
     "Sets the annotation platform.ecommerce.dev/rotate, which asks the operator to replace credentials: signing (of "
     "access tokens and mail tokens), grpc (the tokens between services), databases (the roles that services log in "
-    "as), owners (the passwords of the owners of builtin databases), broker (the users of RabbitMQ), cache (the "
+    "as), owners (the passwords of the owners of databases), broker (the users of RabbitMQ), cache (the "
     "password of the builtin Redis), admin (the password of the first admin), or all of them. A rotation goes in "
     "steps, which the command status shows.",
     ("rotate grpc", "rotate all shop -n shop"),

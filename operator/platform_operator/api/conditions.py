@@ -152,7 +152,7 @@ class RotationKind(StrEnum):
     DATABASES = "databases"
     """The roles that services log in to databases as, unless these are external."""
     OWNERS = "owners"
-    """The passwords of the owners of builtin databases, which migrations log in with."""
+    """The passwords of the owners of databases, unless these are external, which migrations log in with."""
     CACHE = "cache"
     """The password of the builtin Redis."""
     BROKER = "broker"

@@ -61,10 +61,12 @@ CHILD_LABELS = {LABEL_PART_OF: "ecommerce", LABEL_MANAGED_BY: FIELD_MANAGER}
 
 RELEASE = "ControllerRevision"
 """The kind of the objects that have the releases of a platform."""
+RELEASE_COMPONENT = "release"
+"""A ControllerRevision `<platform>-release-<digest>` has one release."""
 
 INVENTORY_COMPONENT = "applied"
 """The ConfigMap `<platform>-applied` has the inventory. It is not `<platform>-inventory`, since that is a service."""
-INVENTORY_KEYS = ("content", "objects", "checksum")
+INVENTORY_KEYS = ("content", "objects", "checksum", "release")
 """The keys of its data."""
 
 ROTATION_COMPONENT = "rotation"
@@ -208,6 +210,16 @@ CLUSTER_KINDS = (DATABASE_CLUSTER, BROKER_CLUSTER)
 """The kinds of stores that an add-on runs: their volumes go with them."""
 STORE_KINDS = ("StatefulSet", *CLUSTER_KINDS)
 """The kinds of stores, which hold data."""
+
+
+def release_labels(platform: str) -> dict[str, str]:
+    """Returns the labels of the releases of a platform."""
+    return {
+        **CHILD_LABELS,
+        LABEL_NAME: RELEASE_COMPONENT,
+        LABEL_INSTANCE: platform,
+        LABEL_COMPONENT: RELEASE_COMPONENT,
+    }
 
 
 def owner_reference(kind: Kind, name: str, uid: str) -> Manifest:

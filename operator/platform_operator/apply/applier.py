@@ -17,7 +17,12 @@ from platform_operator.api.kinds import (
     ObjectId,
     PlatformKey,
 )
-from platform_operator.apply.helm_release import adopts_release, remove_helm_ownership, secret_labels_manifest
+from platform_operator.apply.helm_release import (
+    ATTEMPTS,
+    adopts_release,
+    remove_helm_ownership,
+    secret_labels_manifest,
+)
 from platform_operator.apply.ownership import holder, is_of_release, is_ours
 from platform_operator.cache.observed import ObservedObject, ObservedState, Workload, observe
 from platform_operator.cache.store import Cache
@@ -83,10 +88,9 @@ async def apply_object(
                 return None
         elif not is_free and (conflict := await find_conflict(client, cache, key, desired.id)):
             return conflict
-        manifest = desired.manifest
+        known, manifest = cache.children(key).get(desired.id), desired.manifest
         if known is not None and gives_up_replicas(known.state, manifest):
-            handover = _replicas_only(manifest, known.state, known.version)
-            await client.apply(kind, key.namespace, handover, manager=HANDOVER_MANAGER)
+            await _hand_over_replicas(client, key, manifest, known)
         answer = await _apply(client, kind, key, manifest, exists=known is not None)
     except ApiError as error:
         is_broken_add_on = kind.optional and error.status >= 500
@@ -120,12 +124,20 @@ async def _apply(
 async def find_conflict(
     client: KubernetesClient, cache: Cache, key: PlatformKey, identity: ObjectId
 ) -> NameConflict | None:
-    """Returns the object that another has under this name, if there is one. Raises ApiError."""
+    """Returns the object that another has under this name, if there is one. Raises ApiError.
+
+    One that the operator has applied before, and that the cache did not have, is stored there: what follows is decided
+    by it.
+    """
     if not _needs_lookup(cache.children(key).get(identity), identity):
         return None
     stored = await client.get(CHILD_KINDS[identity.kind], key.namespace, identity.name)
     adopts = adopts_release(cache.platforms.get(key))
-    if stored is None or is_ours(stored, key, adopts_release=adopts):
+    if stored is None:
+        return None
+    if is_ours(stored, key, adopts_release=adopts):
+        if (seen := observe(stored)).owned_digest:
+            cache.store(key, seen)
         return None
     return NameConflict(identity, holder(stored))
 
@@ -159,6 +171,30 @@ def gives_up_replicas(state: ObservedState, manifest: Manifest) -> TypeGuard[Wor
     advises: https://kubernetes.io/docs/reference/using-api/server-side-apply/#transferring-ownership).
     """
     return isinstance(state, Workload) and state.owns_replicas and "replicas" not in manifest["spec"]
+
+
+async def _hand_over_replicas(
+    client: KubernetesClient, key: PlatformKey, manifest: Manifest, known: ObservedObject
+) -> None:
+    """Gives the number of pods to the other field manager. Raises ApiError.
+
+    The version that was read makes the write fail if another writer has changed the number since. Each new status of
+    the Deployment is another version too, so it is read again.
+    """
+    kind, seen = CHILD_KINDS[known.id.kind], known
+    for attempt in range(ATTEMPTS):
+        if not gives_up_replicas(seen.state, manifest):
+            return
+        handover = _replicas_only(manifest, seen.state, seen.version)
+        try:
+            await client.apply(kind, key.namespace, handover, manager=HANDOVER_MANAGER)
+        except ApiError as error:
+            stored = await client.get(kind, key.namespace, known.id.name) if error.conflict else None
+            if stored is None or attempt == ATTEMPTS - 1:
+                raise
+            seen = observe(stored)
+        else:
+            return
 
 
 def _replicas_only(manifest: Manifest, workload: Workload, version: int) -> Manifest:

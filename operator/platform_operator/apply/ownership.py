@@ -1,8 +1,9 @@
 """Decides whether a stored object is the operator's to write, or belongs to another and is left alone. Pure.
 
 An object is the operator's if this platform owns it; or if it has the operator's labels, no other owner, and was
-applied by the operator's field manager. Every other object under a name that the platform needs is a name conflict,
-until its user gives it to the platform by an annotation, or the whole Helm release by one of the platform.
+applied by the operator's field manager. A record needs no labels for that: its name says whose it is. Every other
+object under a name that the platform needs is a name conflict, until its user gives it to the platform by an
+annotation, or the whole Helm release by one of the platform.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from platform_operator.api.kinds import (
     LABEL_MANAGED_BY,
     LABEL_PLATFORM,
     PLATFORM,
+    ROTATION_COMPONENT,
+    SALT_COMPONENT,
     Manifest,
     PlatformKey,
 )
@@ -36,7 +39,16 @@ def is_ours(stored: Manifest, key: PlatformKey, *, adopts_release: bool = False)
         return True
     labels = metadata.get("labels") or {}
     is_labelled = CHILD_LABELS.items() <= labels.items() and key.name in map(labels.get, _PLATFORM_LABELS)
-    return is_labelled and bool(owned_fields(stored)) and not any(owner.get("controller") for owner in owners)
+    is_applied = bool(owned_fields(stored)) and not any(owner.get("controller") for owner in owners)
+    return is_applied and (is_labelled or _is_record(stored, key))
+
+
+def _is_record(stored: Manifest, key: PlatformKey) -> bool:
+    """Returns whether an object has the name of a record that outlives its platform, and so has no owner, and data that
+    the operator applied: another writer may have changed its labels."""
+    names = [f"{key.name}-{component}" for component in (ROTATION_COMPONENT, SALT_COMPONENT)]
+    is_named = stored.get("kind") == "ConfigMap" and stored["metadata"]["name"] in names
+    return is_named and "f:data" in owned_fields(stored)
 
 
 def is_of_release(stored: Manifest, key: PlatformKey) -> bool:

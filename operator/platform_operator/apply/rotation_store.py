@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from platform_operator.api.kinds import CHILD_KINDS, ROTATION_COMPONENT, PlatformKey
-from platform_operator.cache.observed import observe
+from platform_operator.cache.observed import Children, observe
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
+from platform_operator.errors import StaleReadError
 from platform_operator.secrets.credential_records import record_manifest
-from platform_operator.secrets.rotation import Rotations, dump_rotations, is_recorded, rotation_id
+from platform_operator.secrets.rotation import Rotations, dump_rotations, rotation_id
 
 
 async def write_rotations(
-    client: KubernetesClient, cache: Cache, key: PlatformKey, rotations: Rotations, master_key_ids: str
-) -> bool:
-    """Writes the record if the stored one differs, its labels included, and returns whether it did. Raises ApiError.
+    client: KubernetesClient,
+    cache: Cache,
+    key: PlatformKey,
+    decided_by: Children,
+    rotations: Rotations,
+    master_key_ids: str,
+) -> None:
+    """Writes the record, its labels included. Raises ApiError, StaleReadError if it is another than decided by.
 
-    The version that was read is a precondition of the write: an operator that has missed a step does not repeat it.
+    The version that the rotations were decided by is a precondition of the write: an operator that has missed a step
+    does not repeat it.
     """
-    observed = cache.children(key)
-    if is_recorded(key, observed, rotations, master_key_ids):
-        return False
+    identity = rotation_id(key)
+    known, newest = decided_by.get(identity), cache.children(key).get(identity)
+    if newest is not None and (known is None or known.version != newest.version):
+        raise StaleReadError(f"{identity} was changed after it was read")
     manifest = record_manifest(key, ROTATION_COMPONENT, dump_rotations(rotations), master_key_ids)
-    known = observed.get(rotation_id(key))
     if known is not None:
         manifest["metadata"]["resourceVersion"] = str(known.version)
     cache.store(key, observe(await client.apply(CHILD_KINDS["ConfigMap"], key.namespace, manifest)))
-    return True

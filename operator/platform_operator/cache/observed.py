@@ -29,6 +29,7 @@ from platform_operator.api.kinds import (
     Manifest,
     ObjectId,
     PlatformKey,
+    release_labels,
 )
 from platform_operator.cache.managed_fields import ForeignField, foreign_fields, owned_digest, owned_fields
 
@@ -110,6 +111,8 @@ class RevisionNumber:
     """The place of a release in its platform's history."""
 
     number: int
+    is_labelled: bool = True
+    """False if another writer has changed its labels."""
 
 
 ObservedState = Workload | JobProgress | Autoscaler | ServiceAddress | StoredData | RevisionNumber | None
@@ -352,7 +355,8 @@ def _autoscaler(manifest: Manifest) -> Autoscaler:
 
 
 def _release(manifest: Manifest) -> RevisionNumber:
-    return RevisionNumber(manifest["revision"])
+    labels = release_labels(platform_of(manifest).name).items()
+    return RevisionNumber(manifest["revision"], labels <= (manifest["metadata"].get("labels") or {}).items())
 
 
 def _service(manifest: Manifest) -> ServiceAddress | None:

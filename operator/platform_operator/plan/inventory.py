@@ -46,6 +46,8 @@ class Inventory:
     content_digest: str = ""
     """Stands for everything that the objects were rendered from. Empty until all of them are applied."""
     objects: Mapping[ObjectId, AppliedObject] = field(default_factory=dict)
+    release: str = ""
+    """The name of the newest release, which is stored beside the inventory. Empty if it is not known."""
 
     def desired(self) -> tuple[DesiredObject, ...]:
         """Returns the objects as they were applied, without their manifests."""
@@ -78,12 +80,14 @@ class Inventory:
         digests = {one.id: one.digest for one in desired}
         objects = {identity: one for identity, one in self.objects.items() if identity in digests or identity in held}
         complete = all(identity in objects and objects[identity].digest == digests[identity] for identity in digests)
-        return Inventory(content_digest if complete and not held else "", objects)
+        return replace(self, content_digest=content_digest if complete and not held else "", objects=objects)
 
     def dump(self) -> dict[str, str]:
         rows = [[*identity, one.wave, one.digest, one.owned_digest] for identity, one in sorted(self.objects.items())]
         text = json.dumps(rows)
-        return {"content": self.content_digest, "objects": text, "checksum": digest([self.content_digest, text])}
+        checksum = digest([self.content_digest, text])  # without the release, which earlier operators do not know
+        release = {"release": self.release} if self.release else {}
+        return {"content": self.content_digest, "objects": text, "checksum": checksum, **release}
 
     @classmethod
     def load(cls, data: Mapping[str, str]) -> Inventory:
@@ -92,6 +96,7 @@ class Inventory:
             if data["checksum"] != digest([data["content"], data["objects"]]):
                 return cls()
             rows = json.loads(data["objects"])
-            return cls(data["content"], {ObjectId(kind, name): AppliedObject(*row) for kind, name, *row in rows})
+            objects = {ObjectId(kind, name): AppliedObject(*row) for kind, name, *row in rows}
+            return cls(data["content"], objects, data.get("release", ""))
         except (KeyError, TypeError, ValueError):
             return cls()

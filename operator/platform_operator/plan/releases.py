@@ -10,18 +10,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from platform_operator.api.kinds import (
-    CHILD_LABELS,
     CLUSTER_KINDS,
     DATABASE_CLUSTER,
-    LABEL_COMPONENT,
-    LABEL_INSTANCE,
-    LABEL_NAME,
     PLATFORM,
     RELEASE,
+    RELEASE_COMPONENT,
     Manifest,
     ObjectId,
     PlatformKey,
     owner_reference,
+    release_labels,
 )
 from platform_operator.cache.observed import Children, ObservedObject, RevisionNumber
 from platform_operator.digests import digest
@@ -29,7 +27,6 @@ from platform_operator.plan.inventory import DesiredObject
 
 HISTORY_LIMIT = 10
 """Releases of a shop that are kept."""
-_COMPONENT = "release"
 
 
 @dataclass(frozen=True)
@@ -73,12 +70,12 @@ def _images(component: str, manifest: Manifest) -> Mapping[str, str]:
 
 def release_id(key: PlatformKey, release: Release) -> ObjectId:
     """Returns the id of a release's object. Equal releases have one object, as those of a StatefulSet have."""
-    return ObjectId(RELEASE, f"{key.name}-{_COMPONENT}-{digest(asdict(release))[:10]}")
+    return ObjectId(RELEASE, f"{key.name}-{RELEASE_COMPONENT}-{digest(asdict(release))[:10]}")
 
 
 def next_revision(key: PlatformKey, release: Release, observed: Children) -> int | None:
     """Returns the revision number that a release has to be stored with; None if it is stored as the newest one."""
-    numbers = {seen.id: number for seen, number in _stored(key, observed)}
+    numbers = {seen.id: place.number for seen, place in _stored(key, observed)}
     newest = max(numbers.values(), default=0)
     known = numbers.get(release_id(key, release))
     return None if known is not None and known == newest else newest + 1
@@ -86,8 +83,13 @@ def next_revision(key: PlatformKey, release: Release, observed: Children) -> int
 
 def outdated(key: PlatformKey, observed: Children) -> list[ObservedObject]:
     """Returns the releases beyond the limit, the oldest first."""
-    by_age = sorted(_stored(key, observed), key=lambda one: one[1])
+    by_age = sorted(_stored(key, observed), key=lambda one: one[1].number)
     return [seen for seen, _ in by_age[:-HISTORY_LIMIT]]
+
+
+def unlabelled(key: PlatformKey, observed: Children) -> list[ObservedObject]:
+    """Returns the releases whose labels another writer has changed."""
+    return [seen for seen, place in _stored(key, observed) if not place.is_labelled]
 
 
 def release_ids(observed: Children) -> frozenset[ObjectId]:
@@ -95,24 +97,24 @@ def release_ids(observed: Children) -> frozenset[ObjectId]:
     return frozenset(identity for identity in observed if identity.kind == RELEASE)
 
 
-def _stored(key: PlatformKey, observed: Children) -> Iterator[tuple[ObservedObject, int]]:
+def _stored(key: PlatformKey, observed: Children) -> Iterator[tuple[ObservedObject, RevisionNumber]]:
     for identity, seen in observed.items():
-        is_release = identity.kind == RELEASE and identity.name.startswith(f"{key.name}-{_COMPONENT}-")
+        is_release = identity.kind == RELEASE and identity.name.startswith(f"{key.name}-{RELEASE_COMPONENT}-")
         if is_release and seen.owned_digest and isinstance(seen.state, RevisionNumber):
-            yield seen, seen.state.number
+            yield seen, seen.state
 
 
-def release_manifest(key: PlatformKey, uid: str, release: Release, revision: int) -> Manifest:
-    labels = {LABEL_NAME: _COMPONENT, LABEL_INSTANCE: key.name, LABEL_COMPONENT: _COMPONENT}
+def release_manifest(key: PlatformKey, uid: str, name: str, content: Mapping[str, Any], revision: int) -> Manifest:
+    """Returns the object of a release, whose content is that of a Release."""
     return {
         "apiVersion": "apps/v1",
         "kind": RELEASE,
         "metadata": {
-            "name": release_id(key, release).name,
+            "name": name,
             "namespace": key.namespace,
-            "labels": {**CHILD_LABELS, **labels},
+            "labels": release_labels(key.name),
             "ownerReferences": [owner_reference(PLATFORM, key.name, uid)],
         },
         "revision": revision,
-        "data": asdict(release),
+        "data": content,
     }

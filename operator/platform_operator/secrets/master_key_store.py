@@ -97,10 +97,10 @@ class MasterKeyStore:
         try:
             await self.client.create(kind, self.namespace, _manifest(self.namespace, self._generated.current))
         except ApiError as error:
-            if error.status != 409:
+            stored = await self.client.get(kind, self.namespace, MASTER_KEY_NAME) if error.conflict else None
+            if stored is None:
                 raise
-            stored = await self.client.get(kind, self.namespace, MASTER_KEY_NAME)
-            return decode_keys(stored) if stored is not None else None
+            return decode_keys(stored)
         return self._generated
 
     def _report_use(self, keys: KeyRing) -> None:

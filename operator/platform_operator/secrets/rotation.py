@@ -151,11 +151,10 @@ def rotated_components(kind: RotationKind, spec: Spec) -> tuple[str, ...]:
             return ("admin",)
         case RotationKind.GRPC:
             return tuple(f"{service}-grpc" for service in SERVICES)
-        case RotationKind.DATABASES:
+        case RotationKind.DATABASES | RotationKind.OWNERS:
+            suffix = "db" if kind is RotationKind.OWNERS else "db-runtime"
             own = spec.databases.provider != "external"
-            return tuple(f"{service}-db-runtime" for service in WITH_DATABASE) if own else ()
-        case RotationKind.OWNERS:
-            return tuple(f"{service}-db" for service in WITH_DATABASE) if spec.databases.provider == "builtin" else ()
+            return tuple(f"{service}-{suffix}" for service in WITH_DATABASE) if own else ()
         case RotationKind.CACHE:
             return ("redis",) if spec.cache.provider == "builtin" else ()
         case RotationKind.BROKER:

@@ -46,8 +46,6 @@ logger = logging.getLogger(__name__)
 
 INTERVAL = 30.0
 """Seconds between two passes over a tenant, for its usage and the end of its grace period. A pass reads caches."""
-STALE_INTERVAL = 1.0
-"""Seconds until the next pass over a tenant whose shop was changed during a pass, unless the event comes first."""
 FINALIZER_MANAGER = "ecommerce-operator-tenant-finalizer"
 _KINDS = {kind.kind: kind for kind in TENANT_OBJECT_KINDS}
 
@@ -81,7 +79,19 @@ class TenantController:
         self._applied = AppliedObjects(self.client)
 
     async def reconcile(self, name: str) -> Requeue:
-        """Makes one pass over one tenant. Raises ApiError if the pass has to be retried."""
+        """Makes one pass over one tenant. Raises ApiError if the pass has to be retried.
+
+        If the API server refused a write as out of date, the tenant and its shop are read again first, and the status
+        says nothing of it.
+        """
+        try:
+            return await self._make_pass(name)
+        except ApiError as error:
+            if error.conflict:
+                await self._read_again(name)
+            raise
+
+    async def _make_pass(self, name: str) -> Requeue:
         tenant = self.store.tenants.get(name)
         if tenant is None:
             self._forget(name)
@@ -95,9 +105,9 @@ class TenantController:
         except InvalidSpecError as error:
             outcome = Outcome(error=TenantError(TenantReason.PLAN_VIOLATED, str(error)))
         except (ApiError, TenantError) as error:
+            if isinstance(error, ApiError) and error.conflict:
+                raise
             outcome = Outcome(error=error, plan=None)
-        except StaleReadError:
-            return Requeue.after(STALE_INTERVAL)
         await self._report(tenant, spec, replace(outcome, shop=self._shop(tenant.name)))
         if not (isinstance(outcome.error, ApiError) and outcome.error.transient):  # else its shop may be changed
             self._starting.pop(tenant.name, None)
@@ -154,24 +164,42 @@ class TenantController:
         """Applies the manifest, which was built from the stored shop `live`.
 
         The manifest states the fields that admins may change as they were read, so it must not replace a later edit.
-        Raises StaleReadError if there is one, and ApiError.
+        Raises ApiError, with a conflict if there is one, and if the shop exists although it was not known.
         """
         content = digest(manifest)
         is_known = self._applied_shops.get(tenant.name) == content
         if is_known and live is not None and contains(live.spec, manifest["spec"]):
             return
+        if live is None:
+            await self._require_unknown_shop(tenant)
         version = {"resourceVersion": str(live.version)} if live is not None else {}
         guarded = {**manifest, "metadata": {**manifest["metadata"], **version}}
-        try:
-            answer = await self.client.apply(PLATFORM, tenant.name, guarded)
-        except ApiError as error:
-            if live is None or error.status != 409:
-                raise
-            raise StaleReadError(f"{live.key} was changed after it was read") from error
+        answer = await self.client.apply(PLATFORM, tenant.name, guarded)
         self._applied_shops[tenant.name] = content
-        applied = observe_platform(answer)
-        if self.shops.store_platform(applied):
-            self.enqueue_shop(applied.key)  # the event of this write finds its version known, and enqueues nothing
+        self._store_shop(answer)
+
+    def _store_shop(self, manifest: Manifest) -> None:
+        shop = observe_platform(manifest)
+        if self.shops.store_platform(shop):
+            self.enqueue_shop(shop.key)  # the event of this version finds it known, and enqueues nothing
+
+    async def _require_unknown_shop(self, tenant: Tenant) -> None:
+        """Raises StaleReadError if this operator reconciles a shop that the cache did not have. Raises ApiError."""
+        await self._read_shop(tenant.name)
+        if (shop := self._shop(tenant.name)) is not None:
+            raise StaleReadError(f"{shop.key} exists already")
+
+    async def _read_again(self, name: str) -> None:
+        """Stores the newest versions of a tenant and of its shop. Raises ApiError."""
+        tenant = await self.client.get(TENANT, "", name)
+        if tenant is not None:
+            self.store.store_tenant(observe_tenant(tenant))
+        await self._read_shop(name)
+
+    async def _read_shop(self, name: str) -> None:
+        shop = await self.client.get(PLATFORM, name, SHOP)
+        if shop is not None:
+            self._store_shop(shop)
 
     async def _finish_deletion(self, tenant: Tenant, spec: TenantSpec) -> bool:
         """Deletes the namespace when the grace period is over. Returns whether the finalizer is gone."""

@@ -1,4 +1,5 @@
-"""Databases that CloudNativePG runs: what is applied, when they are ready, what hibernates and what is deleted."""
+"""Databases that CloudNativePG runs: what is applied, when they are ready, what hibernates and what is deleted, and the
+rotation of their owners."""
 
 from __future__ import annotations
 
@@ -9,9 +10,11 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from rotation_harness import RotatingShop
+from test_master_key import NEXT, key_ids, move
 from test_reconciler import DEPLOYMENT, JOB, KEY, NOW, FakeCluster, FakeHelm, Manifest, rendered
 
-from platform_operator.api.kinds import LABEL_INSTANCE, LABEL_PLATFORM, PLATFORM, ObjectId, PlatformKey
+from platform_operator.api.kinds import LABEL_INSTANCE, LABEL_PLATFORM, PLATFORM, Kind, ObjectId, PlatformKey
 from platform_operator.api.spec import WITH_DATABASE, parse
 from platform_operator.cache.observed import Workload, observe, platform_of
 from platform_operator.plan.hibernation import has_pods
@@ -329,3 +332,50 @@ def test_the_certificates_and_passwords_of_builtin_databases_are_not_affected() 
         for one in (secrets, others)
     }
     assert len(serials) == 2, "an authority gives each certificate a number of its own"
+
+
+async def shop_of_clusters(path: Path, *, takes_over: bool) -> RotatingShop:
+    """Returns a shop whose databases CloudNativePG runs. If it `takes_over`, it sets the passwords of owners as soon as
+    their Secrets have changed, before any migration runs; else it is away."""
+    shop = RotatingShop.new(path)
+    apply = shop.cluster.server.apply
+
+    async def apply_and_set_password(kind: Kind, namespace: str, manifest: Manifest, *rest: Any, **named: Any) -> Any:
+        answer = await apply(kind, namespace, manifest, *rest, **named)
+        service, _, component = manifest["metadata"]["name"].removeprefix("shop-").partition("-")
+        if kind.kind == "Secret" and component == "db":
+            shop.owners[service] = decoded(manifest)["password"]
+        return answer
+
+    if takes_over:
+        shop.cluster.server.apply = apply_and_set_password  # type: ignore[method-assign]
+    shop.cluster.spec(SPEC)
+    await shop.settle()
+    return shop
+
+
+@pytest.mark.parametrize("takes_over", [True, False], ids=["CloudNativePG is first", "the migration is first"])
+async def test_the_owner_of_a_cluster_gets_its_next_password_from_cloudnativepg_or_its_migration(
+    tmp_path: Path, takes_over: bool
+) -> None:
+    shop = await shop_of_clusters(tmp_path, takes_over=takes_over)
+    first = dict(shop.owners)
+    shop.ask("owners:first", **SPEC)
+    await shop.reach("Use")
+    await shop.reconcile()
+    amid = shop.secret("order-db")
+    assert (amid["password"], amid["DB_PREVIOUS_PASSWORD"]) == (amid["DB_PASSWORD"], first["order"])
+    await shop.finish()
+    assert shop.states() == {"owners": (1, "Done")}
+    assert shop.owners.keys() == {*WITH_DATABASE}
+    for service, password in shop.owners.items():
+        stored = shop.secret(f"{service}-db")
+        assert first[service] != password == shop.proven[service] == stored["DB_PASSWORD"] == stored["password"]
+        assert "DB_PREVIOUS_PASSWORD" not in stored
+
+
+async def test_a_shop_of_clusters_needs_no_former_master_key_once_it_has_moved(tmp_path: Path) -> None:
+    shop = await shop_of_clusters(tmp_path, takes_over=True)
+    await move(shop)
+    assert set(key_ids(shop).values()) == {NEXT}
+    assert shop.cluster.condition("Rotating") == ("False", "Rotated")

@@ -171,6 +171,20 @@ async def test_a_renewal_with_a_lost_answer_does_not_end_leadership(server: Fake
     leader.require_leadership()
 
 
+async def test_a_label_that_another_gives_the_lease_does_not_end_leadership(
+    server: FakeApiServer, clock: Clock
+) -> None:
+    leader = candidate(server, clock, "a")
+    await leader._try_acquire()
+    assert await leader._renew()
+    assert server.stored
+    server.stored["metadata"] |= {"labels": {"team": "a"}, "resourceVersion": "9"}
+    assert not await leader._renew(), "reading its own renewal does not renew the Lease"
+    assert await leader._renew()
+    assert server.stored["metadata"]["labels"] == {"team": "a"}
+    leader.require_leadership()
+
+
 async def test_a_leader_that_sees_another_lease_writes_nothing_from_then_on(
     server: FakeApiServer, clock: Clock
 ) -> None:

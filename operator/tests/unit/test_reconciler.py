@@ -143,6 +143,9 @@ class FakeApiServer:
         expected = manifest["metadata"].pop("resourceVersion", None)
         if expected and expected != self.objects[kind.kind, name]["metadata"]["resourceVersion"]:
             raise ApiError(409, "Conflict", "the object has been modified")
+        uid = manifest["metadata"].pop("uid", None)
+        if uid and uid != self.objects.get((kind.kind, name), {}).get("metadata", {}).get("uid"):
+            raise ApiError(409, "Conflict", "the uid is another")
         created = {**manifest, "metadata": {**manifest["metadata"], "uid": f"u{self.version}", "generation": 1}}
         stored = self.objects.setdefault((kind.kind, name), created)
         if manager == FINALIZER_MANAGER:
@@ -330,11 +333,12 @@ class FakeCluster:
         finally:
             await self.reconciler.reporter.recorder.flush()
 
-    async def make_pass(self) -> Requeue:
-        """Makes one pass, with the cache as the watches would fill it."""
+    async def make_pass(self, seen: dict[tuple[str, str], Manifest] | None = None) -> Requeue:
+        """Makes one pass, with the cache as the watches would fill it. Those that are behind have `seen` other objects
+        than the API server has."""
         cache, one = Cache(), self.reconciler
         one.cache = one.releases.cache = one.rotator.cache = one.reporter.cache = one.master_keys.cache = cache
-        for (kind, _), stored in self.server.objects.items():
+        for (kind, _), stored in (self.server.objects if seen is None else seen).items():
             if kind == PLATFORM.kind:
                 cache.store_platform(observe_platform(stored))
             elif CHILD_LABELS.items() <= stored["metadata"].get("labels", {}).items():
@@ -775,6 +779,51 @@ async def test_each_release_is_an_object_and_a_release_that_comes_again_is_the_n
     cluster.restart()
     await cluster.reconcile()
     assert cluster.server.writes == []
+
+
+@pytest.mark.parametrize("label", ["app.kubernetes.io/component", "app.kubernetes.io/instance"])
+async def test_changed_labels_of_all_releases_are_restored(cluster: FakeCluster, label: str) -> None:
+    for version in ("1", "2"):
+        await run_version(cluster, version)
+    before = copy.deepcopy(releases(cluster))
+    for one in releases(cluster):
+        one["metadata"]["labels"][label] = "changed"
+    await cluster.reconcile()
+    for one, former in zip(releases(cluster), before, strict=True):
+        assert one["metadata"]["labels"] == former["metadata"]["labels"]
+        assert (one["revision"], one["data"]) == (former["revision"], former["data"])
+    await cluster.reconcile()
+    assert cluster.server.writes == []
+
+
+async def test_the_newest_release_is_found_when_it_has_lost_the_label_that_the_watches_select_by(
+    cluster: FakeCluster,
+) -> None:
+    await cluster.converge()
+    before = copy.deepcopy(releases(cluster))
+    del releases(cluster)[0]["metadata"]["labels"]["app.kubernetes.io/managed-by"]
+    await cluster.reconcile()
+    (one,), (former,) = releases(cluster), before
+    assert one["metadata"]["labels"] == former["metadata"]["labels"]
+    assert (one["revision"], one["data"]) == (former["revision"], former["data"])
+    await cluster.reconcile()
+    assert cluster.server.writes == []
+
+
+async def test_a_release_that_was_deleted_is_stored_again(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    before = [one["data"] for one in releases(cluster)]
+    del cluster.server.objects[RELEASE, releases(cluster)[0]["metadata"]["name"]]
+    await cluster.reconcile()
+    assert [one["data"] for one in releases(cluster)] == before
+
+
+async def test_changed_labels_of_a_release_stay_while_the_shop_is_observed(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.spec({"mode": "Observe"})
+    releases(cluster)[0]["metadata"]["labels"]["app.kubernetes.io/component"] = "changed"
+    await cluster.reconcile()
+    assert releases(cluster)[0]["metadata"]["labels"]["app.kubernetes.io/component"] == "changed"
 
 
 async def test_a_repair_is_no_release(cluster: FakeCluster) -> None:

@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 from test_reconciler import MASTER_KEY, NOW, VOLUME, FakeCluster, Manifest, delete_platform
 
-from platform_operator.api.kinds import ANNOTATION_KEY_ID, ANNOTATION_SALT, LABEL_COMPONENT, PLATFORM, Kind
+from platform_operator.api.kinds import (
+    ANNOTATION_KEY_ID,
+    ANNOTATION_SALT,
+    LABEL_COMPONENT,
+    LABEL_MANAGED_BY,
+    PLATFORM,
+    Kind,
+)
 from platform_operator.errors import ApiError
 from platform_operator.secrets.salt import SaltRecord, choose_salt, new_salt
 
@@ -168,12 +175,14 @@ async def test_what_is_lost_or_changed_comes_back_from_what_is_left(cluster: Fak
     assert (passwords(cluster), cluster.server.objects[RECORD]["data"]) == (before, record)
 
 
-async def test_a_changed_label_of_the_record_is_restored(cluster: FakeCluster) -> None:
+@pytest.mark.parametrize("label", [LABEL_COMPONENT, LABEL_MANAGED_BY])
+async def test_a_changed_label_of_the_record_is_restored(cluster: FakeCluster, label: str) -> None:
     await create(cluster, "p1")
     before = dict(cluster.server.objects[RECORD]["metadata"]["labels"])
-    cluster.server.objects[RECORD]["metadata"]["labels"][LABEL_COMPONENT] = "changed"
+    cluster.server.objects[RECORD]["metadata"]["labels"][label] = "changed"
     cluster.restart()
     await cluster.reconcile()
+    assert cluster.condition("Degraded") == ("False", "Healthy")
     assert cluster.server.objects[RECORD]["metadata"]["labels"] == before
 
 

@@ -34,7 +34,7 @@ from platform_operator.cache.observed import observe_platform
 from platform_operator.cache.store import Cache
 from platform_operator.errors import ApiError
 from platform_operator.invariants.scrape_results import PlacedOrders, ScrapeResult, ServiceMetrics, parse_metrics
-from platform_operator.tenants.controller import STALE_INTERVAL, TenantController
+from platform_operator.tenants.controller import TenantController
 from platform_operator.tenants.decisions import time_left
 from platform_operator.tenants.objects import TENANT_OBJECT_KINDS, contains, merged
 from platform_operator.tenants.observed import observe_object
@@ -156,7 +156,7 @@ class FakeCluster:
         self.put(TENANT, name, {"planRef": {"name": "basic"}} | spec, **(metadata or {}))
 
     async def reconcile(self, name: str, other: Manifest | None = None) -> Requeue:
-        """Makes one pass, with the stores as the watches would fill them. They do not see the namespace `other`."""
+        """Makes one pass, with the stores as the watches would fill them. They do not see the object `other`."""
         for (kind, _, _), stored in list(self.server.objects.items()):
             if kind == PLATFORM.kind:
                 self.shops.store_platform(observe_platform(stored))
@@ -165,7 +165,8 @@ class FakeCluster:
         for tenant in set(self.store.tenants) - {one[2] for one in self.server.objects if one[0] == "Tenant"}:
             del self.store.tenants[tenant]
         if other is not None:
-            self.server.objects["Namespace", "", other["metadata"]["name"]] = other
+            metadata = other["metadata"]
+            self.server.objects[other["kind"], metadata.get("namespace", ""), metadata["name"]] = other
         self.server.writes.clear()
         return await self.controller.reconcile(name)
 
@@ -425,12 +426,31 @@ async def test_an_edit_that_admins_make_during_a_pass_is_not_undone(cluster: Fak
 
     cluster.server.before_shop = edit
     cluster.tenant("acme", suspended=True, platform={"settings": {"currencies": ["EUR"]}})
-    assert await cluster.reconcile("acme") == Requeue.after(STALE_INTERVAL)
+    with pytest.raises(ApiError) as refused:
+        await cluster.reconcile("acme")
+    assert refused.value.conflict
     assert cluster.shop("acme")["spec"]["settings"] == {"currencies": ["USD"]}
     assert cluster.condition("acme", "Ready") == ("False", "Progressing"), "it is no refusal"
-    await cluster.reconcile("acme")
+    await cluster.controller.reconcile("acme")  # no event has come since: it was read again
     spec = cluster.shop("acme")["spec"]
     assert (spec["settings"], spec["hibernated"]) == ({"currencies": ["USD"]}, True)
+
+
+async def test_a_new_leader_that_has_not_seen_a_shop_does_not_undo_what_its_admins_have_set(
+    cluster: FakeCluster,
+) -> None:
+    cluster.tenant("acme", platform={"settings": {"currencies": ["EUR"]}})
+    await cluster.reconcile("acme")
+    shop = cluster.server.objects.pop((PLATFORM.kind, "acme", "shop"))
+    shop["spec"]["settings"] = {"currencies": ["USD"]}
+    cluster.restart()
+    with pytest.raises(ApiError) as refused:
+        await cluster.reconcile("acme", shop)
+    assert refused.value.conflict
+    assert cluster.woken == [PlatformKey("acme", "shop")], "what was read again comes by no event"
+    await cluster.controller.reconcile("acme")
+    assert cluster.shop("acme")["spec"]["settings"] == {"currencies": ["USD"]}
+    assert cluster.condition("acme", "Ready") == ("False", "Progressing")
 
 
 def _documented(kind: str) -> dict[str, Any]:
@@ -551,7 +571,8 @@ async def test_a_tenant_whose_shop_may_have_been_changed_counts_as_changing(clus
         raise ApiError(409, "Conflict", "the object has been modified")
 
     cluster.server.before_shop = say_that_it_was_written
-    await cluster.reconcile("a")
+    with pytest.raises(ApiError):
+        await cluster.reconcile("a")
     cluster.server.before_shop = lambda: None
     await cluster.reconcile("b")
     assert cluster.condition("b", "PlanApplied") == ("False", "WaitingForTurn")

@@ -4,7 +4,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from platform_operator.errors import NAMESPACE_TERMINATING, ApiError, LeadershipLostError
-from platform_operator.workqueue import Requeue, WorkQueue, run_worker
+from platform_operator.workqueue import MAX_CONFLICTS, Requeue, WorkQueue, run_worker
 
 
 class Clock:
@@ -153,3 +153,29 @@ async def test_a_namespace_that_is_being_deleted_is_one_line_and_no_failure(capl
 
 
 FAILURES = "ecommerce_operator_reconcile_failures_total"
+
+
+async def test_a_conflict_is_no_failure_until_it_comes_again_and_again(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    clock, passes = Clock(), asyncio.Queue[str]()
+    waiting, failures = queue(clock), REGISTRY.get_sample_value(FAILURES)
+    assert failures is not None
+
+    async def reconcile(key: str) -> Requeue:
+        passes.put_nowait(key)
+        raise ApiError(409, "Conflict", "the object has been modified")
+
+    waiting.add("a")
+    worker = asyncio.create_task(run_worker(waiting, reconcile))
+    for _ in range(MAX_CONFLICTS):
+        await passes.get()
+        clock.now += 60.0
+        waiting.add("a")
+    await passes.get()
+    waiting.add("b")
+    await passes.get()
+    worker.cancel()
+    await asyncio.gather(worker, return_exceptions=True)
+    lines = [one for one in caplog.records if one.__dict__.get("key") == "a"]
+    assert [one.levelname for one in lines] == ["INFO"] * MAX_CONFLICTS + ["ERROR"]
+    assert REGISTRY.get_sample_value(FAILURES) == failures + 1

@@ -1,0 +1,30 @@
+"""Reads again what writes are decided by, after the API server has refused one as out of date.
+
+An operator that has just become the leader may know a shop as it was before the last writes of the former one. Its
+watches may be behind for as long as a broken one stays unnoticed, so that waiting for them is no answer to a conflict.
+"""
+
+from __future__ import annotations
+
+from platform_operator.api.kinds import CHILD_KINDS, PLATFORM, PlatformKey
+from platform_operator.apply.inventory_store import inventory_id
+from platform_operator.apply.ownership import is_ours
+from platform_operator.cache.observed import observe, observe_platform
+from platform_operator.cache.store import Cache
+from platform_operator.client import KubernetesClient
+from platform_operator.secrets.rotation import rotation_id
+from platform_operator.secrets.salt import salt_id
+
+
+async def read_again(client: KubernetesClient, cache: Cache, key: PlatformKey) -> None:
+    """Stores in the cache the newest versions of a platform and of its records. Raises ApiError.
+
+    What is not found stays in the cache until a watch or a list says that it is gone.
+    """
+    platform = await client.get(PLATFORM, key.namespace, key.name)
+    if platform is not None:
+        cache.store_platform(observe_platform(platform))
+    for identity in (inventory_id(key), rotation_id(key), salt_id(key)):
+        record = await client.get(CHILD_KINDS["ConfigMap"], key.namespace, identity.name)
+        if record is not None and is_ours(record, key):
+            cache.store(key, observe(record))
