@@ -8,7 +8,21 @@ from datetime import datetime
 
 from chassis.database.statements import Command, Record, Statement, insert_rows
 from chassis.types.ids import OrderId, ProductId
-from sqlalchemy import ARRAY, ColumnElement, Uuid, and_, any_, bindparam, delete, false, func, select, true, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    delete,
+    false,
+    func,
+    not_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -28,7 +42,8 @@ def _to_reservation(row: Record) -> Reservation:
     return Reservation(_to_order_id(row), status, row["held_until"], row["is_cancelled"], row["is_shipped"])
 
 
-def _to_line(row: Record) -> Line:
+def to_line(row: Record) -> Line:
+    """Returns the line of a row of SELECT_LINES."""
     return Line(ProductId(row["product_id"]), int(row["quantity"]))
 
 
@@ -53,7 +68,7 @@ _CREATE = Statement(
     _to_order_id,
 )
 _LOCK = Statement(select(reservations).where(_BY_ORDER).with_for_update(key_share=True), _to_reservation)
-_EXTEND = Command(
+_EXTEND_BY_ORDER = (
     update(reservations)
     .where(_BY_ORDER)
     .values(
@@ -61,7 +76,16 @@ _EXTEND = Command(
         held_until=func.greatest(reservations.c.held_until, bindparam("until", type_=reservations.c.held_until.type)),
     )
 )
-_COMMIT = Command(update(reservations).where(_BY_ORDER).values(status=ReservationStatus.COMMITTED, in_committed=true()))
+_COMMIT_BY_ORDER = update(reservations).where(_BY_ORDER).values(status=ReservationStatus.COMMITTED, in_committed=true())
+_AWAITS_PAYMENT = and_(
+    reservations.c.status == ReservationStatus.PENDING,
+    not_(reservations.c.is_cancelled),
+    not_(reservations.c.is_shipped),
+)
+_EXTEND = Command(_EXTEND_BY_ORDER)
+_COMMIT = Command(_COMMIT_BY_ORDER)
+_EXTEND_PENDING = Statement(_EXTEND_BY_ORDER.where(_AWAITS_PAYMENT).returning(reservations.c.order_id), _to_order_id)
+_COMMIT_PENDING = Statement(_COMMIT_BY_ORDER.where(_AWAITS_PAYMENT).returning(reservations.c.order_id), _to_order_id)
 _CLOSE = Command(
     update(reservations)
     .where(reservations.c.order_id == _ORDERS)
@@ -73,13 +97,13 @@ _CANCEL = Command(
     .values(status=ReservationStatus.RELEASED, in_committed=false(), is_cancelled=true())
 )
 _MARK_AS_SHIPPED = Command(update(reservations).where(_BY_ORDER).values(is_shipped=true()))
-_LINES = Statement(
+SELECT_LINES = (
     select(reservation_lines.c.product_id, func.sum(reservation_lines.c.quantity).label("quantity"))
     .where(reservation_lines.c.order_id == _ORDERS)
     .group_by(reservation_lines.c.product_id)
-    .order_by(reservation_lines.c.product_id),
-    _to_line,
 )
+"""The sum of the lines of the reservations `orders`: one line per product."""
+_LINES = Statement(SELECT_LINES.order_by(reservation_lines.c.product_id), to_line)
 _ADD_LINES = Command(insert_rows(*reservation_lines.c))
 _REMOVE_LINES = Command(delete(reservation_lines).where(reservation_lines.c.order_id == bindparam("order")))
 
@@ -92,7 +116,7 @@ class ReservationRepository:
 
     async def lock_or_create(self, new: Reservation) -> Reservation:
         """Returns the order's reservation, its row locked: `new` itself where it was created by this call."""
-        return await self.create(new) or await self._lock_existing(new.order_id)
+        return await self.create(new) or await self.lock_existing(new.order_id)
 
     async def create(self, new: Reservation) -> Reservation | None:
         """Returns None where the order has a reservation already."""
@@ -109,7 +133,8 @@ class ReservationRepository:
     async def lock(self, order_id: OrderId) -> Reservation | None:
         return await _LOCK.first(self._transaction, order=order_id)
 
-    async def _lock_existing(self, order_id: OrderId) -> Reservation:
+    async def lock_existing(self, order_id: OrderId) -> Reservation:
+        """Locks and returns the reservation of an order that has one. Raises LookupError otherwise."""
         reservation = await self.lock(order_id)
         if reservation is None:
             raise LookupError(f"the reservation of order {order_id} vanished: nothing ever deletes one")
@@ -122,6 +147,20 @@ class ReservationRepository:
     async def commit(self, order_id: OrderId) -> None:
         """Records that the order's units are committed. The reservation's row must be locked."""
         await _COMMIT.execute(self._transaction, order=order_id)
+
+    async def extend_pending(self, order_id: OrderId, until: datetime) -> bool:
+        """Extends the reservation of an order that is not paid, which nearly every placed order has.
+
+        Locks its row. Returns False and changes nothing if there is no such reservation.
+        """
+        return await _EXTEND_PENDING.first(self._transaction, order=order_id, until=until) is not None
+
+    async def commit_pending(self, order_id: OrderId) -> bool:
+        """Records that the reserved units of an order are committed; nearly every order has some when it is paid.
+
+        Locks the reservation. Returns False and changes nothing if the order has none that is pending.
+        """
+        return await _COMMIT_PENDING.first(self._transaction, order=order_id) is not None
 
     async def close(self, orders: Sequence[OrderId], status: ReservationStatus) -> None:
         """Sets the status of reservations that hold no units any more. Their rows must be locked."""

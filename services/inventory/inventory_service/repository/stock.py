@@ -1,20 +1,23 @@
 """Statements on stock and its ledger; those on the stock of given products are prepared.
 
-Locks: a transaction that needs several rows locks them in product order.
+Locks: a transaction that needs several rows locks them in product order, after the row of a reservation.
 """
 
 from collections.abc import Collection, Sequence
+from typing import Any
 from uuid import UUID
 
 from chassis.database.statements import Command, Connection, Record, Statement, insert_rows, sent_rows
 from chassis.types.ids import OrderId, ProductId, UserId
-from sqlalchemy import ARRAY, BigInteger, any_, bindparam, func, select, true, update
+from sqlalchemy import ARRAY, BigInteger, Select, any_, bindparam, exists, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inventory_service.domain.movements import Movement, MovementCause, MovementKind, MovementPosition
-from inventory_service.domain.stock import Stock, StockTerms
-from inventory_service.repository.tables import movements, stock
+from inventory_service.domain.reservations import Reservation
+from inventory_service.domain.stock import Line, Stock, StockTerms
+from inventory_service.repository.reservations import SELECT_LINES, to_line
+from inventory_service.repository.tables import movements, reservation_lines, reservations, stock
 
 
 def _as_read(row: Record) -> Record:
@@ -50,6 +53,59 @@ _OF_PRODUCTS = (
 )
 _READ = Statement(_OF_PRODUCTS, _as_read)
 _LOCK = Statement(_OF_PRODUCTS.with_for_update(key_share=True), _as_read)
+
+
+def _lock_held() -> Select[Any]:
+    """Returns the statement that reads the lines of reservations, and locks the stock of their products.
+
+    The reservations' rows are locked before, so that the lines are those that they have.
+    """
+    lines = SELECT_LINES.subquery("lines")
+    return (
+        select(*_UNITS, lines.c.quantity)
+        .join_from(lines, stock, stock.c.product_id == lines.c.product_id)
+        .order_by(stock.c.product_id)
+        .with_for_update(key_share=True, of=stock)
+    )
+
+
+def _create_reservation() -> Select[Any]:
+    """Returns the statement that creates a reservation with its lines, and locks the stock of its products.
+
+    One statement, so that no stock row is locked while lines are still to be sent. It begins with the reservation: if
+    the order has one already, there is no row, and no stock is locked. Otherwise there is one for each product with
+    stock, or a row without a product if none has any.
+    """
+    created = (
+        insert(reservations)
+        .values(
+            {
+                column: bindparam(column.key)
+                for column in (reservations.c.order_id, reservations.c.status, reservations.c.held_until)
+            }
+        )
+        .on_conflict_do_nothing()
+        .returning(reservations.c.order_id)
+        .cte("created")
+    )
+    sent = sent_rows(reservation_lines.c.product_id, reservation_lines.c.quantity)
+    locked = (
+        select(*_UNITS)
+        .where(
+            stock.c.product_id == any_(bindparam("product_id", type_=ARRAY(BigInteger))),
+            exists(select(created.c.order_id)),
+        )
+        .order_by(stock.c.product_id)
+        .with_for_update(key_share=True, of=stock)
+        .cte("locked")
+    )
+    lines = select(created.c.order_id, locked.c.product_id, sent.c.quantity).select_from(
+        created.join(sent, true()).join(locked, locked.c.product_id == sent.c.product_id)
+    )
+    added = insert(reservation_lines).from_select(list(reservation_lines.c), lines).cte("added")
+    return select(*locked.c).select_from(created.outerjoin(locked, true())).add_cte(added)
+
+
 _CREATE = Command(insert(stock).values(product_id=bindparam("product"), on_hand=0).on_conflict_do_nothing())
 _CHANGED = sent_rows(
     stock.c.product_id, stock.c.on_hand, stock.c.held, stock.c.committed, stock.c.announced, stock.c.revision
@@ -92,6 +148,8 @@ _APPEND = Command(
         movements.c.at,
     )
 )
+_LOCK_HELD = Statement(_lock_held(), _as_read)
+_CREATE_RESERVATION = Statement(_create_reservation(), _as_read)
 _ADJUSTMENT = Statement(select(movements).where(movements.c.adjustment_id == bindparam("adjustment")), _to_movement)
 
 
@@ -136,6 +194,30 @@ class StockRepository(StockReader):
     async def lock_stocks(self, products: Collection[ProductId]) -> dict[ProductId, Stock]:
         """Reads stock by primary key and locks each row, in product order."""
         return self._by_product(await _LOCK.all(self._transaction, products=list(products)))
+
+    async def lock_held(self, orders: Sequence[OrderId]) -> tuple[list[Line], dict[ProductId, Stock]]:
+        """Returns the sum of the lines of these orders' reservations, and the stock of their products.
+
+        The reservations' rows must be locked. Locks each stock row, in product order.
+        """
+        rows = await _LOCK_HELD.all(self._transaction, orders=orders)
+        return [to_line(row) for row in rows], self._by_product(rows)
+
+    async def create_reservation(self, new: Reservation, lines: Sequence[Line]) -> dict[ProductId, Stock] | None:
+        """Creates a reservation with its lines, one per product, and returns the stock of its products.
+
+        Locks the reservation and then each stock row, in product order. A line of a product without stock is left out.
+        Returns None and changes nothing if the order has a reservation already.
+        """
+        rows = await _CREATE_RESERVATION.all(
+            self._transaction,
+            order_id=new.order_id,
+            status=new.status,
+            held_until=new.held_until,
+            product_id=[line.product_id for line in lines],
+            quantity=[line.quantity for line in lines],
+        )
+        return self._by_product([row for row in rows if row["product_id"] is not None]) if rows else None
 
     async def lock_or_create(self, product_id: ProductId) -> Stock:
         """Returns a product's stock, its row locked; creates the row where there is none."""

@@ -67,7 +67,7 @@ class ReservationService:
             reservations = ReservationRepository(transaction)
             reservation = await reservations.lock(order_id)
             if reservation is not None and reservation.is_reserved:
-                has_events = await self._release(transaction, [order_id])
+                has_events = await self._change_held(transaction, [order_id], Stock.release_reserved)
                 await reservations.close([order_id], ReservationStatus.RELEASED)
         if has_events:
             self._events.wake_relay()
@@ -80,6 +80,8 @@ class ReservationService:
         Reserves again where the reservation expired before this event arrived; where the stock is gone by then,
         publishes that the reservation is rejected.
         """
+        if await ReservationRepository(transaction).extend_pending(order_id, until):
+            return
         try:
             await self._reserve(transaction, order_id, lines, until, is_placed=True)
         except OutOfStock:
@@ -93,6 +95,9 @@ class ReservationService:
         Where its reservation expired, commits available units; where the stock is gone, publishes that the reservation
         is rejected.
         """
+        if await ReservationRepository(transaction).commit_pending(order_id):
+            await self._change_held(transaction, [order_id], Stock.commit_reserved)
+            return
         try:
             await self._commit(transaction, order_id, lines)
         except OutOfStock:
@@ -111,7 +116,7 @@ class ReservationService:
             return
         await reservations.mark_as_shipped(order_id)
         if reservation.is_reserved:
-            await self._change(transaction, await reservations.lines([order_id]), Stock.commit_reserved)
+            await self._change_held(transaction, [order_id], Stock.commit_reserved)
         if reservation.is_reserved or reservation.is_committed:
             await self._fulfil(transaction, order_id)
 
@@ -127,9 +132,9 @@ class ReservationService:
         if reservation.is_cancelled:
             return
         if reservation.is_reserved:
-            await self._release(transaction, [order_id])
+            await self._change_held(transaction, [order_id], Stock.release_reserved)
         elif reservation.is_committed:
-            await self._change(transaction, await reservations.lines([order_id]), Stock.release_committed)
+            await self._change_held(transaction, [order_id], Stock.release_committed)
         elif reservation.is_fulfilled:
             await self._restock(transaction, order_id)
         await reservations.cancel(order_id)
@@ -145,7 +150,7 @@ class ReservationService:
         if not unknown and not cancelled:
             return False
         reservations = ReservationRepository(transaction)
-        has_events = await self._release(transaction, [*unknown, *cancelled])
+        has_events = await self._change_held(transaction, [*unknown, *cancelled], Stock.release_reserved)
         await reservations.close(unknown, ReservationStatus.EXPIRED)
         for order_id in cancelled:
             await reservations.cancel(order_id)
@@ -160,23 +165,37 @@ class ReservationService:
         *,
         is_placed: bool,
     ) -> bool:
-        """Returns whether an event was recorded. Raises OutOfStock: then at most an empty reservation was stored.
+        """Returns whether an event was recorded. Raises OutOfStock: then it has stored a reservation without units.
 
         Raises OverMaximum too, unless the order is placed: then it is kept even if the maximum fell afterwards.
         """
-        reservations, new = ReservationRepository(transaction), Reservation(order_id, ReservationStatus.PENDING, until)
-        reservation, has_events = await reservations.lock_or_create(new), False
+        new, lines = Reservation(order_id, ReservationStatus.PENDING, until), merge_lines(requested)
+        stocks = await self._ledger.repository(transaction).create_reservation(new, lines)
+        if stocks is None:
+            return await self._reserve_again(transaction, order_id, lines, until, is_placed=is_placed)
+        return await self._take(transaction, lines, stocks, Stock.reserve, is_placed=is_placed)
+
+    async def _reserve_again(
+        self,
+        transaction: AsyncConnection,
+        order_id: OrderId,
+        lines: Sequence[Line],
+        until: datetime,
+        *,
+        is_placed: bool,
+    ) -> bool:
+        """Reserves for an order that has a reservation, as `_reserve` does, unless it holds its units already."""
+        reservations, has_events = ReservationRepository(transaction), False
+        reservation = await reservations.lock_existing(order_id)
         if reservation.is_decided:
             return False
         if reservation.is_shipped:
-            await self._commit(transaction, order_id, requested)
+            await self._commit(transaction, order_id, lines)
             return True
-        if reservation is new or not reservation.is_reserved:
-            lines = merge_lines(requested)
-            has_events = await self._take(transaction, lines, Stock.reserve, is_placed=is_placed)
-            await _store_lines(reservations, order_id, lines, is_new=reservation is new)
-        if reservation is not new:
-            await reservations.extend(order_id, until)
+        if not reservation.is_reserved:
+            has_events = await self._take_available(transaction, lines, Stock.reserve, is_placed=is_placed)
+            await _store_lines(reservations, order_id, lines, is_new=False)
+        await reservations.extend(order_id, until)
         return has_events
 
     async def _commit(self, transaction: AsyncConnection, order_id: OrderId, requested: Sequence[Line]) -> None:
@@ -187,10 +206,10 @@ class ReservationService:
         if reservation.is_decided:
             return
         if reservation is not new and reservation.is_reserved:
-            await self._change(transaction, await reservations.lines([order_id]), Stock.commit_reserved)
+            await self._change_held(transaction, [order_id], Stock.commit_reserved)
         else:
             lines = merge_lines(requested)
-            await self._take(transaction, lines, Stock.commit_available, is_placed=True)
+            await self._take_available(transaction, lines, Stock.commit_available, is_placed=True)
             await _store_lines(reservations, order_id, lines, is_new=reservation is new)
         await reservations.commit(order_id)
         if reservation.is_shipped:
@@ -200,44 +219,48 @@ class ReservationService:
         """Takes the committed units of the order from the stock on hand."""
         reservations = ReservationRepository(transaction)
         cause = MovementCause(MovementKind.SALE, order_id=order_id)
-        await self._change(transaction, await reservations.lines([order_id]), Stock.fulfil, cause)
+        await self._change_held(transaction, [order_id], Stock.fulfil, cause)
         await reservations.close([order_id], ReservationStatus.FULFILLED)
 
-    async def _release(self, transaction: AsyncConnection, orders: Sequence[OrderId]) -> bool:
-        return await self._change(
-            transaction, await ReservationRepository(transaction).lines(orders), Stock.release_reserved
-        )
-
     async def _restock(self, transaction: AsyncConnection, order_id: OrderId) -> None:
-        lines = await ReservationRepository(transaction).lines([order_id])
         cause = MovementCause(MovementKind.RETURN, order_id=order_id)
-        await self._change(transaction, lines, Stock.restock, cause)
+        await self._change_held(transaction, [order_id], Stock.restock, cause)
 
-    async def _take(
+    async def _take_available(
         self, transaction: AsyncConnection, lines: Sequence[Line], operation: _StockOperation, *, is_placed: bool
     ) -> bool:
-        """Takes every line from the available units, or none.
+        """Takes every line from the available units, as `_take` does, after it has locked their stock."""
+        stocks = await self._ledger.repository(transaction).lock_stocks([line.product_id for line in lines])
+        return await self._take(transaction, lines, stocks, operation, is_placed=is_placed)
 
-        Raises OverMaximum (see `_reserve`) and OutOfStock before anything is written.
+    async def _take(
+        self,
+        transaction: AsyncConnection,
+        lines: Sequence[Line],
+        stocks: Mapping[ProductId, Stock],
+        operation: _StockOperation,
+        *,
+        is_placed: bool,
+    ) -> bool:
+        """Takes every line from the available units of locked stock, or none.
+
+        Raises OverMaximum (see `_reserve`) and OutOfStock before any stock is changed.
         """
-        stocks = await self._lock_stocks(transaction, lines)
         if not is_placed:
             ensure_allowed(lines, stocks)
         ensure_available(lines, stocks, self._exact_up_to)
         return await self._ledger.record(transaction, _changes(lines, stocks, operation))
 
-    async def _change(
+    async def _change_held(
         self,
         transaction: AsyncConnection,
-        lines: Sequence[Line],
+        orders: Sequence[OrderId],
         operation: _StockOperation,
         cause: MovementCause | None = None,
     ) -> bool:
-        stocks = await self._lock_stocks(transaction, lines)
+        """Changes the stock of all lines that these orders have reservations for. Their rows must be locked."""
+        lines, stocks = await self._ledger.repository(transaction).lock_held(orders)
         return await self._ledger.record(transaction, _changes(lines, stocks, operation), cause)
-
-    async def _lock_stocks(self, transaction: AsyncConnection, lines: Sequence[Line]) -> Mapping[ProductId, Stock]:
-        return await self._ledger.repository(transaction).lock_stocks([line.product_id for line in lines])
 
     async def _reject(self, transaction: AsyncConnection, order_id: OrderId) -> None:
         await ReservationRepository(transaction).close([order_id], ReservationStatus.EXPIRED)

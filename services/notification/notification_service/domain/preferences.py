@@ -27,3 +27,11 @@ class Preferences:
         if kind is Kind.SECURITY:
             return channel is Channel.EMAIL
         return self.choices.get((kind, channel), _DEFAULTS.get((kind, channel), False))
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """What decides whether a user is notified."""
+
+    is_erased: bool
+    preferences: Preferences

@@ -57,6 +57,18 @@ _URGENT = [template for template in Template if template.is_awaited]
 """The templates of the index notifications_urgent."""
 
 
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The lease of a notification, with what was stored when it began."""
+
+    id: UUID
+    notification: Notification
+    attempts: AttemptCounts
+    """The attempts that had begun: a later one holds another lease."""
+    others_are_due: bool
+    """False if no other notification was due."""
+
+
 def _notification(row: Record) -> Notification:
     return Notification(
         id=row["id"],
@@ -75,19 +87,24 @@ def _notification(row: Record) -> Notification:
     )
 
 
-def _longest_due(templates: Iterable[Template]) -> ScalarSelect[UUID]:
-    """Returns the id of the row that has been due longest.
+def _are_due(templates: Iterable[Template]) -> "tuple[ColumnElement[bool], ...]":
+    """Returns the conditions of rows that are due.
 
-    The conditions of the partial indexes are literals, so that every plan of the prepared statement may use them.
+    Those of the partial indexes are literals, so that every plan of the prepared statement may use them.
     """
     known = array([literal_column(f"'{template}'", Text) for template in templates])
     return (
+        notifications.c.status == literal_column(f"'{Status.PENDING}'"),
+        notifications.c.due_at <= bindparam("at", type_=DateTime(timezone=True)),
+        notifications.c.template == any_(known),
+    )
+
+
+def _longest_due(templates: Iterable[Template]) -> ScalarSelect[UUID]:
+    """Returns the id of the row that has been due longest."""
+    return (
         select(notifications.c.id)
-        .where(
-            notifications.c.status == literal_column(f"'{Status.PENDING}'"),
-            notifications.c.due_at <= bindparam("at", type_=DateTime(timezone=True)),
-            notifications.c.template == any_(known),
-        )
+        .where(*_are_due(templates))
         .order_by(notifications.c.due_at)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -184,6 +201,7 @@ def _attempts_counted(notification_id: ColumnElement[UUID], round_: ColumnElemen
 
 
 def _lease_next() -> Select[Any]:
+    """Returns the statement that leases a row, and says whether another one is due."""
     leased = (
         update(notifications)
         .where(notifications.c.id == func.coalesce(_longest_due(_URGENT), _longest_due(Template)))
@@ -192,7 +210,26 @@ def _lease_next() -> Select[Any]:
         .cte("leased")
     )
     counts = _attempts_counted(leased.c.id, leased.c.round).lateral("counts")
-    return select(*leased.c, *counts.c).join_from(leased, counts, true())
+    other = (
+        select(notifications.c.id)
+        .where(*_are_due(Template), notifications.c.id != leased.c.id)
+        .order_by(notifications.c.due_at)  # so that every plan follows notifications_due
+        .limit(1)
+    )
+    return select(
+        *leased.c,
+        *counts.c,
+        other.scalar_subquery().is_not(None).label("others_are_due"),
+    ).join_from(leased, counts, true())
+
+
+def _lease(row: Record) -> Lease:
+    return Lease(
+        id=row["lease"],
+        notification=_notification(row),
+        attempts=AttemptCounts(row["begun"], row["unknown"], row["excused"]),
+        others_are_due=row["others_are_due"],
+    )
 
 
 _ADD_ONCE = Command(
@@ -205,9 +242,7 @@ _COUNT_ATTEMPTS = Statement(
     _attempts_counted(_ID, bindparam("round", type_=Integer)),
     lambda row: AttemptCounts(row["begun"], row["unknown"], row["excused"]),
 )
-_LEASE_NEXT = Statement(
-    _lease_next(), lambda row: (_notification(row), AttemptCounts(row["begun"], row["unknown"], row["excused"]))
-)
+_LEASE_NEXT = Statement(_lease_next(), _lease)
 _CONCLUDE = Statement(_conclude(), lambda _: True)
 
 
@@ -226,13 +261,12 @@ class LeaseRepository:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def lease_next(self, lease: UUID, at: datetime, until: datetime) -> tuple[Notification, AttemptCounts] | None:
-        """Leases the notification that has been due longest until `until`, and returns it; None if none is due.
+    async def lease_next(self, lease: UUID, at: datetime, until: datetime) -> Lease | None:
+        """Leases the notification that has been due longest until `until`; None if none is due.
 
         Mails that their recipients wait for come first, along notifications_urgent, then the others, along
         notifications_due. Rows that other transactions have locked are skipped, and so are templates that only a newer
-        release knows: its processes send them. Counts the attempts that had begun when it began: a later one holds
-        another lease.
+        release knows: its processes send them.
         """
         return await _LEASE_NEXT.first(self._connection, new_lease=lease, at=at, until=until)
 

@@ -3,51 +3,55 @@
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from chassis.database.statements import Connection, Statement
+from chassis.database.statements import Connection, Record, Statement
 from chassis.types.ids import UserId
-from sqlalchemy import ARRAY, BigInteger, any_, bindparam, column, delete, func, select
+from sqlalchemy import ARRAY, BigInteger, bindparam, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from notification_service.domain.notifications import Channel, Kind
-from notification_service.domain.preferences import Preferences
+from notification_service.domain.preferences import Preferences, Recipient
 from notification_service.repository.tables import erased_accounts, preferences
 
+
+def _as_read(row: Record) -> Record:
+    return row
+
+
+def _choice(row: Record) -> tuple[tuple[Kind, Channel], bool]:
+    return (Kind(row["kind"]), Channel(row["channel"])), row["is_on"]
+
+
 _USER_IDS = bindparam("user_ids", type_=ARRAY(BigInteger))
-_LOCK = Statement(
-    select(func.pg_advisory_xact_lock_shared(column("user_id"))).select_from(
-        func.unnest(_USER_IDS).table_valued("user_id").render_derived(name="locked")
-    ),
-    lambda _: None,
-)
+_USERS = func.unnest(_USER_IDS).table_valued("user_id").render_derived(name="users")
+_LOCK = Statement(select(func.pg_advisory_xact_lock_shared(_USERS.c.user_id)), lambda _: None)
 """Locks the accounts in the order of the array."""
-_ERASED = Statement(
-    select(erased_accounts.c.user_id).where(erased_accounts.c.user_id == any_(_USER_IDS)),
-    lambda row: UserId(row["user_id"]),
+_RECIPIENTS = Statement(
+    select(
+        _USERS.c.user_id,
+        erased_accounts.c.user_id.is_not(None).label("is_erased"),
+        preferences.c.kind,
+        preferences.c.channel,
+        preferences.c.is_on,
+    )
+    .select_from(_USERS)
+    .outerjoin(erased_accounts, erased_accounts.c.user_id == _USERS.c.user_id)
+    .outerjoin(preferences, preferences.c.user_id == _USERS.c.user_id),
+    _as_read,
 )
-_PREFERENCES = Statement(
-    select(preferences).where(preferences.c.user_id == any_(_USER_IDS)),
-    lambda row: (UserId(row["user_id"]), Kind(row["kind"]), Channel(row["channel"]), bool(row["is_on"])),
-)
+"""Returns a row for each choice of each user, and one without a choice for a user who has made none."""
+_PREFERENCES = Statement(select(preferences).where(preferences.c.user_id == bindparam("user_id")), _choice)
 
 
 class PreferenceReader:
-    """Reads preferences, each time by one statement."""
+    """Reads the preferences of a user, in a transaction or without one."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def preferences(self, user_id: UserId) -> Preferences:
         """Returns a user's preferences. By primary key."""
-        return (await self.preferences_of([user_id]))[user_id]
-
-    async def preferences_of(self, user_ids: Collection[UserId]) -> Mapping[UserId, Preferences]:
-        """Returns the preferences of each user. By primary key."""
-        ids = sorted(set(user_ids))
-        choices: dict[UserId, dict[tuple[Kind, Channel], bool]] = {user_id: {} for user_id in ids}
-        for user_id, kind, channel, is_on in await _PREFERENCES.all(self._connection, user_ids=ids):
-            choices[user_id][kind, channel] = is_on
-        return {user_id: Preferences(chosen) for user_id, chosen in choices.items()}
+        return Preferences(dict(await _PREFERENCES.all(self._connection, user_id=user_id)))
 
 
 class RecipientRepository(PreferenceReader):
@@ -57,20 +61,22 @@ class RecipientRepository(PreferenceReader):
         super().__init__(transaction)
         self._transaction = transaction
 
-    async def lock_account(self, user_id: UserId) -> bool:
-        """Prevents the erasure of an account until the transaction ends. Returns False if it is erased already.
+    async def lock(self, user_ids: Collection[UserId]) -> Mapping[UserId, Recipient]:
+        """Prevents the erasure of accounts until the transaction ends, and returns their users. By primary keys.
 
-        The lock is shared: transactions that store something for the same account do not wait for each other.
+        The lock is shared: transactions that store something for the same account do not wait for each other. The users
+        are read by a later statement, which sees what the lock has waited for.
         """
-        return not await self.lock_accounts([user_id])
-
-    async def lock_accounts(self, user_ids: Collection[UserId]) -> set[UserId]:
-        """Prevents the erasure of accounts as `lock_account` does. Returns those that are erased already."""
         ids = sorted(set(user_ids))
         await _LOCK.all(self._transaction, user_ids=ids)
-        return set(
-            await _ERASED.all(self._transaction, user_ids=ids)
-        )  # a later statement, which sees what it waited for
+        rows = await _RECIPIENTS.all(self._transaction, user_ids=ids)
+        choices: dict[UserId, dict[tuple[Kind, Channel], bool]] = {user_id: {} for user_id in ids}
+        for row in rows:
+            if row["kind"] is not None:
+                chosen, is_on = _choice(row)
+                choices[row["user_id"]][chosen] = is_on
+        erased = {row["user_id"] for row in rows if row["is_erased"]}
+        return {user_id: Recipient(user_id in erased, Preferences(choices[user_id])) for user_id in ids}
 
     async def erase(self, user_id: UserId, at: datetime) -> None:
         """Records the erasure of an account, and deletes its preferences.

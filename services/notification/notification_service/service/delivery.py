@@ -20,7 +20,6 @@ from chassis.observability import logs
 from prometheus_client import Counter
 
 from notification_service.domain.delivery import (
-    AttemptCounts,
     NextState,
     Outcome,
     RetryPolicy,
@@ -30,7 +29,7 @@ from notification_service.domain.delivery import (
 )
 from notification_service.domain.errors import ChannelUnavailable, NoProvider, RecipientGone, TokenGone
 from notification_service.domain.notifications import Notification, Reason, Status
-from notification_service.repository.notifications import LeaseRepository
+from notification_service.repository.notifications import Lease, LeaseRepository
 from notification_service.service.message_dispatcher import MessageDispatcher, Send
 
 SENT = Counter("notifications_sent_total", "Attempts to send a message, by outcome", ["template", "channel", "outcome"])
@@ -52,12 +51,6 @@ class SendLimits:
     concurrency: int
     lease: timedelta
     idle_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Lease:
-    id: UUID
-    notification: Notification
 
 
 class DeliveryService:
@@ -85,6 +78,7 @@ class DeliveryService:
         self._new_id = new_id
         self._jitter = jitter
         self._wake = asyncio.Event()
+        self._has_leased_all = False  # as far as the last search has found
 
     def wake(self) -> None:
         """Starts the search for due notifications now, since one was just stored."""
@@ -96,28 +90,35 @@ class DeliveryService:
         async with asyncio.TaskGroup() as deliveries:
             while True:
                 await free.acquire()
-                lease, attempts = await self._next()
-                deliveries.create_task(self._deliver(lease, attempts)).add_done_callback(lambda _: free.release())
+                lease = await self._next()
+                deliveries.create_task(self._deliver(lease)).add_done_callback(lambda _: free.release())
 
-    async def _next(self) -> tuple[_Lease, AttemptCounts]:
+    async def _next(self) -> Lease:
         """Waits until a notification is due, and leases it.
 
-        One search at a time is enough, however many are sent at once.
+        One search at a time is enough, however many are sent at once. None begins before a notification is stored or
+        the idle time is over, if the one before found no more.
         """
         while True:
+            if self._has_leased_all:
+                await self._idle()
             self._wake.clear()
+            self._has_leased_all = True
             try:
-                if leased := await self._lease_or_return():
-                    return leased
+                if lease := await self._lease_or_return():
+                    self._has_leased_all = not lease.others_are_due
+                    return lease
             except DatabaseUnavailable as error:
                 log.warning("notifications wait for the database", reason=str(error))
             except Exception:
                 log.exception("leasing a notification failed and is retried")
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._limits.idle_seconds):
-                    await self._wake.wait()
 
-    async def _lease_or_return(self) -> tuple[_Lease, AttemptCounts] | None:
+    async def _idle(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.idle_seconds):
+                await self._wake.wait()
+
+    async def _lease_or_return(self) -> Lease | None:
         """Leases one notification. If this process is stopped at that moment, another one can lease it at once.
 
         A cancelled commit may have taken effect, and then the lease would have to expire.
@@ -129,31 +130,27 @@ class DeliveryService:
             await _finish_within_grace(asyncio.create_task(self._return_lease(leasing)))
             raise
 
-    async def _return_lease(self, leasing: "asyncio.Task[tuple[_Lease, AttemptCounts] | None]") -> None:
+    async def _return_lease(self, leasing: "asyncio.Task[Lease | None]") -> None:
         if leased := await leasing:
-            await self._postpone(leased[0], self._now())
+            await self._postpone(leased, self._now())
 
-    async def _lease_one(self) -> tuple[_Lease, AttemptCounts] | None:
-        now, lease_id = self._now(), self._new_id()
+    async def _lease_one(self) -> Lease | None:
+        now = self._now()
         async with self._database.autocommit() as connection:
-            found = await LeaseRepository(connection).lease_next(lease_id, now, now + self._limits.lease)
-        if found is None:
-            return None
-        notification, attempts = found
-        return _Lease(lease_id, notification), attempts
+            return await LeaseRepository(connection).lease_next(self._new_id(), now, now + self._limits.lease)
 
-    async def _deliver(self, lease: _Lease, attempts: AttemptCounts) -> None:
+    async def _deliver(self, lease: Lease) -> None:
         """Delivers one notification. If this fails, it is tried again when the lease has expired."""
         try:
-            await _finish_on_cancellation(asyncio.create_task(self._prepare_and_send(lease, attempts)))
+            await _finish_on_cancellation(asyncio.create_task(self._prepare_and_send(lease)))
         except DatabaseUnavailable as error:
             log.warning("notifications wait for the database", reason=str(error))
         except Exception:
             log.exception("delivering a notification failed and is retried", notification_id=str(lease.notification.id))
 
-    async def _prepare_and_send(self, lease: _Lease, attempts: AttemptCounts) -> None:
+    async def _prepare_and_send(self, lease: Lease) -> None:
         notification = lease.notification
-        if failure := permanent_failure(attempts, self._now() - notification.waiting_since, self._policy):
+        if failure := permanent_failure(lease.attempts, self._now() - notification.waiting_since, self._policy):
             return await self._release(lease, failure)
         try:
             send = await self._dispatcher.prepare(notification, self._now())
@@ -176,7 +173,7 @@ class DeliveryService:
         else:
             await self._attempt(lease, send)
 
-    async def _attempt(self, lease: _Lease, send: Send) -> None:
+    async def _attempt(self, lease: Lease, send: Send) -> None:
         notification, now = lease.notification, self._now()
         async with self._database.autocommit() as connection:
             number = await LeaseRepository(connection).begin_attempt(
@@ -188,7 +185,7 @@ class DeliveryService:
         SENT.labels(notification.template, notification.channel, result.outcome).inc()
         await self._retry_until(now + self._limits.lease, lambda: self._conclude(lease, number, result))
 
-    async def _conclude(self, lease: _Lease, number: int, result: SendResult) -> None:
+    async def _conclude(self, lease: Lease, number: int, result: SendResult) -> None:
         """Stores the result of an attempt, and the notification's next state."""
         if result.outcome is Outcome.ACCEPTED:
             state, is_released = await self._conclude_accepted(lease, number, result)
@@ -197,14 +194,14 @@ class DeliveryService:
         if is_released:
             _log_state(lease.notification, state, result.error)
 
-    async def _conclude_accepted(self, lease: _Lease, number: int, result: SendResult) -> tuple[NextState, bool]:
+    async def _conclude_accepted(self, lease: Lease, number: int, result: SendResult) -> tuple[NextState, bool]:
         """Concludes with one statement: what becomes of an accepted message depends on no other attempt."""
         state = NextState(Status.SENT)
         async with self._database.autocommit() as connection:
             repository = LeaseRepository(connection)
             return state, await repository.conclude(lease.notification, lease.id, number, result, state, self._now())
 
-    async def _conclude_failed(self, lease: _Lease, number: int, result: SendResult) -> tuple[NextState, bool]:
+    async def _conclude_failed(self, lease: Lease, number: int, result: SendResult) -> tuple[NextState, bool]:
         now = self._now()
         async with self._database.begin() as transaction:
             repository = LeaseRepository(transaction)
@@ -222,20 +219,20 @@ class DeliveryService:
                     raise
             await asyncio.sleep(0.2 + 0.3 * self._jitter())
 
-    async def _release(self, lease: _Lease, state: NextState) -> None:
+    async def _release(self, lease: Lease, state: NextState) -> None:
         async with self._database.autocommit() as connection:
             is_released = await LeaseRepository(connection).release(lease.notification, lease.id, state, self._now())
         if is_released:
             _log_state(lease.notification, state, None)
 
-    async def _defer(self, lease: _Lease, reason: str) -> None:
+    async def _defer(self, lease: Lease, reason: str) -> None:
         """Makes a notification due later, without an attempt, because another service is unavailable."""
         now = self._now()
         due_at = now + self._policy.deferral_delay(now - lease.notification.waiting_since, self._jitter())
         log.info("a notification is deferred", notification_id=str(lease.notification.id), reason=reason)
         await self._postpone(lease, due_at)
 
-    async def _postpone(self, lease: _Lease, due_at: datetime) -> None:
+    async def _postpone(self, lease: Lease, due_at: datetime) -> None:
         """Releases a notification that stays pending."""
         pending = NextState(Status.PENDING, None, due_at)
         async with self._database.autocommit() as connection:

@@ -26,14 +26,12 @@ class NotificationRecorder:
 
         For an erased account it is stored cancelled and without facts, as if the erasure had come after it.
         """
-        recipients, users = RecipientRepository(transaction), {cause.user_id for cause in causes}
-        erased = await recipients.lock_accounts(users)
-        preferences = await recipients.preferences_of(users)
+        recipients = await RecipientRepository(transaction).lock({cause.user_id for cause in causes})
         new = [
-            (cause.key, self._notification(cause, channel, cause.user_id not in erased))
+            (cause.key, self._notification(cause, channel, not recipients[cause.user_id].is_erased))
             for cause in causes
             for channel in cause.template.channels
-            if preferences[cause.user_id].allow(cause.template.kind, channel)
+            if recipients[cause.user_id].preferences.allow(cause.template.kind, channel)
         ]
         if new:
             await NotificationRepository(transaction).add_once(new)

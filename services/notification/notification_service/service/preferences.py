@@ -8,7 +8,7 @@ from chassis.types.ids import UserId
 from notification_service.domain.errors import AccountErased
 from notification_service.domain.notifications import Channel, Kind
 from notification_service.domain.preferences import Preferences
-from notification_service.repository.recipients import RecipientRepository
+from notification_service.repository.recipients import PreferenceReader, RecipientRepository
 
 
 class PreferenceService:
@@ -18,14 +18,14 @@ class PreferenceService:
         self._database = database
 
     async def get(self, user_id: UserId) -> Preferences:
-        async with self._database.begin() as transaction:
-            return await RecipientRepository(transaction).preferences(user_id)
+        async with self._database.read() as connection:
+            return await PreferenceReader(connection).preferences(user_id)
 
     async def update(self, user_id: UserId, choices: Mapping[tuple[Kind, Channel], bool]) -> Preferences:
         """Stores a user's choices, and returns all preferences. Raises AccountErased."""
         async with self._database.begin() as transaction:
             recipients = RecipientRepository(transaction)
-            if not await recipients.lock_account(user_id):
+            if (await recipients.lock([user_id]))[user_id].is_erased:
                 raise AccountErased
             await recipients.update_preferences(user_id, choices)
             return await recipients.preferences(user_id)

@@ -86,7 +86,7 @@ def _stored_intent(row: Record) -> _StoredIntent:
 _INTENT_BY_ID = select(_intents).where(_intents.c.id == bindparam("intent_id"))
 _FIND_INTENT = Statement(_INTENT_BY_ID, _stored_intent)
 _LOCK_INTENT = Statement(_INTENT_BY_ID.with_for_update(), _stored_intent)
-_ADD_INTENT = Command(
+_ADD_INTENT = Statement(
     insert(_intents)
     .values(
         {
@@ -103,22 +103,27 @@ _ADD_INTENT = Command(
         }
     )
     .on_conflict_do_nothing()
+    .returning(*_intents.c),
+    _stored_intent,
 )
-_STORE_INTENT = Command(
+_STORE_BY_ID = (
     update(_intents)
     .where(_intents.c.id == bindparam("intent_id"))
     .values(
         {
             column: bindparam(column.key)
-            for column in (
-                _intents.c.state,
-                _intents.c.method,
-                _intents.c.failure_code,
-                _intents.c.failure_reason,
-            )
+            for column in (_intents.c.state, _intents.c.method, _intents.c.failure_code, _intents.c.failure_reason)
         }
     )
 )
+_STORE_INTENT = Command(_STORE_BY_ID)
+_CHARGE_ONCE = Statement(
+    _STORE_BY_ID.where(
+        _intents.c.state == IntentState.AWAITING_CONFIRMATION, _intents.c.failure_code.is_(None)
+    ).returning(*_intents.c),
+    _stored_intent,
+)
+"""Changes nothing and returns no row if the intent was charged, declined or cancelled before."""
 
 
 class _Behaviour(Enum):
@@ -129,6 +134,14 @@ class _Behaviour(Enum):
     AUTHENTICATES_AND_DECLINES = auto()
     REFUNDS_LATE = auto()
     """Succeeds; its refunds are pending until they are retrieved."""
+
+
+_STATE_AFTER_CHARGE = {
+    _Behaviour.DECLINES: IntentState.AWAITING_CONFIRMATION,
+    _Behaviour.AUTHENTICATES: IntentState.REQUIRES_ACTION,
+    _Behaviour.AUTHENTICATES_AND_DECLINES: IntentState.REQUIRES_ACTION,
+}
+"""The states of intents whose cards were charged, unless they have succeeded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +189,9 @@ class SimulatedProvider:
 
     async def create_intent(self, payment: Payment) -> Intent:
         intent_id = f"pi_sim_{payment.id.hex}"
-        async with self._database.begin() as transaction:
-            await _ADD_INTENT.execute(
-                transaction,
+        async with self._database.autocommit() as connection:
+            added = await _ADD_INTENT.first(
+                connection,
                 id=intent_id,
                 payment_id=payment.id,
                 amount=payment.amount.amount,
@@ -187,18 +200,16 @@ class SimulatedProvider:
                 client_secret=f"{intent_id}_secret_{secrets.token_hex(16)}",
                 created_at=self._now(),
             )
-            return _intent(await _lock(transaction, intent_id))
+        return _intent(added or await self._load(intent_id))
 
     async def get_intent(self, intent_id: str) -> Intent:
-        async with self._database.read() as connection:
-            return _intent(await _find(connection, intent_id))
+        return _intent(await self._load(intent_id))
 
     async def confirm_intent(self, payment: Payment, intent_id: str, method: PaymentMethod) -> Intent:
-        card = _card_of(method.ref)
-        async with self._database.begin() as transaction:
-            row = await _lock(transaction, intent_id)
-            if row.state == IntentState.AWAITING_CONFIRMATION and row.failure_code is None:
-                row = await _charge(transaction, row, method.ref, card)
+        charge = _charge(method.ref)
+        async with self._database.autocommit() as connection:
+            charged = await _CHARGE_ONCE.first(connection, intent_id=intent_id, **charge)
+        row = charged or await self._load(intent_id)
         if row.state == IntentState.AWAITING_CONFIRMATION and row.failure_code is not None:
             raise CardDeclined(Failure(FailureCode(row.failure_code), row.failure_reason))
         return _intent(row)
@@ -277,6 +288,10 @@ class SimulatedProvider:
     async def close(self) -> None:
         """Does nothing: its connections are the database's."""
 
+    async def _load(self, intent_id: str) -> _StoredIntent:
+        async with self._database.read() as connection:
+            return await _find(connection, intent_id)
+
 
 def _card_of(method: str) -> _TestCard:
     """Returns the test card by its name, or by the reference of a saved one. Raises InvalidPaymentMethod."""
@@ -286,15 +301,16 @@ def _card_of(method: str) -> _TestCard:
     return card
 
 
-async def _charge(transaction: AsyncConnection, row: _StoredIntent, method: str, card: _TestCard) -> _StoredIntent:
-    """Charges a card, or lets it fail, as the test card behaves. The row must be locked."""
-    if card.behaviour is _Behaviour.DECLINES:
-        return await _update(
-            transaction, row, method=method, failure_code=FailureCode.CARD_DECLINED, failure_reason=card.reason
-        )
-    authenticates = card.behaviour in (_Behaviour.AUTHENTICATES, _Behaviour.AUTHENTICATES_AND_DECLINES)
-    state = IntentState.REQUIRES_ACTION if authenticates else IntentState.SUCCEEDED
-    return await _update(transaction, row, method=method, state=state)
+def _charge(method: str) -> dict[str, object]:
+    """Returns what charging a card stores, as the test card behaves. Raises InvalidPaymentMethod."""
+    card = _card_of(method)
+    is_declined = card.behaviour is _Behaviour.DECLINES
+    return {
+        "method": method,
+        "state": _STATE_AFTER_CHARGE.get(card.behaviour, IntentState.SUCCEEDED),
+        "failure_code": FailureCode.CARD_DECLINED if is_declined else None,
+        "failure_reason": card.reason if is_declined else None,
+    }
 
 
 async def _authenticate(transaction: AsyncConnection, row: _StoredIntent) -> _StoredIntent:

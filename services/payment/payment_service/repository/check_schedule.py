@@ -3,13 +3,13 @@
 Along each table's `…_due`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from chassis.database.statements import Command
-from sqlalchemy import Column, ColumnElement, Table, Update, bindparam, null, or_, select, update
+from sqlalchemy import Column, ColumnElement, Table, Update, bindparam, case, null, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from payment_service.repository.tables import customers, payment_methods, payments, refunds
@@ -60,6 +60,14 @@ class CheckSchedule(Generic[_Key]):
     async def clear_unless_rescheduled(self, transaction: AsyncConnection, key: _Key, now: datetime) -> None:
         """Clears `next_check_at` unless the row was rescheduled after it was claimed."""
         await self._clear_unless_rescheduled.execute(transaction, key=key, now=now)
+
+    def clearing_unless_rescheduled(self, now: "ColumnElement[datetime]") -> "Mapping[Column[Any], ColumnElement[Any]]":
+        """Returns the values with which a statement that stores a row does what `clear_unless_rescheduled` does."""
+        columns, is_cleared = self._table.c, self._is_not_rescheduled(now)
+        return {
+            columns.next_check_at: case((is_cleared, null()), else_=columns.next_check_at),
+            columns.attempts: case((is_cleared, 0), else_=columns.attempts),
+        }
 
     async def postpone_unless_rescheduled(
         self, transaction: AsyncConnection, key: _Key, now: datetime, until: datetime

@@ -1,7 +1,8 @@
 """Statements on payments, and on the orders that they pay. Those of one payment are prepared.
 
 Locks: an order's row first, then its payments, then their refunds. An order is locked also where only its payment is
-updated twice in a transaction: PostgreSQL then locks the order to check the foreign key, and would do so too late.
+updated twice in a transaction: PostgreSQL then locks the order to check the foreign key, and would do so too late. What
+one statement stores of a payment locks the payment alone, until it returns (docs/adr/0074).
 """
 
 from collections.abc import Sequence
@@ -12,13 +13,14 @@ from uuid import UUID
 from chassis.database.statements import Command, Connection, Record, Statement
 from chassis.types.ids import OrderId, UserId
 from chassis.types.money import Money
-from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select, true, tuple_, update
+from sqlalchemy import ColumnElement, Insert, Select, and_, bindparam, func, or_, select, true, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from payment_service.domain.failures import Failure, FailureCode
 from payment_service.domain.payment_methods import PaymentMethod
 from payment_service.domain.payments import Payment, PaymentId, PaymentQuery, PaymentStatus
+from payment_service.repository.check_schedule import PAYMENT_CHECKS
 from payment_service.repository.tables import orders, payments
 
 
@@ -73,19 +75,64 @@ _MUTABLE = (
     payments.c.refunding,
     payments.c.updated_at,
 )
-_ADD = Command(
-    insert(payments).values(
-        {column: bindparam(column.key) for column in (payments.c.id, payments.c.next_check_at, *_IMMUTABLE, *_MUTABLE)}
-    )
-)
-_STORE = Command(
+_NEW = (payments.c.id, payments.c.next_check_at, *_IMMUTABLE, *_MUTABLE)
+"""The columns of a new payment."""
+
+
+def _add_first() -> Insert:
+    """Returns the statement that stores an order and its first payment: neither, if the order is stored already."""
+    new_order = insert(orders).values(id=bindparam("order_id")).on_conflict_do_nothing().returning(orders.c.id)
+    order_id = new_order.cte("new_order").c.id
+    values = [
+        order_id if column is payments.c.order_id else bindparam(column.key, type_=column.type) for column in _NEW
+    ]
+    return insert(payments).from_select(list(_NEW), select(*values))
+
+
+_ADD_FIRST = Statement(_add_first().returning(payments.c.id), lambda _: True)
+_ADD = Command(insert(payments).values({column: bindparam(column.key) for column in _NEW}))
+_STORE_BY_ID = (
     update(payments)
     .where(payments.c.id == bindparam("payment_id"))
     .values({column: bindparam(column.key) for column in _MUTABLE})
 )
+_STORE = Command(_STORE_BY_ID)
+_STORE_ENDED = Command(
+    _STORE_BY_ID.values(
+        PAYMENT_CHECKS.clearing_unless_rescheduled(bindparam("updated_at", type_=payments.c.updated_at.type))
+    )
+)
 _BY_ID = select(payments).where(payments.c.id == bindparam("payment_id"))
 _FIND = Statement(_BY_ID, _to_payment)
 _LOCK = Statement(_BY_ID.with_for_update(), _to_payment)
+_LOCK_WITH_ORDER = Statement(
+    select(*payments.c, orders.c.cancelled_at)
+    .join_from(orders, payments, payments.c.order_id == orders.c.id)
+    .where(payments.c.id == bindparam("payment_id"))
+    .with_for_update(of=(orders, payments)),
+    lambda row: (_to_payment(row), row["cancelled_at"] is not None),
+)
+"""Locks in the order of its FROM and its OF: the order's row, then the payment's. Returns what is stored once both are
+locked.
+"""
+_CONFIRM = Statement(
+    update(payments)
+    .where(
+        payments.c.id == bindparam("payment_id"),
+        payments.c.status == PaymentStatus.PENDING,
+        payments.c.failure_code.is_(None),
+    )
+    .values(
+        status=PaymentStatus.PROCESSING,
+        method_ref=bindparam("new_method_ref"),
+        customer_ref=bindparam("new_customer_ref"),
+        updated_at=bindparam("at"),
+        next_check_at=bindparam("check_at"),
+        attempts=0,
+    )
+    .returning(*payments.c),
+    _to_payment,
+)
 _STORE_INTENT = Statement(
     update(payments)
     .where(
@@ -136,15 +183,39 @@ class PaymentReader:
         return await _FIND_ID_BY_INTENT.first(self._connection, intent_id=intent_id)
 
 
-class IntentRepository:
-    """Stores the intents of payments, each by one statement."""
+class PaymentWriter:
+    """Takes a payment's steps that need no transaction: each is one statement, which does nothing if it is not due."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def store_once(self, payment_id: PaymentId, intent_id: str, at: datetime) -> Payment | None:
+    async def add_first(self, payment: Payment, next_check_at: datetime) -> bool:
+        """Stores a payment with its order.
+
+        Returns False and stores nothing if the order is stored already: it has a payment, or was cancelled before.
+        """
+        return await _ADD_FIRST.first(self._connection, **_new_values(payment, next_check_at)) is not None
+
+    async def store_intent(self, payment_id: PaymentId, intent_id: str, at: datetime) -> Payment | None:
         """Returns the payment with its new intent. None if it has ended or has an intent: then it is not changed."""
         return await _STORE_INTENT.first(self._connection, payment_id=payment_id, new_intent_id=intent_id, at=at)
+
+    async def confirm(
+        self, payment_id: PaymentId, method: PaymentMethod, at: datetime, next_check_at: datetime
+    ) -> Payment | None:
+        """Returns the payment as `Payment.confirmed` does. None if it is not confirmable: then it is not changed.
+
+        The order is not locked. Its cancellation locks the payment too: it finds the payment confirmed and closes it,
+        or has closed it before.
+        """
+        return await _CONFIRM.first(
+            self._connection,
+            payment_id=payment_id,
+            new_method_ref=method.ref,
+            new_customer_ref=method.customer,
+            at=at,
+            check_at=next_check_at,
+        )
 
 
 class PaymentRepository(PaymentReader):
@@ -170,16 +241,26 @@ class PaymentRepository(PaymentReader):
 
     async def add(self, payment: Payment, next_check_at: datetime) -> None:
         """Inserts a payment. The order's row must be locked."""
-        values = _immutable_values(payment) | _mutable_values(payment)
-        await _ADD.execute(self._transaction, id=payment.id, next_check_at=next_check_at, **values)
+        await _ADD.execute(self._transaction, **_new_values(payment, next_check_at))
 
     async def store(self, payment: Payment) -> None:
         """Stores the columns that change. The row must be locked."""
         await _STORE.execute(self._transaction, payment_id=payment.id, **_mutable_values(payment))
 
+    async def store_ended(self, payment: Payment) -> None:
+        """Stores a payment that has ended, as `store` does. It is checked no more, unless it was rescheduled."""
+        await _STORE_ENDED.execute(self._transaction, payment_id=payment.id, **_mutable_values(payment))
+
     async def lock(self, payment_id: PaymentId) -> Payment:
         """Locks and returns a payment, by primary key. Raises LookupError if it does not exist."""
         return await _LOCK.one(self._transaction, payment_id=payment_id)
+
+    async def lock_with_order(self, payment_id: PaymentId) -> tuple[Payment, bool]:
+        """Locks the row of a payment's order and then the payment, by primary keys.
+
+        Returns the payment, and whether its order is cancelled. Raises LookupError if it does not exist.
+        """
+        return await _LOCK_WITH_ORDER.one(self._transaction, payment_id=payment_id)
 
     async def lock_all_of_order(self, order_id: OrderId) -> list[Payment]:
         """Locks and returns all payments of an order, oldest first. The order's row must be locked."""
@@ -242,8 +323,10 @@ def _matches(query: PaymentQuery) -> ColumnElement[bool]:
     return and_(true(), *conditions)
 
 
-def _immutable_values(payment: Payment) -> dict[str, object]:
+def _new_values(payment: Payment, next_check_at: datetime) -> dict[str, object]:
     return {
+        "id": payment.id,
+        "next_check_at": next_check_at,
         "order_id": payment.order_id,
         "buyer_id": payment.buyer_id,
         "amount": payment.amount.amount,
@@ -251,6 +334,7 @@ def _immutable_values(payment: Payment) -> dict[str, object]:
         "provider": payment.provider,
         "created_at": payment.created_at,
         "pay_until": payment.pay_until,
+        **_mutable_values(payment),
     }
 
 

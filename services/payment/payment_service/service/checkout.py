@@ -40,7 +40,7 @@ from payment_service.domain.payment_methods import PaymentMethod, PaymentMethodC
 from payment_service.domain.payments import Payment, PaymentId, PaymentStatus
 from payment_service.repository.check_schedule import PAYMENT_CHECKS
 from payment_service.repository.payment_methods import CustomerReader, PaymentMethodRepository
-from payment_service.repository.payments import PaymentReader, PaymentRepository
+from payment_service.repository.payments import PaymentReader, PaymentRepository, PaymentWriter
 from payment_service.service.payment_reconciler import PAYMENTS, PaymentReconciler
 from payment_service.service.payments import PaymentView, find_visible_within
 
@@ -116,10 +116,9 @@ class CheckoutService:
         Raises UnknownPayment, NotCancellable, ProviderUnavailable.
         """
         async with self._database.begin() as transaction:
-            found = await find_visible_within(transaction, principal, payment_id)
+            await find_visible_within(transaction, principal, payment_id)
             repository = PaymentRepository(transaction)
-            await repository.lock_order(found.order_id)
-            payment = await repository.lock(payment_id)
+            payment, _ = await repository.lock_with_order(payment_id)
             if payment.status is not PaymentStatus.FAILED:
                 now = self._now()
                 payment = payment.closing(Failure(FailureCode.CANCELLED), now)
@@ -160,7 +159,8 @@ class CheckoutService:
         async with self._database.begin() as transaction:
             held = await KeyRepository(transaction).claim(buyer_id, key, claim, self._now())
             payment_id = PaymentId(claim.resolve(held))
-            return payment_id, await PaymentRepository(transaction).find(payment_id)
+            is_new = payment_id == claim.resource_id
+            return payment_id, None if is_new else await PaymentRepository(transaction).find(payment_id)
 
     async def _create(
         self, payment_id: PaymentId, buyer_id: UserId, order_id: OrderId, choice: PaymentMethodChoice | None
@@ -175,21 +175,37 @@ class CheckoutService:
         payment = Payment(
             payment_id, order_id, buyer_id, order.total, provider, now, now, method=method, pay_until=order.expires_at
         )
+        stored = await self._store(payment, now + self._sweep_after)
+        if stored is payment:
+            PAYMENTS.labels(payment.status).inc()
+            log.info("payment begun", payment_id=str(payment.id), order_id=str(order_id))
+        return stored, asked_at
+
+    async def _store(self, payment: Payment, next_check_at: datetime) -> Payment:
+        """Stores a new payment and returns it, or the one that a concurrent request with the same key has stored.
+
+        Nearly every payment is the first of its order. Raises OrderNotPayable, PaymentExists.
+        """
+        async with self._database.autocommit() as connection:
+            if await PaymentWriter(connection).add_first(payment, next_check_at):
+                return payment
+        return await self._store_for_known_order(payment, next_check_at)
+
+    async def _store_for_known_order(self, payment: Payment, next_check_at: datetime) -> Payment:
+        order_id = payment.order_id
         async with self._database.begin() as transaction:
             repository = PaymentRepository(transaction)
             is_order_cancelled = await repository.lock_order(order_id)
             live = await repository.find_live_of_order(order_id)
             same = live if live is not None and live.id == payment.id else await repository.find(payment.id)
             if same is not None:
-                return same, asked_at  # a concurrent request with the same key was faster
+                return same
             if is_order_cancelled:
                 raise OrderNotPayable(order_id, "cancelled")
             if live is not None:
                 raise PaymentExists(order_id, live.id)
-            await repository.add(payment, next_check_at=now + self._sweep_after)
-        PAYMENTS.labels(payment.status).inc()
-        log.info("payment begun", payment_id=str(payment.id), order_id=str(order_id))
-        return payment, asked_at
+            await repository.add(payment, next_check_at)
+        return payment
 
     async def _get_payable(self, buyer_id: UserId, order_id: OrderId) -> PayableOrder:
         """Returns what the order costs. Raises UnknownOrder, also if it is another user's, and OrderNotPayable."""
@@ -245,17 +261,13 @@ class CheckoutService:
             raise PaymentMethodRequired(payment.id)
         if payable_at is None or self._now() - payable_at > _ANSWER_VALID:
             await self._get_payable(payment.buyer_id, payment.order_id)  # it may have expired
-        async with self._database.begin() as transaction:
-            repository = PaymentRepository(transaction)
-            await repository.lock_order(payment.order_id)
-            locked = await repository.lock(payment.id)
-            if not locked.is_confirmable:
-                return locked, None  # a concurrent request was faster: retrieve the intent instead of confirming again
-            now = self._now()
-            locked = locked.confirmed(method, now)
-            await repository.store(locked)
-            await PAYMENT_CHECKS.reschedule(transaction, locked.id, now + self._sweep_after)
-        return locked, None if locked.intent_id is None else Intent(locked.intent_id, IntentState.AWAITING_CONFIRMATION)
+        now = self._now()
+        async with self._database.autocommit() as connection:
+            confirmed = await PaymentWriter(connection).confirm(payment.id, method, now, now + self._sweep_after)
+        if confirmed is None:  # a concurrent request was faster: retrieve the intent instead of confirming again
+            return await self._reconciler.reload(payment.id), None
+        intent_id = confirmed.intent_id
+        return confirmed, None if intent_id is None else Intent(intent_id, IntentState.AWAITING_CONFIRMATION)
 
     async def _continue_confirmation(self, payment: Payment, choice: PaymentMethodChoice | None) -> Intent | None:
         """Handles a confirmation of a payment that is being confirmed already.

@@ -106,8 +106,8 @@ class OrphanSearch:
         now = self._now()
         async with self._database.begin() as transaction:
             repository, payments = OrphanRepository(transaction), PaymentRepository(transaction)
-            await payments.lock_order(payment.order_id)
-            is_refundable = (await payments.lock(payment.id)).refundable > 0
+            locked, _ = await payments.lock_with_order(payment.id)
+            is_refundable = locked.refundable > 0
             found_at = await repository.found_at(payment.id)
             step = next_step(
                 found_at, now, self._refund_after, is_order_known=is_order_known, is_refundable=is_refundable

@@ -25,7 +25,7 @@ from payment_service.domain.failures import Failure
 from payment_service.domain.intents import Intent, IntentState, Step, failure_of, next_step
 from payment_service.domain.payments import Payment, PaymentId
 from payment_service.repository.check_schedule import PAYMENT_CHECKS
-from payment_service.repository.payments import IntentRepository, PaymentReader, PaymentRepository
+from payment_service.repository.payments import PaymentReader, PaymentRepository, PaymentWriter
 from payment_service.service.published_events import PublishedEvents
 from payment_service.service.refund_reconciler import DISCREPANCIES, RefundReconciler
 
@@ -85,6 +85,14 @@ class PaymentReconciler:
         await self._provider.cancel_intent(intent.id)
         return payment, None
 
+    async def reload(self, payment_id: PaymentId) -> Payment:
+        """Returns a payment as it is stored now. Raises LookupError if it does not exist."""
+        async with self._database.read() as connection:
+            payment = await PaymentReader(connection).find(payment_id)
+        if payment is None:
+            raise LookupError(f"payment {payment_id} does not exist")
+        return payment
+
     async def resume(self, payment: Payment) -> Intent | None:
         """Continues an intent after the customer has done what its next action required. Raises ProviderUnavailable."""
         return None if payment.intent_id is None else await self._provider.resume_intent(payment.intent_id)
@@ -112,13 +120,8 @@ class PaymentReconciler:
     async def _store_intent(self, payment_id: PaymentId, intent: Intent) -> Payment:
         """Stores the intent's id unless the payment has ended or has another intent. Returns the stored payment."""
         async with self._database.autocommit() as connection:
-            stored = await IntentRepository(connection).store_once(payment_id, intent.id, self._now())
-        if stored is None:
-            async with self._database.read() as connection:
-                stored = await PaymentReader(connection).find(payment_id)
-        if stored is None:
-            raise LookupError(f"payment {payment_id} does not exist")
-        return stored
+            stored = await PaymentWriter(connection).store_intent(payment_id, intent.id, self._now())
+        return stored or await self.reload(payment_id)
 
     async def _reconcile_without_intent(self, payment: Payment) -> Payment:
         """Fails the payment if it is closing.
@@ -147,8 +150,7 @@ class PaymentReconciler:
         amount = received.amount if received is not None and is_refundable else 0
         async with self._database.begin() as transaction:
             repository = PaymentRepository(transaction)
-            await repository.lock_order(payment.order_id)
-            before = await repository.lock(payment.id)
+            before, _ = await repository.lock_with_order(payment.id)
             if not before.is_open:
                 return before
             after = before.captured_wrongly(amount, self._now())
@@ -179,16 +181,13 @@ class PaymentReconciler:
         """Stores the effect of a step and its event in one transaction, unless another process already has."""
         async with self._database.begin() as transaction:
             repository = PaymentRepository(transaction)
-            is_order_cancelled = await repository.lock_order(payment.order_id)
-            before = await repository.lock(payment.id)
+            before, is_order_cancelled = await repository.lock_with_order(payment.id)
             after = _after(step, before, failure, self._now())
             if after is before:
                 return before
-            await repository.store(after)
+            await (repository.store(after) if after.is_open else repository.store_ended(after))
             if step is Step.COMPLETE:
                 await self._events.record_payment_completed(transaction, after, after.updated_at)
-            if not after.is_open:
-                await PAYMENT_CHECKS.clear_unless_rescheduled(transaction, after.id, after.updated_at)
             if step is Step.COMPLETE and is_order_cancelled:
                 await self._refunds.refund_remainder_within(transaction, after)
         self._events.wake_relay()

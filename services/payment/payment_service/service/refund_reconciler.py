@@ -8,7 +8,6 @@ from uuid import UUID
 from chassis.database.engine import Database
 from chassis.observability import logs
 from chassis.types.charges import ChargeRules
-from chassis.types.ids import OrderId
 from chassis.types.money import Money
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -74,7 +73,7 @@ class RefundReconciler:
         except ProviderRefused as refusal:
             reason = refusal.failure.reason
             answer = ProviderRefund(refund.provider_ref or "", RefundStatus.FAILED, refund.amount, reason)
-        return await self._record(payment.order_id, refund, answer)
+        return await self._record(refund, answer)
 
     async def import_provider_refunds(self, payment: Payment) -> None:
         """Records the refunds of a captured payment that were made in the provider's dashboard.
@@ -108,12 +107,10 @@ class RefundReconciler:
             return await self._provider.create_refund(refund, intent_id, is_repeated=is_repeated)
         return await self._provider.get_refund(refund.provider_ref)
 
-    async def _record(self, order_id: OrderId, refund: Refund, answer: ProviderRefund) -> Refund:
+    async def _record(self, refund: Refund, answer: ProviderRefund) -> Refund:
         """Stores the provider's answer and its event in one transaction, unless another process already has."""
         async with self._database.begin() as transaction:
-            repository = PaymentRepository(transaction)
-            await repository.lock_order(order_id)
-            payment = await repository.lock(refund.payment_id)
+            payment, _ = await PaymentRepository(transaction).lock_with_order(refund.payment_id)
             refund = await RefundRepository(transaction).lock(refund.id)
             if refund.status is not RefundStatus.PENDING:
                 return refund

@@ -104,8 +104,7 @@ class PaymentSweeper:
         await self._refunds.import_provider_refunds(found)
         async with self._database.begin() as transaction:
             repository = PaymentRepository(transaction)
-            is_order_cancelled = await repository.lock_order(found.order_id)
-            payment = await repository.lock(found.id)
+            payment, is_order_cancelled = await repository.lock_with_order(found.id)
             if not payment.is_open:
                 await PAYMENT_CHECKS.clear_unless_rescheduled(transaction, payment.id, self._now())
                 if is_order_cancelled or payment.is_wrongly_captured:
