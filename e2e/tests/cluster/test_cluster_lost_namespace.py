@@ -63,7 +63,7 @@ async def test_a_shop_whose_namespace_was_deleted_is_restored_into_a_new_one(
         admin = await shop.log_in(former["ADMIN_EMAIL"], former["ADMIN_PASSWORD"])
         _, product = await shop.stocked_product(admin, 10_000)
         customer = await shop.register()
-        lost_shop = await customer.buy((product, 1))
+        kept = await customer.buy((product, 1))
         load = OrderLoad(shop, product, pause=0.5)
         async with load.running():
             backup = await backups.LoadedBackup.take(load, namespace, "before", NAME)
@@ -81,7 +81,7 @@ async def test_a_shop_whose_namespace_was_deleted_is_restored_into_a_new_one(
         await shop.wait_until_healthy(120)
         await shop.log_in(former["ADMIN_EMAIL"], former["ADMIN_PASSWORD"])
         customer = await shop.log_in(customer.email, customer.password)
-        assert [order.id for order in await customer.orders()] == [lost_shop.id]
+        assert [order.id for order in await customer.orders()] == [kept.id]
         await load.reconnect(shop)
         await backup.assert_restored(restored)
         with pytest.raises(ProblemError, match="wrong_credentials"):
