@@ -9,7 +9,7 @@ from chassis.database import idempotency
 from chassis.database.idempotency import Claim
 from chassis.database.statements import AutocommitConnection, Connection, Record, Statement
 from chassis.types.ids import OrderId, ProductId, UserId
-from sqlalchemy import ColumnElement, Select, Text, Uuid, bindparam, delete, exists, func, literal, select, true
+from sqlalchemy import BigInteger, ColumnElement, Select, and_, bindparam, delete, exists, func, literal, select, true
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -50,18 +50,14 @@ def _select_state() -> Select[Any]:
 
     It reads by primary keys, unique owners and resources, and along orders_of_a_buyer.
     """
-    buyer_id = bindparam("buyer_id")
-    key = bindparam("key", type_=Text)
-    held = (
-        select(idempotency_keys.c.resource_id, idempotency_keys.c.fingerprint)
-        .where(idempotency_keys.c.owner_id == buyer_id, idempotency_keys.c.key == key)
-        .cte("held")
-    )
+    buyer_id: ColumnElement[int] = bindparam("buyer_id", type_=BigInteger)
+    is_own_key = and_(idempotency_keys.c.owner_id == buyer_id, idempotency_keys.c.key == bindparam("key"))
+    held = select(idempotency_keys.c.resource_id, idempotency_keys.c.fingerprint).where(is_own_key).cte("held")
     one_row = select(literal(1).label("one")).subquery()
     snapshot = select(cart_drafts.c.lines).where(cart_drafts.c.order_id == held.c.resource_id)
     is_erased = exists().where(buyers.c.id == buyer_id, buyers.c.erased_at.is_not(None))
     address = select(addresses.c.address).where(
-        addresses.c.id == bindparam("address_id", type_=Uuid), addresses.c.buyer_id == buyer_id
+        addresses.c.id == bindparam("address_id"), addresses.c.buyer_id == buyer_id
     )
     return select(
         held.c.resource_id,
