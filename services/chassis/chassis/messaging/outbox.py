@@ -152,7 +152,7 @@ class Outbox:
         self._committed: dict[int, _Row] = {}
         """What this process has committed and not published, by sequence."""
         self._is_behind = True
-        """Whether the table may have events that must be published before those that are committed next."""
+        """True while the table may have events that must be published before those that are committed next."""
         self._read_at = -math.inf
         self._refusals = _Refusals()
         self._backlog = 0
