@@ -183,7 +183,7 @@ async def test_what_is_committed_after_an_outage_is_published_behind_what_waits(
     outage, published = asyncio.Event(), list[UUID]()
 
     async def publish(_broker: Broker, _key: str, event_id: UUID, _body: bytes) -> None:
-        if not outage.is_set():
+        if published and not outage.is_set():
             outage.set()
             raise BrokerUnavailable("unavailable")
         published.append(event_id)
@@ -194,14 +194,16 @@ async def test_what_is_committed_after_an_outage_is_published_behind_what_waits(
 
     monkeypatch.setattr(Broker, "publish", publish)
     outbox, relay = backend.start_relay()
-    first, second = uuid7(), uuid7()
+    before, first, second = uuid7(), uuid7(), uuid7()
+    await record(before)
+    await backend.wait_for_rows("outbox_published", 1)
     await record(first)
     await outage.wait()
     await record(second)
 
-    await backend.wait_for_rows("outbox_published", 2)
+    await backend.wait_for_rows("outbox_published", 3)
 
-    assert published == [first, second]
+    assert published == [before, first, second]
     await cancel_all(relay)
 
 
