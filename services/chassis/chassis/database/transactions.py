@@ -5,7 +5,7 @@ step has to wait for the server. Of a transaction that succeeds, only its statem
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from sqlalchemy import PoolProxiedConnection
@@ -15,6 +15,25 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from chassis.database import statements
 
 
+class Transaction(AsyncConnection):
+    """A connection with a transaction, and the functions that its commit calls."""
+
+    __slots__ = ("after_commit",)
+
+    def __init__(self, engine: AsyncEngine, connection: Connection) -> None:
+        super().__init__(engine, connection)
+        self.after_commit: list[Callable[[], None]] = []
+
+
+def call_after_commit(transaction: AsyncConnection, function: Callable[[], None]) -> None:
+    """Calls a function once the transaction is committed, and never if it is rolled back or its outcome is unknown.
+
+    Only transactions of `Database.begin` call it. A savepoint that is rolled back does not prevent the call.
+    """
+    if isinstance(transaction, Transaction):
+        transaction.after_commit.append(function)
+
+
 @asynccontextmanager
 async def transaction_on(pooled: PoolProxiedConnection, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """Opens a transaction on a connection of the engine's pool, and returns the connection to the pool.
@@ -22,17 +41,21 @@ async def transaction_on(pooled: PoolProxiedConnection, engine: AsyncEngine) -> 
     The end of the block commits, and an exception rolls back. BEGIN is sent with the first statement.
     """
     connection = Connection(engine.sync_engine, pooled)
-    transaction = AsyncConnection(engine, connection)
+    transaction = Transaction(engine, connection)
     try:
         begun = connection.begin()
         yield transaction
-        if begun.is_active:  # the block may have ended it
+        is_active = begun.is_active  # the block may have ended it
+        if is_active:
             await statements.commit(transaction)
             begun.commit()
         connection.close()
     except BaseException:
         await _roll_back(transaction)
         raise
+    if is_active:
+        for function in transaction.after_commit:
+            function()
 
 
 async def _roll_back(transaction: AsyncConnection) -> None:

@@ -1,28 +1,31 @@
 """The transactional outbox: an event is stored in the transaction that caused it, then published at least once.
 
-The relay publishes a batch of events at once, and the events of one aggregate one after the other. An event that the
-broker refuses stays, with the later ones of its aggregate; all others pass it (docs/adr/0037). A published event is
-kept for a time in a second table, from which chassis.messaging.resend takes it again.
+The relay publishes what its process has committed, without reading it again, and reads the table for what is left: by a
+process that has crashed, by an outage of the broker, or by the command that resends events (docs/adr/0073). It
+publishes a batch of events at once, and the events of one aggregate one after the other. An event that the broker
+refuses stays, with the later ones of its aggregate; all others pass it (docs/adr/0037). A published event is kept for a
+time in a second table, from which chassis.messaging.resend takes it again.
 """
 
 import asyncio
 import math
 import time
 from collections import Counter as Tally
-from collections.abc import Iterable, Sequence
-from contextvars import ContextVar
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 from google.protobuf.message import Message
 from prometheus_client import Counter, Gauge
-from sqlalchemy import ARRAY, BigInteger, Insert, MetaData, any_, bindparam, delete, func, insert, select
+from sqlalchemy import ARRAY, BigInteger, Insert, Interval, MetaData, any_, bindparam, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.database import pruning, tables
 from chassis.database.engine import Database
-from chassis.database.statements import Record, Statement
+from chassis.database.statements import Command, Record, Statement
+from chassis.database.transactions import call_after_commit
 from chassis.errors import BrokerUnavailable, DatabaseUnavailable, PublishRefused
 from chassis.messaging import events
 from chassis.messaging.broker import Broker
@@ -34,11 +37,11 @@ PUBLISHED = Counter("outbox_published_total", "Events published and confirmed by
 
 _BATCH = 200
 _POLL_SECONDS = 1.0
-"""How often the relay reads the table without a wake-up, measures it, and retries what the broker refused.
+"""How often the relay measures the table, reads what waits in it, and retries what the broker refused.
 
-Events of a process that has crashed wait at most this long.
+It leaves younger events to the process that has recorded them: those of a process that has crashed wait for twice as
+long at most.
 """
-
 _BACKLOG_LIMIT = 10_000
 PRUNE_INTERVAL_SECONDS = 3600.0
 
@@ -55,7 +58,7 @@ class _Row:
     type: str
     body: bytes
     subject: str
-    trace: dict[str, str]
+    trace: Mapping[str, str]
 
 
 def _row(record: Record) -> _Row:
@@ -86,13 +89,16 @@ _RECORD = Statement(
 )
 _OLDEST = Statement(
     select(_outbox.c.sequence, _outbox.c.id, _outbox.c.type, _outbox.c.body)
-    .where(_outbox.c.sequence > bindparam("after"))
+    .where(
+        _outbox.c.sequence > bindparam("after"),
+        _outbox.c.recorded_at <= func.now() - bindparam("min_age", type_=Interval),
+    )
     .order_by(_outbox.c.sequence)
     .limit(_BATCH)
     .with_for_update(skip_locked=True),
     _row,
 )
-_MOVE = Statement(_move_to_published().returning(_published.c.sequence), lambda row: int(row["sequence"]))
+_MOVE = Command(_move_to_published())
 _BACKLOG = select(func.count()).select_from(select(_outbox.c.sequence).limit(_BACKLOG_LIMIT).subquery())
 _LAG = (
     select(func.extract("epoch", func.now() - func.coalesce(_outbox.c.resent_at, _outbox.c.recorded_at)))
@@ -105,9 +111,6 @@ _BACKLOG_AND_LAG = Statement(
     lambda row: (int(row["backlog"]), float(row["lag_seconds"])),
 )
 
-_HAS_RECORDED: ContextVar[bool] = ContextVar("has_recorded", default=False)
-"""True in a task that has recorded an event and has not woken the relay for it."""
-
 log = logs.get_logger(__name__)
 
 
@@ -119,9 +122,13 @@ class _Refusals:
     after: int = 0
     retry_at: float = math.inf
 
-    def pass_over(self, rows: Sequence[_Row], refused: Iterable[str]) -> None:
+    def add(self, subjects: Iterable[str]) -> None:
+        self.subjects.update(subjects)
+        if self.subjects and self.retry_at == math.inf:
+            self.retry_at = time.monotonic() + _POLL_SECONDS
+
+    def pass_over(self, rows: Sequence[_Row]) -> None:
         """Makes the next batch begin behind these rows, if any of them stays."""
-        self.subjects.update(refused)
         if self.subjects:
             self.after = rows[-1].sequence
 
@@ -142,41 +149,49 @@ class Outbox:
         self._database = database
         self._broker = broker
         self._woken = asyncio.Event()
+        self._committed: dict[int, _Row] = {}
+        """What this process has committed and not published, by sequence."""
+        self._is_behind = True
+        """True while the table may have events that must be published before those that are committed next."""
+        self._read_at = -math.inf
         self._refusals = _Refusals()
         self._backlog = 0
-        self._measured_at = -math.inf
 
     async def record(
         self, transaction: AsyncConnection, event_id: UUID, subject: str, payload: Message, at: datetime
     ) -> None:
-        """Stores an event in the caller's transaction: it is published if and only if that commits."""
-        event = events.Event(event_id, subject, at, payload, tracing.inject())
-        await _RECORD.first(transaction, id=event.id, type=event.type.name, body=events.encode(event))
-        _HAS_RECORDED.set(True)
+        """Stores an event in the caller's transaction: it is published if and only if that commits.
+
+        The commit wakes the relay.
+        """
+        trace = tracing.inject()
+        event = events.Event(event_id, subject, at, payload, trace)
+        body = events.encode(event)
+        sequence = await _RECORD.one(transaction, id=event.id, type=event.type.name, body=body)
+        row = _Row(sequence, event.id, event.type.name, body, subject, trace)
+        call_after_commit(transaction, partial(self._publish_soon, row))
 
     def wake(self) -> None:
         """Makes the relay publish at once. Called after the commit of a transaction with events."""
         self._woken.set()
 
-    def wake_if_recorded(self) -> None:
-        """Does what `wake` does, if this task has recorded an event since it was called last.
-
-        Most events have no effect that records another one. The relay would read an empty outbox for each of them.
-        """
-        if _HAS_RECORDED.get():
-            _HAS_RECORDED.set(False)
-            self.wake()
+    def _publish_soon(self, row: _Row) -> None:
+        self._committed[row.sequence] = row
+        self._woken.set()
 
     async def relay(self) -> None:
         """Publishes for ever. Several processes may relay one table: each takes the rows that no other has locked."""
         while True:
             self._woken.clear()
             try:
-                await self._publish_waiting()
+                await self._publish_committed()
+                if time.monotonic() >= self._read_at:
+                    self._read_at = time.monotonic() + _POLL_SECONDS
+                    await self._publish_waiting()
             except (BrokerUnavailable, DatabaseUnavailable) as error:
                 log.warning("events wait in the outbox", reason=str(error))
             try:
-                async with asyncio.timeout(_POLL_SECONDS):
+                async with asyncio.timeout(max(0.0, self._read_at - time.monotonic())):
                     await self._woken.wait()
             except TimeoutError:
                 continue
@@ -191,19 +206,39 @@ class Outbox:
 
         await pruning.prune_in_batches(self._database, prune_batch)
 
+    async def _publish_committed(self) -> None:
+        """Publishes what this process has committed since the last time, and moves what the broker has confirmed.
+
+        Nothing is locked: a relay of another process leaves events alone that are so young. After an outage all events
+        are read from the table, until no older one waits there.
+        """
+        if self._is_behind:
+            self._committed.clear()
+        rows = [self._committed.pop(sequence) for sequence in sorted(self._committed)[:_BATCH]]
+        if not rows:
+            return
+        self._is_behind = True  # until it is certain that nothing has failed
+        batch = await self._publish_all(rows)
+        if batch.confirmed:
+            async with self._database.autocommit() as connection:
+                await _MOVE.execute(connection, sequences=[row.sequence for row in batch.confirmed])
+        self._conclude(batch)
+        self._is_behind = False
+        if self._committed:
+            self._woken.set()
+
     async def _publish_waiting(self) -> None:
-        """Publishes the rows that wait now. Those that the broker refused are retried once in _POLL_SECONDS.
+        """Publishes the rows that wait in the table. Those that the broker refused are retried once in _POLL_SECONDS.
 
         A row may become visible behind a later one: while rows are refused, it is read with their next retry.
         """
         if time.monotonic() >= self._refusals.retry_at:
             self._refusals = _Refusals()
-        try:
+        await self._measure()  # before publishing, which fails while the broker is unavailable
+        if self._backlog:
             while await self._publish_batch() == _BATCH:
                 pass
-        finally:
-            if self._refusals.subjects and self._refusals.retry_at == math.inf:
-                self._refusals.retry_at = time.monotonic() + _POLL_SECONDS
+        self._is_behind = False
 
     async def _publish_batch(self) -> int:
         """Publishes the oldest rows and returns how many were read, in one transaction.
@@ -211,17 +246,17 @@ class Outbox:
         The rows are locked, published, and those that the broker has confirmed are moved to outbox_published. After a
         crash they are published again.
         """
+        min_age = timedelta() if self._is_behind else timedelta(seconds=_POLL_SECONDS)
         async with self._database.begin() as transaction:
-            rows = await _OLDEST.all(transaction, after=self._refusals.after)
-            await self._measure(transaction)  # before publishing, which fails while the broker is unavailable
+            rows = await _OLDEST.all(transaction, after=self._refusals.after, min_age=min_age)
             batch = await self._publish_all(rows)
             if batch.confirmed:
-                await _MOVE.all(transaction, sequences=[row.sequence for row in batch.confirmed])
-        self._count(batch.confirmed)
-        if batch.outage is not None:
-            raise batch.outage
+                await _MOVE.execute(transaction, sequences=[row.sequence for row in batch.confirmed])
+        for row in batch.confirmed:
+            self._committed.pop(row.sequence, None)
+        self._conclude(batch)
         if rows:
-            self._refusals.pass_over(rows, batch.refused)
+            self._refusals.pass_over(rows)
         return len(rows)
 
     async def _publish_all(self, rows: Sequence[_Row]) -> _Batch:
@@ -255,22 +290,25 @@ class Outbox:
                 return
             batch.confirmed.append(row)
 
-    async def _measure(self, transaction: AsyncConnection) -> None:
-        """Exports the backlog and its lag, once in _POLL_SECONDS: counting a long backlog takes long."""
-        if time.monotonic() < self._measured_at + _POLL_SECONDS:
-            return
-        measured = await _BACKLOG_AND_LAG.first(transaction)
-        self._measured_at = time.monotonic()
-        if measured is not None:
-            self._backlog, lag_seconds = measured
-            BACKLOG.set(self._backlog)
-            LAG.set(lag_seconds)
+    async def _measure(self) -> None:
+        """Exports the backlog and its lag."""
+        async with self._database.read() as connection:
+            self._backlog, lag_seconds = await _BACKLOG_AND_LAG.one(connection)
+        BACKLOG.set(self._backlog)
+        LAG.set(lag_seconds)
 
-    def _count(self, confirmed: Sequence[_Row]) -> None:
-        """Exports what was published, and what is left of the backlog since it was measured."""
-        for event_type, count in Tally(row.type for row in confirmed).items():
+    def _conclude(self, batch: _Batch) -> None:
+        """Exports what was published, and what is left of the backlog since it was measured.
+
+        Remembers what was refused. Raises BrokerUnavailable if an outage ended the batch.
+        """
+        for event_type, count in Tally(row.type for row in batch.confirmed).items():
             PUBLISHED.labels(event_type).inc(count)
-        self._backlog = max(0, self._backlog - len(confirmed))
+        self._backlog = max(0, self._backlog - len(batch.confirmed))
         BACKLOG.set(self._backlog)
         if self._backlog == 0:
             LAG.set(0)
+        self._refusals.add(batch.refused)
+        if batch.outage is not None:
+            self._is_behind = True
+            raise batch.outage

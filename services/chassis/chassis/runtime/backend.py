@@ -50,21 +50,21 @@ class Backend:
         self,
         handlers: Sequence[EventHandler] = (),
         *,
-        on_commit: Callable[[], None] | None = None,
+        on_commit: Callable[[], None] = lambda: None,
         prunes_idempotency_keys: bool = False,
     ) -> dict[str, Loop]:
         """Returns the background loops by name: the invariant monitor, and those that the service's topology requires.
 
         A service that publishes events has the outbox relay and the pruning of its published events. One that consumes
         events has the consumer, which runs `handlers`, and the pruning of its inbox. `on_commit` is called after each
-        handler's commit; by default it wakes the relay. Raises ValueError unless there is a handler for each event type
-        that the topology sends to this service.
+        handler's commit. Raises ValueError unless there is a handler for each event type that the topology sends to
+        this service.
         """
         loops: dict[str, Loop] = {"invariants": InvariantMonitor(self.database, f"{self._service}_service").run}
         if load_topology().produced_by(self._service):
             loops["relay"] = self.outbox.relay
             loops["outbox"] = repeat_every(outbox.PRUNE_INTERVAL_SECONDS, self.prune_published_events)
-        own_inbox = Inbox(self._service, self.database, handlers, on_commit=on_commit or self.outbox.wake_if_recorded)
+        own_inbox = Inbox(self._service, self.database, handlers, on_commit=on_commit)
         if handlers:
             loops["consumer"] = lambda: self.broker.consume(own_inbox.receive, own_inbox.receive_batch)
             loops["inbox"] = repeat_every(inbox.PRUNE_INTERVAL_SECONDS, own_inbox.prune)

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 from chassis.database.engine import Database
+from chassis.database.transactions import call_after_commit
 from chassis.errors import DatabaseUnavailable
 from chassis.http.app import Readiness, create_app
 from chassis.observability import tracing
@@ -18,7 +19,7 @@ from chassis_testing.waiting import eventually
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from sqlalchemy import Column, Integer, MetaData, Table, Text, event, insert, select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 CUPS = Table("cups", MetaData(), Column("id", Integer, primary_key=True), Column("name", Text))
 
@@ -49,6 +50,36 @@ async def test_an_outage_raises_database_unavailable_and_ends_without_a_restart(
         async with database.begin() as transaction:
             assert await transaction.scalar(text("SELECT 1")) == 1
         await database.close()
+
+
+async def test_a_function_is_called_after_the_commit_of_its_transaction(database: Database) -> None:
+    found: list[int] = []
+    async with database.begin() as transaction:
+        await transaction.execute(insert(CUPS).values(id=1))
+        call_after_commit(transaction, lambda: found.append(1))
+        assert found == []
+
+    assert found == [1]
+
+
+async def test_a_function_is_not_called_if_its_transaction_is_rolled_back_or_its_commit_fails(
+    database: Database,
+) -> None:
+    called: list[str] = []
+    async with database.begin() as transaction:
+        await transaction.execute(text("CREATE TABLE saucers (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)"))
+
+    with pytest.raises(RuntimeError):  # noqa: PT012 - the block is the transaction
+        async with database.begin() as transaction:
+            call_after_commit(transaction, lambda: called.append("rolled back"))
+            await transaction.execute(text("INSERT INTO saucers VALUES (1)"))
+            raise RuntimeError
+    with pytest.raises(IntegrityError):  # noqa: PT012 - the block is the transaction
+        async with database.begin() as transaction:
+            call_after_commit(transaction, lambda: called.append("refused"))
+            await transaction.execute(text("INSERT INTO saucers VALUES (2), (2)"))
+
+    assert called == []
 
 
 async def test_a_value_that_cannot_be_stored_is_not_an_outage(database: Database) -> None:

@@ -24,6 +24,7 @@ from chassis.messaging.outbox import Outbox
 from chassis.messaging.resend import MAX_AGE, Selection
 from chassis.messaging.topology import load_topology, retry_exchange
 from chassis.runtime.process import cancel_all
+from chassis.settings import DatabaseSettings
 from chassis.types.ids import uuid7
 from chassis_testing.broker import (
     new_vhost,
@@ -36,6 +37,7 @@ from chassis_testing.broker import (
 from chassis_testing.databases import empty_database
 from chassis_testing.fault_proxy import FaultProxy, fault_proxy
 from chassis_testing.ports import free_port
+from chassis_testing.sent_statements import sent_statements
 from chassis_testing.waiting import eventually
 from prometheus_client import REGISTRY
 from shopapi.events.v1.events_pb2 import OrderCancelled, OrderConfirmed, OrderPlaced, OrderShipped
@@ -47,6 +49,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 class Backend:
     """One database, and a broker behind a fault proxy."""
 
+    settings: DatabaseSettings
     database: Database
     broker_url: str
     broker_proxy: FaultProxy
@@ -80,8 +83,12 @@ async def backend() -> AsyncIterator[Backend]:
         url = urlsplit(broker_url)
         async with fault_proxy(url.hostname or "", url.port or 5672) as proxy:
             proxied_url = f"amqp://{url.username}:{url.password}@127.0.0.1:{proxy.port}{url.path}"
-            yield Backend(database, proxied_url, proxy)
+            yield Backend(settings, database, proxied_url, proxy)
         await database.close()
+
+
+MAKE_YOUNG = text("UPDATE outbox SET recorded_at = now() + interval '1 hour'")
+"""Makes events too young for a relay that reads the table."""
 
 
 async def record_cancellation(backend: Backend, outbox: Outbox, order_id: UUID) -> None:
@@ -142,19 +149,85 @@ async def test_an_event_is_sent_if_and_only_if_its_transaction_commits(backend: 
     await cancel_all(relay, consumer.task)
 
 
-async def test_a_handler_wakes_the_relay_only_if_it_has_recorded_an_event(backend: Backend) -> None:
-    outbox = Outbox(backend.database, Broker(backend.broker_url, "order"))
+async def test_a_process_publishes_what_it_has_committed_without_reading_it(backend: Backend) -> None:
+    outbox, relay = backend.start_relay()
+    await record_cancellation(backend, outbox, uuid7())
+    await backend.wait_for_rows("outbox_published", 1)
 
-    async def handle(*, records: bool) -> None:
+    async with backend.database.begin() as transaction:
+        await outbox.record(transaction, uuid7(), "x", OrderCancelled(order_id="x"), datetime.now(UTC))
+        await transaction.execute(MAKE_YOUNG)
+
+    await backend.wait_for_rows("outbox_published", 2)
+    await cancel_all(relay)
+
+
+async def test_a_relay_leaves_young_events_to_the_process_that_has_recorded_them(backend: Backend) -> None:
+    async with backend.database.begin() as transaction:
+        recorder = Outbox(backend.database, Broker(backend.broker_url, "order"))
+        await recorder.record(transaction, uuid7(), "young", OrderCancelled(order_id="young"), datetime.now(UTC))
+        await transaction.execute(MAKE_YOUNG)
+        await recorder.record(transaction, uuid7(), "old", OrderCancelled(order_id="old"), datetime.now(UTC))
+    _, relay = backend.start_relay()
+
+    await backend.wait_for_rows("outbox_published", 1)
+
+    async with backend.database.begin() as transaction:
+        assert (await transaction.scalars(text("SELECT sequence FROM outbox"))).all() == [1]
+    await cancel_all(relay)
+
+
+async def test_what_is_committed_after_an_outage_is_published_behind_what_waits(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outage, published = asyncio.Event(), list[UUID]()
+
+    async def publish(_broker: Broker, _key: str, event_id: UUID, _body: bytes) -> None:
+        if published and not outage.is_set():
+            outage.set()
+            raise BrokerUnavailable("unavailable")
+        published.append(event_id)
+
+    async def record(event_id: UUID) -> None:
         async with backend.database.begin() as transaction:
-            if records:
-                await outbox.record(transaction, uuid7(), "x", OrderCancelled(order_id="x"), datetime.now(UTC))
-        outbox.wake_if_recorded()
+            await outbox.record(transaction, event_id, "x", OrderCancelled(order_id="x"), datetime.now(UTC))
 
-    await asyncio.create_task(handle(records=False))
-    assert not outbox._woken.is_set()
-    await asyncio.create_task(handle(records=True))
-    assert outbox._woken.is_set()
+    monkeypatch.setattr(Broker, "publish", publish)
+    outbox, relay = backend.start_relay()
+    before, first, second = uuid7(), uuid7(), uuid7()
+    await record(before)
+    await backend.wait_for_rows("outbox_published", 1)
+    await record(first)
+    await outage.wait()
+    await record(second)
+
+    await backend.wait_for_rows("outbox_published", 3)
+
+    assert published == [before, first, second]
+    await cancel_all(relay)
+
+
+async def test_a_committed_event_takes_one_statement_to_be_published(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def publish(_broker: Broker, _key: str, _event_id: UUID, _body: bytes) -> None:
+        pass
+
+    monkeypatch.setattr(Broker, "publish", publish)
+    async with sent_statements(backend.settings) as (sent, proxied):
+        recording = Database(proxied, "none")
+        outbox = Outbox(recording, Broker(backend.broker_url, "order"))
+        relay = asyncio.create_task(outbox.relay())
+        for number in (1, 2):
+            sent.clear()
+            async with recording.begin() as transaction:
+                await outbox.record(transaction, uuid7(), "x", OrderCancelled(order_id="x"), datetime.now(UTC))
+            await backend.wait_for_rows("outbox_published", number)
+        await cancel_all(relay)
+        await recording.close()
+
+    is_measuring = "SELECT"  # the backlog, from time to time
+    assert [verb for verb in sent.verbs if verb != is_measuring] == ["BEGIN", "INSERT", "COMMIT", "WITH"]
 
 
 async def test_no_event_is_lost_while_the_broker_is_unavailable(backend: Backend) -> None:

@@ -104,12 +104,6 @@ def select_lines_to_merge(buyers_lines: Sequence[Line], guests_lines: Sequence[L
     return known + new[: max(0, MAX_LINES - len(held))]
 
 
-def contains_lines(cart_lines: Sequence[Line], ordered: Sequence[Line]) -> bool:
-    """Returns whether a cart holds at least the ordered quantity of each product."""
-    quantities = {line.product_id: line.quantity for line in cart_lines}
-    return all(quantities.get(line.product_id, 0) >= line.quantity for line in ordered)
-
-
 def _money(amount: int, currency: str) -> Money | None:
     try:
         return Money(amount, currency)

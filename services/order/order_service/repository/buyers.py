@@ -8,55 +8,39 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from chassis.database.statements import Connection, Statement
+from chassis.database.statements import Statement
 from chassis.types.ids import UserId
 from sqlalchemy import ColumnElement, and_, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningInsert
 
 from order_service.domain.addresses import Address, AddressId, SavedAddress
 from order_service.repository.tables import addresses, buyers
 
-_NEW = insert(buyers).values(id=bindparam("buyer_id"))
-_LOCK = Statement(
-    _NEW.on_conflict_do_update(index_elements=[buyers.c.id], set_={"id": _NEW.excluded.id}).returning(
-        buyers.c.erased_at.is_(None).label("may_store")
-    ),
-    lambda row: bool(row["may_store"]),
-)
+
+def lock_buyer() -> ReturningInsert[Any]:
+    """Returns the statement that locks the row of the buyer `buyer_id`, creating it if needed, and returns it."""
+    new = insert(buyers).values(id=bindparam("buyer_id"))
+    return new.on_conflict_do_update(index_elements=[buyers.c.id], set_={"id": new.excluded.id}).returning(*buyers.c)
+
+
+_LOCK = Statement(lock_buyer(), lambda row: row["erased_at"] is None)
 _ERASED = Statement(
     select(buyers.c.id).where(buyers.c.id == bindparam("buyer_id"), buyers.c.erased_at.is_not(None)),
     lambda row: int(row["id"]),
 )
-_ADDRESS = Statement(
-    select(addresses.c.address).where(
-        addresses.c.id == bindparam("address_id"), addresses.c.buyer_id == bindparam("buyer_id")
-    ),
-    lambda row: Address(**row["address"]),
-)
 
 
-class BuyerReader:
-    """Reads buyers without locks, in a transaction or without one."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    async def is_erased(self, buyer_id: UserId) -> bool:
-        """Reads by primary key."""
-        return await _ERASED.first(self._connection, buyer_id=buyer_id) is not None
-
-    async def address(self, buyer_id: UserId, address_id: AddressId) -> Address | None:
-        """Reads by primary key; returns None also for another buyer's address."""
-        return await _ADDRESS.first(self._connection, buyer_id=buyer_id, address_id=address_id)
-
-
-class BuyerRepository(BuyerReader):
+class BuyerRepository:
     """Reads and writes within one transaction."""
 
     def __init__(self, transaction: AsyncConnection) -> None:
-        super().__init__(transaction)
         self._transaction = transaction
+
+    async def is_erased(self, buyer_id: UserId) -> bool:
+        """Reads by primary key, without a lock."""
+        return await _ERASED.first(self._transaction, buyer_id=buyer_id) is not None
 
     async def lock(self, buyer_id: UserId) -> bool:
         """Locks the buyer's row, creating it if needed.

@@ -13,15 +13,16 @@ from uuid import UUID
 from chassis.database import idempotency
 from chassis.database.idempotency import Claim
 from chassis.database.pruning import delete_oldest
-from chassis.database.statements import Command, Connection, Record, Statement, insert_rows, sent_rows
-from chassis.types.ids import OrderId, ProductId, UserId
-from sqlalchemy import ColumnElement, Uuid, and_, bindparam, delete, func, literal, select, update
+from chassis.database.statements import Connection, Record, Statement, sent_rows
+from chassis.types.ids import ProductId, UserId
+from sqlalchemy import ColumnElement, Uuid, and_, bindparam, delete, func, literal, select, union_all, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.domain.carts import MAX_QUANTITY, CartId, CartToken
 from order_service.domain.items import Line
-from order_service.repository.tables import cart_drafts, cart_keys, cart_lines, carts, idempotency_keys
+from order_service.repository.buyers import lock_buyer
+from order_service.repository.tables import cart_keys, cart_lines, carts
 
 
 def _to_cart_id(row: Record) -> CartId:
@@ -32,16 +33,23 @@ def _to_line(row: Record) -> Line:
     return Line(ProductId(row["product_id"]), row["quantity"])
 
 
-_OF_BUYER = select(carts.c.id).where(carts.c.owner_id == bindparam("buyer_id"))
-_FIND_OF_BUYER = Statement(_OF_BUYER, _to_cart_id)
-_LOCK_OF_BUYER = Statement(_OF_BUYER.with_for_update(), _to_cart_id)
+_LOCK_OF_BUYER = Statement(
+    select(carts.c.id).where(carts.c.owner_id == bindparam("buyer_id")).with_for_update(), _to_cart_id
+)
+_LOCKED_BUYER = lock_buyer().cte("buyer")
+_NEW_CART = insert(carts).from_select(
+    [carts.c.id, carts.c.owner_id, carts.c.touched_at],
+    select(bindparam("new_id", type_=Uuid), _LOCKED_BUYER.c.id, bindparam("at", type_=carts.c.touched_at.type)).where(
+        _LOCKED_BUYER.c.erased_at.is_(None)
+    ),
+)
 _ENSURE_OF_BUYER = Statement(
-    insert(carts)
-    .values(id=bindparam("new_id"), owner_id=bindparam("buyer_id"), touched_at=bindparam("at"))
-    .on_conflict_do_update(index_elements=[carts.c.owner_id], set_={"touched_at": bindparam("at")})
-    .returning(carts.c.id),
+    _NEW_CART.on_conflict_do_update(
+        index_elements=[carts.c.owner_id], set_={"touched_at": _NEW_CART.excluded.touched_at}
+    ).returning(carts.c.id),
     _to_cart_id,
 )
+"""The cart is inserted for the buyer that the statement has locked: so it is always locked after the buyer."""
 _LINES = Statement(
     select(cart_lines.c.product_id, cart_lines.c.quantity)
     .where(cart_lines.c.cart_id == bindparam("cart"))
@@ -55,26 +63,50 @@ _LINES_OF_BUYER = Statement(
     .order_by(cart_lines.c.position),
     _to_line,
 )
-_NEW_LINES = insert_rows(cart_lines.c.cart_id, cart_lines.c.product_id, cart_lines.c.quantity)
-_LINE_KEY = [cart_lines.c.cart_id, cart_lines.c.product_id]
-_ADD_LINES = Command(
-    _NEW_LINES.on_conflict_do_update(
-        index_elements=_LINE_KEY,
-        set_={"quantity": func.least(cart_lines.c.quantity + _NEW_LINES.excluded.quantity, MAX_QUANTITY)},
+_SENT_LINES = sent_rows(cart_lines.c.product_id, cart_lines.c.quantity)
+_CART = bindparam("cart", type_=Uuid)
+_NEW_LINES = insert(cart_lines).from_select(
+    [cart_lines.c.cart_id, cart_lines.c.product_id, cart_lines.c.quantity], select(_CART, *_SENT_LINES.c)
+)
+_SUM_OF_QUANTITIES = func.least(cart_lines.c.quantity + _NEW_LINES.excluded.quantity, MAX_QUANTITY)
+
+
+def _changing_lines(quantity: ColumnElement[int]) -> Statement[Line]:
+    """Returns the statement that stores lines, with this quantity where the cart has one, and returns the whole cart.
+
+    What it stores is not visible to itself: to the lines that it has changed it adds those that it leaves alone.
+    """
+    changed = (
+        _NEW_LINES.on_conflict_do_update(
+            index_elements=[cart_lines.c.cart_id, cart_lines.c.product_id], set_={"quantity": quantity}
+        )
+        .returning(cart_lines.c.product_id, cart_lines.c.quantity, cart_lines.c.position)
+        .cte("changed")
     )
+    unchanged = select(cart_lines.c.product_id, cart_lines.c.quantity, cart_lines.c.position).where(
+        cart_lines.c.cart_id == _CART, cart_lines.c.product_id.not_in(select(changed.c.product_id))
+    )
+    lines = union_all(select(changed), unchanged).subquery()
+    return Statement(select(lines.c.product_id, lines.c.quantity).order_by(lines.c.position), _to_line)
+
+
+_ADD_LINES = _changing_lines(_SUM_OF_QUANTITIES)
+_SET_QUANTITIES = _changing_lines(_NEW_LINES.excluded.quantity)
+_IS_SENT = and_(cart_lines.c.cart_id == _CART, cart_lines.c.product_id == _SENT_LINES.c.product_id)
+_REMOVED = (
+    delete(cart_lines)
+    .where(_IS_SENT, cart_lines.c.quantity == _SENT_LINES.c.quantity)
+    .returning(cart_lines.c.product_id)
+    .cte("removed")
 )
-_SET_QUANTITIES = Command(
-    _NEW_LINES.on_conflict_do_update(index_elements=_LINE_KEY, set_={"quantity": _NEW_LINES.excluded.quantity})
-)
-_TAKEN = sent_rows(cart_lines.c.product_id, cart_lines.c.quantity)
-_IS_TAKEN = and_(cart_lines.c.cart_id == bindparam("cart"), cart_lines.c.product_id == _TAKEN.c.product_id)
-_REMOVE_TAKEN = delete(cart_lines).where(_IS_TAKEN, cart_lines.c.quantity <= _TAKEN.c.quantity)
-_SUBTRACT_LINES = Command(
+_REDUCED = (
     update(cart_lines)
-    .where(_IS_TAKEN, cart_lines.c.quantity > _TAKEN.c.quantity)
-    .values(quantity=cart_lines.c.quantity - _TAKEN.c.quantity)
-    .add_cte(_REMOVE_TAKEN.cte("removed"))
+    .where(_IS_SENT, cart_lines.c.quantity > _SENT_LINES.c.quantity)
+    .values(quantity=cart_lines.c.quantity - _SENT_LINES.c.quantity)
+    .returning(cart_lines.c.product_id)
+    .cte("reduced")
 )
+_SUBTRACT_LINES = Statement(union_all(select(_REMOVED), select(_REDUCED)), lambda row: ProductId(row["product_id"]))
 """One statement for both: each sees the lines as they were before, so that no line is changed by the two of them."""
 
 
@@ -83,10 +115,6 @@ class CartReader:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-
-    async def find_of_buyer(self, buyer_id: UserId) -> CartId | None:
-        """Reads by the unique owner."""
-        return await _FIND_OF_BUYER.first(self._connection, buyer_id=buyer_id)
 
     async def lines(self, cart_id: CartId) -> list[Line]:
         """Returns the lines in the order in which they were added."""
@@ -108,9 +136,12 @@ class CartRepository(CartReader):
         """Locks the buyer's cart, found by its unique owner."""
         return await _LOCK_OF_BUYER.first(self._transaction, buyer_id=buyer_id)
 
-    async def ensure_of_buyer(self, buyer_id: UserId, new_id: UUID, at: datetime) -> CartId:
-        """Locks the buyer's cart, creating it if needed. The buyer's row must be locked."""
-        return await _ENSURE_OF_BUYER.one(self._transaction, buyer_id=buyer_id, new_id=new_id, at=at)
+    async def ensure_of_buyer(self, buyer_id: UserId, new_id: UUID, at: datetime) -> CartId | None:
+        """Locks the buyer's row and then the buyer's cart, creating what is missing.
+
+        Returns None if the buyer was erased: then nothing may be stored for them.
+        """
+        return await _ENSURE_OF_BUYER.first(self._transaction, buyer_id=buyer_id, new_id=new_id, at=at)
 
     async def add_of_guest(self, token: CartToken, new_id: UUID, at: datetime) -> CartId:
         """Creates a guest's cart."""
@@ -147,17 +178,28 @@ class CartRepository(CartReader):
         oldest = delete_oldest(carts.c.touched_at, before, limit, carts.c.token_hash.is_not(None))
         return (await self._transaction.execute(oldest)).rowcount
 
-    async def add_lines(self, cart_id: CartId, lines: Sequence[Line]) -> None:
-        """Adds the quantities to those in the cart, up to MAX_QUANTITY. The cart must be locked."""
-        await _ADD_LINES.execute(self._transaction, cart_id=[cart_id] * len(lines), **_columns(lines))
+    async def add_lines(self, cart_id: CartId, lines: Sequence[Line]) -> list[Line]:
+        """Adds the quantities to those in the cart, up to MAX_QUANTITY, and returns its lines, as `lines` does.
 
-    async def set_quantities(self, cart_id: CartId, lines: Sequence[Line]) -> None:
-        """Sets the quantities of the lines, adding lines that are missing. The cart must be locked."""
-        await _SET_QUANTITIES.execute(self._transaction, cart_id=[cart_id] * len(lines), **_columns(lines))
+        The cart must be locked.
+        """
+        return await _ADD_LINES.all(self._transaction, cart=cart_id, **_columns(lines))
 
-    async def subtract_lines(self, cart_id: CartId, lines: Sequence[Line]) -> None:
-        """Subtracts the quantities from the cart, which must be locked and hold as much; additional units stay."""
-        await _SUBTRACT_LINES.execute(self._transaction, cart=cart_id, **_columns(lines))
+    async def set_quantities(self, cart_id: CartId, lines: Sequence[Line]) -> list[Line]:
+        """Sets the quantities of the lines, adding lines that are missing, and returns the lines of the cart.
+
+        The cart must be locked.
+        """
+        return await _SET_QUANTITIES.all(self._transaction, cart=cart_id, **_columns(lines))
+
+    async def subtract_lines(self, cart_id: CartId, lines: Sequence[Line]) -> bool:
+        """Subtracts the quantities from the cart, which must be locked; additional units stay.
+
+        Each line is of another product. Returns False if the cart has less of one: then some may be subtracted, and the
+        transaction must be rolled back.
+        """
+        subtracted = await _SUBTRACT_LINES.all(self._transaction, cart=cart_id, **_columns(lines))
+        return len(subtracted) == len(lines)
 
     async def remove_line(self, cart_id: CartId, product_id: ProductId) -> None:
         """Deletes by primary key. The cart must be locked."""
@@ -166,6 +208,15 @@ class CartRepository(CartReader):
     async def remove_lines(self, cart_id: CartId) -> None:
         """Deletes all lines of the cart, which must be locked."""
         await self._transaction.execute(delete(cart_lines).where(cart_lines.c.cart_id == cart_id))
+
+
+_CLAIM_KEY = Statement(
+    insert(cart_keys)
+    .values({column: bindparam(column.key) for column in cart_keys.c})
+    .on_conflict_do_nothing()
+    .returning(cart_keys.c.key),
+    lambda row: str(row["key"]),
+)
 
 
 class CartKeyRepository:
@@ -179,9 +230,10 @@ class CartKeyRepository:
 
         The cart must be locked. Raises IdempotencyKeyReused.
         """
-        new = insert(cart_keys).values(cart_id=cart_id, key=key, fingerprint=fingerprint, created_at=at)
-        stored = await self._transaction.execute(new.on_conflict_do_nothing().returning(cart_keys.c.key))
-        if stored.first() is not None:
+        new = await _CLAIM_KEY.first(
+            self._transaction, cart_id=cart_id, key=key, fingerprint=fingerprint, created_at=at
+        )
+        if new is not None:
             return True
         own = and_(cart_keys.c.cart_id == cart_id, cart_keys.c.key == key)
         held = (await self._transaction.execute(select(cart_keys.c.fingerprint).where(own))).scalar_one()
@@ -197,44 +249,6 @@ class CartKeyRepository:
     async def prune(self, before: datetime, limit: int) -> int:
         """Deletes the `limit` oldest keys that are older than `before`, and returns how many; uses cart_keys_by_age."""
         return (await self._transaction.execute(delete_oldest(cart_keys.c.created_at, before, limit))).rowcount
-
-
-_FIND_SNAPSHOT = Statement(
-    select(cart_drafts.c.lines).where(cart_drafts.c.order_id == bindparam("order_id")),
-    lambda row: [Line(ProductId(product), quantity) for product, quantity in row["lines"]],
-)
-_ADD_SNAPSHOT = Command(insert(cart_drafts).values(order_id=bindparam("order_id"), lines=bindparam("lines")))
-_LOCK_KEY = Statement(
-    select(idempotency_keys.c.key).where(idempotency_keys.c.resource_id == bindparam("order_id")).with_for_update(),
-    lambda row: str(row["key"]),
-)
-
-
-class CartSnapshotRepository:
-    """Stores what was in the cart at an idempotency key's first request.
-
-    The cart may change afterwards, what the key orders may not. Its lock is the key's row.
-    """
-
-    def __init__(self, transaction: AsyncConnection) -> None:
-        self._transaction = transaction
-
-    async def find(self, order_id: OrderId) -> list[Line] | None:
-        """Reads by primary key."""
-        return await _FIND_SNAPSHOT.first(self._transaction, order_id=order_id)
-
-    async def add(self, order_id: OrderId, lines: Sequence[Line]) -> None:
-        """Stores a snapshot, which is deleted with its key. The key's row must be locked."""
-        stored = [[line.product_id, line.quantity] for line in lines]
-        await _ADD_SNAPSHOT.execute(self._transaction, order_id=order_id, lines=stored)
-
-    async def lock_key(self, order_id: OrderId) -> bool:
-        """Locks the key, found by its unique resource; returns False if no key stands for this order id any more."""
-        return await _LOCK_KEY.first(self._transaction, order_id=order_id) is not None
-
-    async def release_key(self, order_id: OrderId) -> None:
-        """Deletes the key with its snapshot, so that it may stand for another order. Its row must be locked."""
-        await self._transaction.execute(delete(idempotency_keys).where(idempotency_keys.c.resource_id == order_id))
 
 
 def _of_guest(token: CartToken, touched_since: datetime) -> ColumnElement[bool]:

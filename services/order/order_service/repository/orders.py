@@ -3,36 +3,37 @@
 Items never change; everything else changes only while the order's row is locked.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from chassis.database.statements import Command, Connection, Record, Statement, insert_rows
+from chassis.database.statements import Command, Connection, Record, Statement, insert_rows, sent_rows
 from chassis.types.ids import OrderId, ProductId, UserId
 from chassis.types.money import Money
 from sqlalchemy import (
     ARRAY,
-    BigInteger,
+    Boolean,
+    Column,
     ColumnElement,
     Select,
+    Table,
     Uuid,
     and_,
     any_,
     bindparam,
     exists,
     func,
-    literal_column,
+    literal,
+    not_,
     or_,
     select,
     true,
     tuple_,
-    union_all,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.domain.addresses import Address
@@ -57,6 +58,7 @@ from order_service.domain.orders import (
 )
 from order_service.repository.tables import (
     buyers,
+    idempotency_keys,
     manual_payments,
     order_history,
     order_items,
@@ -65,35 +67,120 @@ from order_service.repository.tables import (
     refunds,
 )
 
-_BY_ID = select(orders).where(orders.c.id == bindparam("order_id"))
-_ORDER_IDS = any_(bindparam("order_ids", type_=ARRAY(Uuid)))
+_PLACED_COLUMNS = (
+    orders.c.id,
+    orders.c.buyer_id,
+    orders.c.status,
+    orders.c.total_amount,
+    orders.c.shipping_amount,
+    orders.c.tax_amount,
+    orders.c.currency,
+    orders.c.shipping_address,
+    orders.c.created_at,
+    orders.c.expires_at,
+)
 
 
-def _sum_payments() -> Select[Any]:
-    zero: ColumnElement[int] = literal_column("0")
-    movements = union_all(
-        select(
-            payments.c.order_id, payments.c.amount.label("paid"), zero.label("refunded"), zero.label("manual")
-        ).where(payments.c.order_id == _ORDER_IDS),
-        select(refunds.c.order_id, zero, refunds.c.amount, zero).where(refunds.c.order_id == _ORDER_IDS),
-        select(manual_payments.c.order_id, zero, zero, manual_payments.c.amount).where(
-            manual_payments.c.order_id == _ORDER_IDS
-        ),
-    ).subquery()
-    return select(
-        movements.c.order_id,
-        func.sum(movements.c.paid).label("paid"),
-        func.sum(movements.c.refunded).label("refunded"),
-        func.sum(movements.c.manual).label("manual"),
-    ).group_by(movements.c.order_id)
+def _details_of(order_id: ColumnElement[UUID]) -> Sequence[ColumnElement[Any]]:
+    """Returns what belongs to an order as columns: JSON of its items, history and manual payment, and sums of payments.
+
+    They are read by primary key, and along payments_of_an_order and refunds_of_an_order. One statement reads all of
+    them at the same moment.
+    """
+    return (
+        _json_rows(order_items, order_id, order_items.c.product_id).label("items"),
+        _json_rows(order_history, order_id, order_history.c.position).label("history"),
+        _sum_of(payments, order_id).label("paid"),
+        _sum_of(refunds, order_id).label("refunded"),
+        select(func.to_json(manual_payments.table_valued()))
+        .where(manual_payments.c.order_id == order_id)
+        .scalar_subquery()
+        .label("manual_payment"),
+    )
+
+
+def _json_rows(table: Table, order_id: ColumnElement[UUID], position: "Column[Any]") -> ColumnElement[Any]:
+    rows = func.json_agg(aggregate_order_by(func.to_json(table.table_valued()), position))
+    return select(rows).where(table.c.order_id == order_id).scalar_subquery()
+
+
+def _sum_of(table: Table, order_id: ColumnElement[UUID]) -> ColumnElement[Any]:
+    return select(func.sum(table.c.amount)).where(table.c.order_id == order_id).scalar_subquery()
+
+
+def open_orders_columns(*conditions: ColumnElement[bool]) -> Sequence[ColumnElement[Any]]:
+    """Returns the columns of `to_open_orders`, whose parameters are `buyer_id` and `at`.
+
+    The conditions leave out orders of the buyer, which are found along orders_of_a_buyer.
+    """
+    opened = (
+        select(orders.c.id)
+        .where(
+            orders.c.buyer_id == bindparam("buyer_id"),
+            orders.c.status == OrderStatus.PENDING,
+            orders.c.expires_at > bindparam("at"),
+            *conditions,
+        )
+        .cte("opened")
+    )
+    units = (
+        select(order_items.c.product_id, func.sum(order_items.c.quantity).label("units"))
+        .join(opened, opened.c.id == order_items.c.order_id)
+        .group_by(order_items.c.product_id)
+        .subquery()
+    )
+    return (
+        select(func.count()).select_from(opened).scalar_subquery().label("open_orders"),
+        select(func.json_object_agg(units.c.product_id, units.c.units)).scalar_subquery().label("open_units"),
+    )
+
+
+def to_open_orders(row: Record) -> OpenOrders:
+    units = row["open_units"] or {}  # the keys of a JSON object are strings
+    return OpenOrders(row["open_orders"], {ProductId(int(product)): int(count) for product, count in units.items()})
+
+
+def _add_with_details() -> Select[Any]:
+    """Returns the statement that stores an order with its items and its first history entry, if it is new.
+
+    It adds no row where one has the id already. It returns the id of an order that was added.
+    """
+    own_key = select(idempotency_keys.c.key).where(idempotency_keys.c.resource_id == bindparam("id")).with_for_update()
+    is_allowed = or_(not_(bindparam("requires_key", type_=Boolean)), exists(select(own_key.cte("own_key"))))
+    stored = {each: bindparam(each.key, type_=each.type) for each in _PLACED_COLUMNS}
+    added = (
+        insert(orders)
+        .from_select(list(stored), select(*stored.values()).where(is_allowed))
+        .on_conflict_do_nothing()
+        .returning(orders.c.id, orders.c.status, orders.c.created_at)
+        .cte("added")
+    )
+    item_columns = [each for each in order_items.c if each is not order_items.c.order_id]
+    items = insert(order_items).from_select(
+        [order_items.c.order_id, *item_columns], select(added.c.id, *sent_rows(*item_columns).c)
+    )
+    placed_by = bindparam("placed_by", type_=order_history.c.by.type)
+    history = insert(order_history).from_select(
+        list(order_history.c), select(added.c.id, literal(0), added.c.status, added.c.created_at, placed_by)
+    )
+    return select(added.c.id).add_cte(items.cte("items"), history.cte("history"))
 
 
 def _as_read(row: Record) -> Record:
     return row
 
 
-_FIND = Statement(_BY_ID, _as_read)
-_LOCK = Statement(_BY_ID.with_for_update(), _as_read)
+_FIND = Statement(
+    select(orders, *_details_of(orders.c.id)).where(orders.c.id == bindparam("order_id")),
+    lambda row: _order(row, row),
+)
+_LOCK = Statement(select(orders).where(orders.c.id == bindparam("order_id")).with_for_update(), _as_read)
+_DETAILS = Statement(
+    select(orders.c.id, *_details_of(orders.c.id)).where(
+        orders.c.id == any_(bindparam("order_ids", type_=ARRAY(Uuid)))
+    ),
+    _as_read,
+)
 _FIND_PAYABLE = Statement(
     select(
         orders.c.id,
@@ -115,80 +202,35 @@ _FIND_PAYABLE = Statement(
         row["is_buyer_erased"],
     ),
 )
-_ITEMS = Statement(
-    select(order_items).where(order_items.c.order_id == _ORDER_IDS).order_by(order_items.c.product_id), _as_read
-)
-_HISTORY = Statement(
-    select(order_history).where(order_history.c.order_id == _ORDER_IDS).order_by(order_history.c.position), _as_read
-)
-_PAYMENT_SUMS = Statement(_sum_payments(), _as_read)
-_MANUAL_PAYMENTS = Statement(select(manual_payments).where(manual_payments.c.order_id == _ORDER_IDS), _as_read)
-_OPEN_ORDERS = Statement(
-    select(orders.c.id, order_items.c.product_id, order_items.c.quantity)
-    .outerjoin_from(
-        orders,
-        order_items,
-        and_(
-            order_items.c.order_id == orders.c.id,
-            order_items.c.product_id == any_(bindparam("products", type_=ARRAY(BigInteger))),
-        ),
-    )
-    .where(
-        orders.c.buyer_id == bindparam("buyer_id"),
-        orders.c.status == OrderStatus.PENDING,
-        orders.c.expires_at > bindparam("at"),
-        orders.c.id != bindparam("but"),
-    ),
-    _as_read,
-)
-_ADD = Statement(
-    insert(orders)
-    .values(
-        {
-            column: bindparam(column.key)
-            for column in (
-                orders.c.id,
-                orders.c.buyer_id,
-                orders.c.status,
-                orders.c.total_amount,
-                orders.c.shipping_amount,
-                orders.c.tax_amount,
-                orders.c.currency,
-                orders.c.shipping_address,
-                orders.c.created_at,
-                orders.c.expires_at,
-            )
-        }
-    )
-    .on_conflict_do_nothing()
-    .returning(orders.c.id),
-    _as_read,
-)
-_ADD_ITEMS = Command(insert_rows(*order_items.c))
-_ADD_HISTORY = Command(insert_rows(*order_history.c))
+_OPEN_ORDERS = Statement(select(*open_orders_columns(orders.c.id != bindparam("but"))), to_open_orders)
+_ADD = Statement(_add_with_details(), _as_read)
 _ADD_PAYMENT = Command(
     insert(payments).values({column: bindparam(column.key) for column in payments.c}).on_conflict_do_nothing()
 )
 _ADD_REFUND = Command(
     insert(refunds).values({column: bindparam(column.key) for column in refunds.c}).on_conflict_do_nothing()
 )
-_STORE_CHANGE = Command(
+_CHANGE = (
     update(orders)
-    .where(orders.c.id == bindparam("order_id"))
+    .where(orders.c.id == bindparam("changed_id"))
     .values(
         {
-            column: bindparam(column.key)
-            for column in (
-                orders.c.status,
-                orders.c.cancel_reason,
-                orders.c.carrier,
-                orders.c.tracking_number,
-                orders.c.former_shipments,
-                orders.c.shipping_address,
-            )
+            orders.c.status: bindparam("new_status"),
+            **{
+                each: bindparam(each.key)
+                for each in (
+                    orders.c.cancel_reason,
+                    orders.c.carrier,
+                    orders.c.tracking_number,
+                    orders.c.former_shipments,
+                    orders.c.shipping_address,
+                )
+            },
         }
     )
 )
+_STORE_CHANGE = Command(insert_rows(*order_history.c).add_cte(_CHANGE.cte("changed")))
+"""Changes an order and adds the rows of its history, if it has new ones."""
 
 
 class OrderReader:
@@ -198,57 +240,30 @@ class OrderReader:
         self._connection = connection
 
     async def find(self, order_id: OrderId) -> Order | None:
-        """Reads by primary key."""
-        return await self._one(_FIND, order_id)
+        """Reads the order with its details, by primary key."""
+        return await _FIND.first(self._connection, order_id=order_id)
 
     async def find_payable(self, order_id: OrderId) -> PayableOrder | None:
         """Reads the order and its buyer by primary key."""
         return await _FIND_PAYABLE.first(self._connection, order_id=order_id)
 
-    async def open_orders(
-        self, buyer_id: UserId, but: OrderId, products: Sequence[ProductId], at: datetime
-    ) -> OpenOrders:
-        """Returns the buyer's unpaid orders except one, and their units of the products; uses orders_of_a_buyer.
+    async def open_orders(self, buyer_id: UserId, but: OrderId, at: datetime) -> OpenOrders:
+        """Returns the buyer's unpaid orders except one; uses orders_of_a_buyer.
 
         They are all that the buyer has until the end of the transaction only if the buyer's row is locked.
         """
-        rows = await _OPEN_ORDERS.all(self._connection, buyer_id=buyer_id, but=but, products=products, at=at)
-        units: dict[ProductId, int] = defaultdict(int)
-        for row in rows:
-            if row["product_id"] is not None:
-                units[row["product_id"]] += row["quantity"]
-        return OpenOrders(len({row["id"] for row in rows}), units)
-
-    async def _one(self, statement: Statement[Record], order_id: OrderId) -> Order | None:
-        found = await self._with_details(await statement.all(self._connection, order_id=order_id))
-        return found[0] if found else None
+        return await _OPEN_ORDERS.one(self._connection, buyer_id=buyer_id, but=but, at=at)
 
     async def _with_details(self, rows: Sequence[Record]) -> list[Order]:
         """Returns the orders of these rows.
 
-        Items, history and payments are read after the rows, for which the statement may have waited to lock them.
+        Their details are read by a later statement than the rows, for which that one may have waited to lock them.
         """
-        ids = [row["id"] for row in rows]
-        items = await self._rows_by_order(_ITEMS, ids)
-        history = await self._rows_by_order(_HISTORY, ids)
-        paid = await self._rows_by_order(_PAYMENT_SUMS, ids)
-        paid_manually = [order_id for order_id, (sums,) in paid.items() if sums["manual"]]
-        manual = await self._rows_by_order(_MANUAL_PAYMENTS, paid_manually)
-        return [_order(row, items[row["id"]], history[row["id"]], paid[row["id"]], manual[row["id"]]) for row in rows]
-
-    async def _rows_by_order(
-        self, statement: Statement[Record], order_ids: Sequence[OrderId]
-    ) -> dict[OrderId, list[Record]]:
-        """Returns the rows by order id.
-
-        Items, history and manual payments are read by primary key; the sums of what was paid along payments_of_an_order
-        and refunds_of_an_order.
-        """
-        rows: dict[OrderId, list[Record]] = defaultdict(list)
-        if order_ids:
-            for row in await statement.all(self._connection, order_ids=order_ids):
-                rows[row["order_id"]].append(row)
-        return rows
+        if not rows:
+            return []
+        found = await _DETAILS.all(self._connection, order_ids=[row["id"] for row in rows])
+        details = {each["id"]: each for each in found}
+        return [_order(row, details[row["id"]]) for row in rows]
 
 
 class OrderRepository(OrderReader):
@@ -258,13 +273,16 @@ class OrderRepository(OrderReader):
         super().__init__(transaction)
         self._transaction = transaction
 
-    async def add_once(self, order: Order) -> Order:
+    async def add_once(self, order: Order, *, requires_key: bool) -> Order | None:
         """Stores the order unless one with its id is stored; returns the stored one.
 
-        Waits for a concurrent transaction with the same id.
+        With `requires_key` it is stored only if an idempotency key stands for its id, whose row is locked. Without such
+        a key it returns None. Waits for concurrent transactions with the same key or id.
         """
+        (placed,) = order.history
         added = await _ADD.first(
             self._transaction,
+            requires_key=requires_key,
             id=order.id,
             buyer_id=order.buyer_id,
             status=order.status,
@@ -275,24 +293,19 @@ class OrderRepository(OrderReader):
             shipping_address=None if order.shipping_address is None else asdict(order.shipping_address),
             created_at=order.created_at,
             expires_at=order.expires_at,
-        )
-        if added is None:
-            return await self._existing(order.id)
-        await _ADD_ITEMS.execute(
-            self._transaction,
-            order_id=[order.id] * len(order.items),
+            placed_by=placed.by,
             product_id=[item.product_id for item in order.items],
             seller_id=[item.seller_id for item in order.items],
             name=[item.name for item in order.items],
             quantity=[item.quantity for item in order.items],
             unit_amount=[item.unit_price.amount for item in order.items],
         )
-        await self._add_history(order, since=0)
-        return order
+        return await self.find(order.id) if added is None else order
 
     async def lock(self, order_id: OrderId) -> Order | None:
-        """Reads by primary key and locks the row."""
-        return await self._one(_LOCK, order_id)
+        """Locks the row, by primary key, and reads the order with its details."""
+        locked = await self._with_details(await _LOCK.all(self._transaction, order_id=order_id))
+        return locked[0] if locked else None
 
     async def list_expired(self, last_expiry: datetime, at: datetime, limit: int) -> dict[OrderId, datetime]:
         """Returns pending orders that have expired with their expiry, the oldest first, without a lock.
@@ -353,18 +366,23 @@ class OrderRepository(OrderReader):
 
     async def store_change(self, before: Order, after: Order) -> None:
         """Stores the columns and the history that differ from `before`. The row must be locked."""
-        shipment = after.shipment or Shipment()
+        shipment, since = after.shipment or Shipment(), len(before.history)
+        added = after.history[since:]
         await _STORE_CHANGE.execute(
             self._transaction,
-            order_id=after.id,
-            status=after.status,
+            changed_id=after.id,
+            new_status=after.status,
             cancel_reason=after.cancel_reason,
             carrier=shipment.carrier,
             tracking_number=shipment.tracking_number,
             former_shipments=[_former_shipment_json(former) for former in after.former_shipments],
             shipping_address=None if after.shipping_address is None else asdict(after.shipping_address),
+            order_id=[after.id] * len(added),
+            position=list(range(since, len(after.history))),
+            status=[change.status for change in added],
+            at=[change.at for change in added],
+            by=[change.by for change in added],
         )
-        await self._add_history(after, since=len(before.history))
 
     async def add_payment(self, order_id: OrderId, payment: Payment) -> None:
         """Stores a payment once, by primary key."""
@@ -425,24 +443,6 @@ class OrderRepository(OrderReader):
         )
         return bool(await self._transaction.scalar(select(exists(purchases))))
 
-    async def _add_history(self, order: Order, since: int) -> None:
-        added = order.history[since:]
-        if added:
-            await _ADD_HISTORY.execute(
-                self._transaction,
-                order_id=[order.id] * len(added),
-                position=list(range(since, len(order.history))),
-                status=[change.status for change in added],
-                at=[change.at for change in added],
-                by=[change.by for change in added],
-            )
-
-    async def _existing(self, order_id: OrderId) -> Order:
-        order = await self.find(order_id)
-        if order is None:
-            raise LookupError(f"order {order_id} vanished: nothing ever deletes one")
-        return order
-
     async def _all(self, query: Select[Any]) -> list[Order]:
         """Returns the orders that a query selects, which is built for the call."""
         return await self._with_details((await self._transaction.execute(query)).mappings().all())
@@ -466,41 +466,41 @@ def _matches(query: OrderQuery) -> ColumnElement[bool]:
     return and_(*conditions)
 
 
-def _order(
-    row: Record,
-    items: Sequence[Record],
-    history: Sequence[Record],
-    paid: Sequence[Record],
-    manual: Sequence[Record],
-) -> Order:
-    currency = row["currency"]
+def _order(row: Record, details: Record) -> Order:
+    """Returns the order of its row and its details, which are columns of the same row or of another one."""
+    currency, manual = row["currency"], details["manual_payment"]
     return Order(
         id=OrderId(row["id"]),
         buyer_id=UserId(row["buyer_id"]),
-        items=tuple(
-            Item(
-                ProductId(item["product_id"]),
-                item["name"],
-                item["quantity"],
-                Money(item["unit_amount"], currency),
-                UserId(item["seller_id"]),
-            )
-            for item in items
-        ),
+        items=tuple(_item(each, currency) for each in details["items"] or ()),
         shipping=Money(row["shipping_amount"], currency),
         tax=Money(row["tax_amount"], currency),
         total=Money(row["total_amount"], currency),
         created_at=row["created_at"],
         expires_at=row["expires_at"],
-        history=tuple(StatusChange(OrderStatus(each["status"]), each["at"], Actor(each["by"])) for each in history),
+        history=tuple(_status_change(each) for each in details["history"] or ()),
         shipping_address=None if row["shipping_address"] is None else Address(**row["shipping_address"]),
         status=OrderStatus(row["status"]),
         cancel_reason=None if row["cancel_reason"] is None else CancelReason(row["cancel_reason"]),
         shipment=_shipment(row),
         former_shipments=tuple(_former_shipment(stored) for stored in row["former_shipments"]),
-        payment=_payment_summary(paid[0], currency) if paid else None,
-        manual_payment=_manual_payment(manual[0], currency) if manual else None,
+        payment=_payment_summary(details, currency),
+        manual_payment=None if manual is None else _manual_payment(manual, currency),
     )
+
+
+def _item(row: Record, currency: str) -> Item:
+    price = Money(row["unit_amount"], currency)
+    return Item(ProductId(row["product_id"]), row["name"], row["quantity"], price, UserId(row["seller_id"]))
+
+
+def _status_change(row: Record) -> StatusChange:
+    return StatusChange(OrderStatus(row["status"]), _time(row["at"]), Actor(row["by"]))
+
+
+def _time(text: str) -> datetime:
+    """Returns a time of a JSON row, in UTC, as the driver returns it. PostgreSQL writes it in the session's zone."""
+    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def _shipment(row: Record) -> Shipment | None:
@@ -517,12 +517,20 @@ def _former_shipment(stored: dict[str, str]) -> FormerShipment:
     return FormerShipment(stored["carrier"], stored["tracking_number"], replaced_at)
 
 
-def _payment_summary(sums: Record, currency: str) -> PaymentSummary:
-    """Returns what was paid and refunded; a refund received before its payment counts as paid, too."""
-    refunded = int(sums["refunded"])
-    paid = max(int(sums["paid"]), refunded) + int(sums["manual"])
+def _payment_summary(details: Record, currency: str) -> PaymentSummary | None:
+    """Returns what was paid and refunded, or None if nothing was.
+
+    A refund received before its payment counts as paid, too.
+    """
+    sums = (details["paid"], details["refunded"], details["manual_payment"])
+    if all(each is None for each in sums):
+        return None
+    refunded = int(details["refunded"] or 0)
+    manual = 0 if details["manual_payment"] is None else details["manual_payment"]["amount"]
+    paid = max(int(details["paid"] or 0), refunded) + manual
     return PaymentSummary(Money(paid, currency), Money(refunded, currency))
 
 
 def _manual_payment(row: Record, currency: str) -> ManualPayment:
-    return ManualPayment(Money(row["amount"], currency), row["reason"], UserId(row["recorded_by"]), row["paid_at"])
+    amount = Money(row["amount"], currency)
+    return ManualPayment(amount, row["reason"], UserId(row["recorded_by"]), _time(row["paid_at"]))

@@ -123,7 +123,7 @@ cart_drafts = Table(
     "cart_drafts",
     metadata,
     Column("order_id", Uuid, primary_key=True),
-    Column("lines", JSONB, nullable=False),
+    Column("lines", JSONB(none_as_null=True), nullable=False),
 )
 
 sales = Table(

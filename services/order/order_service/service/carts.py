@@ -27,8 +27,7 @@ from order_service.domain.carts import (
 )
 from order_service.domain.errors import AccountErased, CartFull, UnknownProducts
 from order_service.domain.items import Line, Offer
-from order_service.repository.buyers import BuyerRepository
-from order_service.repository.carts import CartKeyRepository, CartRepository
+from order_service.repository.carts import CartKeyRepository, CartReader, CartRepository
 
 _TOUCH_INTERVAL = timedelta(hours=1)
 """How often reading a guest's cart is recorded as use, at most."""
@@ -57,11 +56,7 @@ class CartService:
 
     async def get_cart(self, owner: CartOwner) -> Cart:
         """Returns the cart as the shop would sell it now; an empty one for an owner without a cart."""
-        async with self._database.begin() as transaction:
-            repository = CartRepository(transaction)
-            cart_id = await self._find(repository, owner)
-            lines = [] if cart_id is None else await repository.lines(cart_id)
-        return await self._price(lines, {})
+        return await self._price(await self._lines(owner), {})
 
     async def add_line(self, owner: CartOwner, line: Line, key: idempotency.Key | None = None) -> Cart:
         """Adds the line's quantity to that in the cart, under one key once, and returns the cart as it is then.
@@ -99,9 +94,11 @@ class CartService:
         async with self._database.begin() as transaction:
             repository = CartRepository(transaction)
             guests_cart = await repository.lock_of_guest(token, self._oldest_use())
-            if guests_cart is None or not await BuyerRepository(transaction).lock(buyer_id):
+            if guests_cart is None:
                 return
             buyers_cart = await repository.ensure_of_buyer(buyer_id, self._new_id(), self._now())
+            if buyers_cart is None:
+                return
             merged = select_lines_to_merge(await repository.lines(buyers_cart), await repository.lines(guests_cart))
             if merged:
                 await repository.add_lines(buyers_cart, merged)
@@ -127,7 +124,7 @@ class CartService:
         self,
         owner: CartOwner,
         line: Line,
-        change: Callable[[CartRepository, CartId, Sequence[Line]], Awaitable[None]],
+        change: Callable[[CartRepository, CartId, Sequence[Line]], Awaitable[Sequence[Line]]],
         key: idempotency.Key | None = None,
     ) -> Cart:
         offers = await self._products.offers([line.product_id])
@@ -137,8 +134,9 @@ class CartService:
             if key is None or await self._claim(transaction, cart_id, line, key):
                 if line.product_id not in offers:
                     raise UnknownProducts([line.product_id])
-                await change(repository, cart_id, [line])
-            lines = await repository.lines(cart_id)
+                lines = await change(repository, cart_id, [line])
+            else:
+                lines = await repository.lines(cart_id)
             if len(lines) > MAX_LINES:
                 raise CartFull(MAX_LINES)
         return replace(await self._price(lines, offers), cart_token=new_token)
@@ -161,19 +159,26 @@ class CartService:
         return await repository.add_of_guest(token, self._new_id(), now), token
 
     async def _ensure_of_buyer(self, transaction: AsyncConnection, buyer_id: UserId) -> CartId:
-        if not await BuyerRepository(transaction).lock(buyer_id):
+        cart_id = await CartRepository(transaction).ensure_of_buyer(buyer_id, self._new_id(), self._now())
+        if cart_id is None:
             raise AccountErased(buyer_id)
-        return await CartRepository(transaction).ensure_of_buyer(buyer_id, self._new_id(), self._now())
-
-    async def _find(self, repository: CartRepository, owner: CartOwner) -> CartId | None:
-        if owner.buyer_id is not None:
-            return await repository.find_of_buyer(owner.buyer_id)
-        if owner.token is None:
-            return None
-        cart_id = await repository.find_of_guest(owner.token, self._oldest_use())
-        if cart_id is not None:
-            await repository.touch(cart_id, self._now(), if_before=self._now() - _TOUCH_INTERVAL)
         return cart_id
+
+    async def _lines(self, owner: CartOwner) -> Sequence[Line]:
+        if owner.buyer_id is not None:
+            async with self._database.read() as connection:
+                return await CartReader(connection).lines_of_buyer(owner.buyer_id)
+        return [] if owner.token is None else await self._lines_of_guest(owner.token)
+
+    async def _lines_of_guest(self, token: CartToken) -> Sequence[Line]:
+        """Returns the lines of a guest's cart, and records that it is still in use."""
+        async with self._database.begin() as transaction:
+            repository = CartRepository(transaction)
+            cart_id = await repository.find_of_guest(token, self._oldest_use())
+            if cart_id is None:
+                return []
+            await repository.touch(cart_id, self._now(), if_before=self._now() - _TOUCH_INTERVAL)
+            return await repository.lines(cart_id)
 
     async def _lock(self, repository: CartRepository, owner: CartOwner) -> CartId | None:
         if owner.buyer_id is not None:

@@ -10,8 +10,7 @@ from uuid import UUID
 
 from chassis.database import idempotency
 from chassis.database.engine import Database
-from chassis.database.idempotency import Claim, KeyRepository
-from chassis.database.statements import Connection
+from chassis.database.idempotency import Claim
 from chassis.errors import DatabaseUnavailable, NeighbourRefused, NeighbourUnavailable
 from chassis.observability import logs
 from chassis.types.ids import OrderId, UserId
@@ -22,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from order_service.clients.inventory import Inventory
 from order_service.clients.products import Products
 from order_service.domain.addresses import Address, AddressId
-from order_service.domain.carts import contains_lines
+from order_service.domain.carts import CartId
 from order_service.domain.errors import (
     AccountErased,
     CartChanged,
@@ -38,9 +37,10 @@ from order_service.domain.items import Line, merge_lines, price_items
 from order_service.domain.open_orders import OpenOrderLimits
 from order_service.domain.orders import Order
 from order_service.domain.pricing import PricingRules
-from order_service.repository.buyers import BuyerReader, BuyerRepository
-from order_service.repository.carts import CartReader, CartRepository, CartSnapshotRepository
+from order_service.repository.buyers import BuyerRepository
+from order_service.repository.carts import CartRepository
 from order_service.repository.orders import OrderReader, OrderRepository
+from order_service.repository.placement import OrderKeyRepository, PlacementState, claim_key, read_state
 from order_service.service.published_events import OrderEvents
 
 PLACED = Counter("orders_placed_total", "Orders that were placed")
@@ -113,8 +113,8 @@ class _Attempt:
         return self.has_key and (self.is_from_cart or self.expected_total is not None)
 
 
-class _KeyReleased(Exception):
-    """A concurrent request under the same key was refused, and has released the key that this attempt works under."""
+class _KeyChanged(Exception):
+    """A concurrent request has claimed this attempt's key since it was read, or was refused and has released it."""
 
 
 class _ReservationEnded(Exception):
@@ -153,73 +153,70 @@ class OrderPlacement:
         """
         failure: OrderError = CartChanged()
         for _ in range(_ATTEMPTS):
-            attempt = await self._begin(buyer_id, request, key)
-            if isinstance(attempt, Order):
-                return attempt
             try:
-                order = await self._price_and_reserve(attempt)
-                return await self._store_or_release(attempt, order)
-            except _KeyReleased:
-                log.info("placement is repeated", order_id=str(attempt.order_id))
+                return await self._attempt_to_place(buyer_id, request, key)
+            except _KeyChanged as changed:
+                log.info("placement is repeated", order_id=str(changed))
                 failure = CartChanged()
-            except _ReservationEnded:
-                log.warning("placement is repeated after its reservation ended", order_id=str(attempt.order_id))
+            except _ReservationEnded as ended:
+                log.warning("placement is repeated after its reservation ended", order_id=str(ended))
                 failure = PlacementTooSlow()
         raise failure
+
+    async def _attempt_to_place(
+        self, buyer_id: UserId, request: PlacementRequest, key: idempotency.Key | None
+    ) -> Order:
+        """Raises _KeyChanged and _ReservationEnded with the order's id."""
+        attempt = await self._begin(buyer_id, request, key)
+        if isinstance(attempt, Order):
+            return attempt
+        return await self._store_or_release(attempt, await self._price_and_reserve(attempt))
 
     async def _begin(
         self, buyer_id: UserId, request: PlacementRequest, key: idempotency.Key | None
     ) -> Order | _Attempt:
-        """Returns the order if it is stored already, else an attempt.
+        """Returns the order if it is stored already, else an attempt. Nothing is written unless a new key is claimed.
 
-        A key is claimed, which commits before going on. Without a key nothing is written, and no transaction needed.
+        A claim is committed before stock is reserved for its order. A request that is refused before that claims none.
         """
-        if key is None:
-            async with self._database.read() as connection:
-                lines: Sequence[Line] = request.lines or await CartReader(connection).lines_of_buyer(buyer_id)
-                order_id = OrderId(self._new_id())
-                return await self._attempt(connection, buyer_id, order_id, request, lines, has_key=False)
-        async with self._database.begin() as transaction:
-            order_id = await self._claim_order_id(transaction, buyer_id, request, key)
-            stored = await OrderRepository(transaction).find(order_id)
-            if stored is not None:
-                return stored
-            lines = request.lines or await _snapshot(transaction, buyer_id, order_id)
-            return await self._attempt(transaction, buyer_id, order_id, request, lines, has_key=True)
+        address_id = None if isinstance(request.ship_to, Address) else request.ship_to
+        async with self._database.read() as connection:
+            state = await read_state(connection, buyer_id, key, address_id, self._now())
+            claim = Claim(self._new_id(), idempotency.fingerprint(request.canonical_form))
+            order_id = OrderId(claim.resource_id if state.held is None else claim.resolve(state.held))
+            stored = await OrderReader(connection).find(order_id) if state.is_stored else None
+        if stored is not None:
+            return stored
+        attempt = self._make_attempt(buyer_id, order_id, request, state, has_key=key is not None)
+        if key is not None and state.held is None:
+            await self._claim_key(key, claim, attempt)
+        return attempt
 
-    async def _attempt(
-        self,
-        connection: Connection,
-        buyer_id: UserId,
-        order_id: OrderId,
-        request: PlacementRequest,
-        lines: Sequence[Line],
-        *,
-        has_key: bool,
+    def _make_attempt(
+        self, buyer_id: UserId, order_id: OrderId, request: PlacementRequest, state: PlacementState, *, has_key: bool
     ) -> _Attempt:
         """Raises AccountErased, UnknownShippingAddress, UnknownCountry, CartEmpty, TooManyOpenOrders, QuantityLimit."""
-        ship_to = await _shipping_address(connection, buyer_id, request.ship_to)
+        ship_to = _shipping_address(buyer_id, request.ship_to, state)
+        lines = merge_lines(request.lines or (state.cart if state.snapshot is None else state.snapshot))
         if not lines:
             raise CartEmpty
-        attempt = _Attempt(
+        self._policy.limits.ensure_allowed(lines, state.open_orders)  # before stock is reserved; `_store` checks again
+        return _Attempt(
             order_id,
             buyer_id,
-            merge_lines(lines),
+            lines,
             ship_to,
             request.expected_total,
             is_from_cart=request.lines is None,
             has_key=has_key,
         )
-        await self._ensure_allowed(connection, attempt)  # before stock is reserved; `_store` checks again
-        return attempt
 
-    async def _claim_order_id(
-        self, transaction: AsyncConnection, buyer_id: UserId, request: PlacementRequest, key: idempotency.Key
-    ) -> OrderId:
-        """Returns the id of the order that the key stands for, and locks the key's row. Raises IdempotencyKeyReused."""
-        claim = Claim(self._new_id(), idempotency.fingerprint(request.canonical_form))
-        held = await KeyRepository(transaction).claim(buyer_id, key, claim, self._now())
-        return OrderId(claim.resolve(held))
+    async def _claim_key(self, key: idempotency.Key, claim: Claim, attempt: _Attempt) -> None:
+        """Raises _KeyChanged if the key was claimed since it was read."""
+        snapshot = attempt.lines if attempt.is_from_cart else None
+        async with self._database.autocommit() as connection:
+            if not await claim_key(connection, attempt.buyer_id, key, claim, snapshot, self._now()):
+                raise _KeyChanged(attempt.order_id)
 
     async def _price_and_reserve(self, attempt: _Attempt) -> Order:
         """Returns the order at the current prices, its stock reserved. A refusal releases the key."""
@@ -251,7 +248,7 @@ class OrderPlacement:
             return await self._store(attempt, order)
         except DatabaseUnavailable:
             raise  # the order may be stored nevertheless; if it is not, the reservation expires
-        except (CartChanged, TooManyOpenOrders, QuantityLimit, _KeyReleased):
+        except (CartChanged, TooManyOpenOrders, QuantityLimit, _KeyChanged):
             await self._release_key(attempt)
             await self._release_stock(order.id)
             raise
@@ -266,27 +263,39 @@ class OrderPlacement:
         Raises _ReservationEnded as the last step before the commit, so that no time is left for the stock to be sold.
         """
         async with self._database.begin() as transaction:
-            if attempt.is_key_releasable and not await CartSnapshotRepository(transaction).lock_key(order.id):
-                raise _KeyReleased
-            stored = await OrderRepository(transaction).add_once(order)
+            stored = await OrderRepository(transaction).add_once(order, requires_key=attempt.is_key_releasable)
+            if stored is None:
+                raise _KeyChanged(order.id)
             if stored is not order:
                 return stored
-            if not await BuyerRepository(transaction).lock(order.buyer_id):
-                raise AccountErased(order.buyer_id)  # while stock was reserved: nothing may be stored any more
+            cart_id = await self._lock_buyer(transaction, attempt)
             await self._ensure_allowed(transaction, attempt)
             await self._events.record_placed(transaction, order)
-            if attempt.is_from_cart:
-                await _take_from_cart(transaction, attempt)
+            if cart_id is not None and not await CartRepository(transaction).subtract_lines(cart_id, attempt.lines):
+                raise CartChanged
             if not self._policy.is_reserved_for_storing(order, self._now()):
-                raise _ReservationEnded
+                raise _ReservationEnded(order.id)
         self._events.wake_relay()
         _report_placed(order)
         return order
 
-    async def _ensure_allowed(self, connection: Connection, attempt: _Attempt) -> None:
-        """Raises TooManyOpenOrders, QuantityLimit. Concurrent orders are counted while the buyer's row is locked."""
-        products = [line.product_id for line in attempt.lines]
-        others = await OrderReader(connection).open_orders(attempt.buyer_id, attempt.order_id, products, self._now())
+    async def _lock_buyer(self, transaction: AsyncConnection, attempt: _Attempt) -> CartId | None:
+        """Locks the buyer's row, and the cart that the order takes its lines from, whose id it returns.
+
+        Raises AccountErased: the account was erased while stock was reserved, and nothing may be stored any more.
+        """
+        if attempt.is_from_cart:
+            cart_id = await CartRepository(transaction).ensure_of_buyer(attempt.buyer_id, self._new_id(), self._now())
+            may_store = cart_id is not None
+        else:
+            cart_id, may_store = None, await BuyerRepository(transaction).lock(attempt.buyer_id)
+        if not may_store:
+            raise AccountErased(attempt.buyer_id)
+        return cart_id
+
+    async def _ensure_allowed(self, transaction: AsyncConnection, attempt: _Attempt) -> None:
+        """Raises TooManyOpenOrders, QuantityLimit. Concurrent orders are counted, since the buyer's row is locked."""
+        others = await OrderRepository(transaction).open_orders(attempt.buyer_id, attempt.order_id, self._now())
         self._policy.limits.ensure_allowed(attempt.lines, others)
 
     async def _release_key(self, attempt: _Attempt) -> bool:
@@ -297,11 +306,11 @@ class OrderPlacement:
         if not attempt.is_key_releasable:
             return False
         async with self._database.begin() as transaction:
-            snapshots = CartSnapshotRepository(transaction)
-            is_held = await snapshots.lock_key(attempt.order_id)
+            keys = OrderKeyRepository(transaction)
+            is_held = await keys.lock(attempt.order_id)
             if not is_held or await OrderRepository(transaction).find(attempt.order_id) is not None:
                 return False
-            await snapshots.release_key(attempt.order_id)
+            await keys.release(attempt.order_id)
             return True
 
     async def _release_stock(self, order_id: OrderId) -> None:
@@ -312,41 +321,16 @@ class OrderPlacement:
             log.warning("stock stays reserved until its hold expires", order_id=str(order_id), reason=str(error))
 
 
-async def _shipping_address(
-    connection: Connection, buyer_id: UserId, ship_to: Address | AddressId | None
-) -> Address | None:
+def _shipping_address(buyer_id: UserId, ship_to: Address | AddressId | None, state: PlacementState) -> Address | None:
     """Raises AccountErased, UnknownShippingAddress, UnknownCountry."""
-    buyers = BuyerReader(connection)
-    if await buyers.is_erased(buyer_id):
+    if state.is_buyer_erased:
         raise AccountErased(buyer_id)
     if ship_to is None or isinstance(ship_to, Address):
         return ship_to
-    address = await buyers.address(buyer_id, ship_to)
-    if address is None:
+    if state.address is None:
         raise UnknownShippingAddress(ship_to)
-    address.ensure_known_country()
-    return address
-
-
-async def _snapshot(transaction: AsyncConnection, buyer_id: UserId, order_id: OrderId) -> Sequence[Line]:
-    """Returns what was in the cart at the key's first request, which this one may be. The key's row must be locked."""
-    snapshots = CartSnapshotRepository(transaction)
-    snapshot = await snapshots.find(order_id)
-    if snapshot is not None:
-        return snapshot
-    lines = await CartRepository(transaction).lines_of_buyer(buyer_id)
-    if lines:
-        await snapshots.add(order_id, lines)
-    return lines
-
-
-async def _take_from_cart(transaction: AsyncConnection, attempt: _Attempt) -> None:
-    """Removes the ordered lines from the cart, so that one cart is never ordered twice. Raises CartChanged."""
-    carts = CartRepository(transaction)
-    cart_id = await carts.lock_of_buyer(attempt.buyer_id)
-    if cart_id is None or not contains_lines(await carts.lines(cart_id), attempt.lines):
-        raise CartChanged
-    await carts.subtract_lines(cart_id, attempt.lines)
+    state.address.ensure_known_country()
+    return state.address
 
 
 def _report_placed(order: Order) -> None:

@@ -7,12 +7,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from chassis.database.engine import Database
+from chassis.types.ids import ProductId, UserId, uuid7
 from order_harness import EURO_PRODUCT, EXPENSIVE_PRODUCT, UNKNOWN_PRODUCT, OrderApp
 from order_service.app import SCHEMA
 from order_service.domain.carts import GUEST_CART_LIFETIME
+from order_service.domain.items import Line
 from order_service.repository.carts import CartRepository
 
 SEEDS = range(20)
+
+
+def lines(*quantities: tuple[int, int]) -> list[Line]:
+    return [Line(ProductId(product), quantity) for product, quantity in quantities]
 
 
 def usd(amount: int) -> dict[str, object]:
@@ -269,6 +275,35 @@ async def test_a_guests_cart_expires_after_thirty_idle_days(app: OrderApp) -> No
     async with app.sql() as sql:
         touched = await sql.fetchval("SELECT touched_at FROM carts WHERE token_hash = $1", _hash(fresh))
     assert datetime.now(UTC) - touched < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("taken", "are_taken", "left"),
+    [
+        ([(1, 1)], True, [(1, 1), (2, 1)]),
+        ([(1, 2)], True, [(2, 1)]),
+        ([(1, 1), (2, 1)], True, [(1, 1)]),
+        ([(1, 2), (2, 2)], False, None),
+        ([(1, 1), (3, 1)], False, None),
+    ],
+)
+async def test_lines_are_taken_from_a_cart_that_holds_as_much(
+    app: OrderApp, taken: list[tuple[int, int]], are_taken: bool, left: list[tuple[int, int]] | None
+) -> None:
+    buyer, database = UserId(117), Database(app.database, SCHEMA)
+    async with database.begin() as transaction:
+        carts = CartRepository(transaction)
+        cart_id = await carts.ensure_of_buyer(buyer, uuid7(), datetime.now(UTC))
+        assert cart_id is not None
+        await carts.remove_lines(cart_id)
+        filled = await carts.add_lines(cart_id, lines((1, 2), (2, 1)))
+        assert filled == lines((1, 2), (2, 1))
+
+        assert await carts.subtract_lines(cart_id, lines(*taken)) is are_taken
+
+        if left is not None:
+            assert await carts.lines(cart_id) == lines(*left)
+    await database.close()
 
 
 async def test_only_idle_carts_of_guests_are_pruned(app: OrderApp) -> None:

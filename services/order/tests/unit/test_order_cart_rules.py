@@ -4,7 +4,7 @@ from chassis.types.ids import ProductId, UserId
 from chassis.types.money import MAX_AMOUNT, Money
 from hypothesis import given
 from hypothesis import strategies as st
-from order_service.domain.carts import MAX_LINES, Cart, contains_lines, price_lines, select_lines_to_merge
+from order_service.domain.carts import MAX_LINES, Cart, price_lines, select_lines_to_merge
 from order_service.domain.items import Line, Offer
 
 carts = st.lists(st.integers(1, 300), max_size=MAX_LINES, unique=True).map(
@@ -53,12 +53,3 @@ def test_a_merged_cart_keeps_its_lines_and_never_exceeds_the_limit(held: list[Li
     assert set(merged) <= set(guests)
     assert known & {line.product_id for line in guests} <= set(added)
     assert len(known) + len(set(added) - known) == min(MAX_LINES, len(known | {line.product_id for line in guests}))
-
-
-def test_a_cart_contains_the_quantities_it_holds_and_no_more() -> None:
-    held = lines((1, 2), (2, 1))
-
-    assert contains_lines(held, lines((1, 2)))
-    assert contains_lines(held, lines((1, 1), (2, 1)))
-    assert not contains_lines(held, lines((1, 3)))
-    assert not contains_lines(held, lines((3, 1)))
