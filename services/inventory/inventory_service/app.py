@@ -41,9 +41,9 @@ async def build(settings: Settings) -> Service:
     events = PublishedEvents(backend.outbox, uuid7)
     ledger = StockLedger(events, settings.low_stock_threshold, now)
     exact_up_to = settings.exact_stock_up_to
-    stock_service = StockService(database, GrpcProducts(products), ledger, events, exact_up_to, now, uuid7)
+    stock_service = StockService(database, GrpcProducts(products), ledger, exact_up_to, now, uuid7)
     reservations = ReservationService(database, ledger, events, exact_up_to, now)
-    expiry = ReservationExpiry(database, reservations, GrpcOrders(orders), events, now)
+    expiry = ReservationExpiry(database, reservations, GrpcOrders(orders), now)
     auth = Authenticator(TokenVerifier(fetch_keys_from(users)))
     routers = [stock.routes(stock_service, auth), movements.routes(stock_service, auth)]
     changes = ChangeCount(database)

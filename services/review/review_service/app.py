@@ -49,9 +49,9 @@ async def build(settings: Settings) -> Service:
     queries = ReviewQueries(database, users, products)
     auth = Authenticator(TokenVerifier(fetch_keys_from(user_channel)))
     routers = [
-        reviews.routes(ReviewService(database, products, orders, ratings, events, now), queries, auth),
+        reviews.routes(ReviewService(database, products, orders, ratings, now), queries, auth),
         votes.routes(VoteService(database, now), queries, auth),
-        moderation.routes(ModerationService(database, ratings, events), queries, auth),
+        moderation.routes(ModerationService(database, ratings), queries, auth),
     ]
     changes = ChangeCount(database)
     ready = Readiness(database.is_ready)

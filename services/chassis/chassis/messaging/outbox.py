@@ -171,10 +171,6 @@ class Outbox:
         row = _Row(sequence, event.id, event.type.name, body, subject, trace)
         call_after_commit(transaction, partial(self._publish_soon, row))
 
-    def wake(self) -> None:
-        """Makes the relay publish at once. Called after the commit of a transaction with events."""
-        self._woken.set()
-
     def _publish_soon(self, row: _Row) -> None:
         self._committed[row.sequence] = row
         self._woken.set()

@@ -96,7 +96,6 @@ async def record_cancellation(backend: Backend, outbox: Outbox, order_id: UUID) 
         await outbox.record(
             transaction, uuid7(), str(order_id), OrderCancelled(order_id=str(order_id)), datetime.now(UTC)
         )
-    outbox.wake()
 
 
 RETRY_DELAYS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
@@ -502,7 +501,6 @@ async def test_a_refused_event_stops_only_its_own_aggregate(backend: Backend) ->
             (other, OrderCancelled(order_id=str(other))),
         ):
             await outbox.record(transaction, uuid7(), str(order), payload, datetime.now(UTC))
-    outbox.wake()
     await backend.wait_for_rows("outbox_published", 2)
     await record_cancellation(backend, outbox, later)
     await backend.wait_for_rows("outbox_published", 3)
@@ -721,7 +719,6 @@ async def lose_all_but_the_first_event(backend: Backend, outbox: Outbox, count: 
         for _ in range(count - 1):
             order = str(uuid7())
             await outbox.record(transaction, uuid7(), order, OrderCancelled(order_id=order), datetime.now(UTC))
-    outbox.wake()
     await backend.wait_for_rows("outbox_published", count)
     async with await aio_pika.connect(backend.broker_url) as connection:
         queue = await (await connection.channel()).get_queue("inventory")

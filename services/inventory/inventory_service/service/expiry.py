@@ -18,7 +18,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from inventory_service.clients.orders import Orders
 from inventory_service.domain.reservations import OrderState, StateOfOrder, extended_until
 from inventory_service.repository.reservations import ReservationRepository
-from inventory_service.service.published_events import PublishedEvents
 from inventory_service.service.reservations import ReservationService
 
 EXPIRED = Counter(
@@ -45,13 +44,11 @@ class ReservationExpiry:
         database: Database,
         reservations: ReservationService,
         orders: Orders,
-        events: PublishedEvents,
         now: Callable[[], datetime],
     ) -> None:
         self._database = database
         self._reservations = reservations
         self._orders = orders
-        self._events = events
         self._now = now
 
     async def expire_overdue(self) -> None:
@@ -104,7 +101,6 @@ class ReservationExpiry:
                 return False
             lines = await repository.lines([order_id])
             await self._reservations.commit_confirmed_order(transaction, order_id, lines)
-        self._events.wake_relay()
         COMMITTED.inc()
         log.info("reservation committed before its order's event arrived", order_id=str(order_id))
         return True
@@ -113,20 +109,17 @@ class ReservationExpiry:
         now = self._now()
         async with self._database.begin() as transaction:
             locked = await ReservationRepository(transaction).lock_overdue(list(answers), now)
-            has_events = await self._end(transaction, locked, answers)
+            await self._end(transaction, locked, answers)
             await self._extend(transaction, locked, answers, now)
-        if has_events:
-            self._events.wake_relay()
         return len(locked)
 
     async def _end(
         self, transaction: AsyncConnection, locked: Sequence[OrderId], answers: Mapping[OrderId, StateOfOrder]
-    ) -> bool:
-        """Returns whether an event was recorded."""
+    ) -> None:
         unknown = [order for order in locked if answers[order].state is OrderState.UNKNOWN]
         cancelled = [order for order in locked if answers[order].state is OrderState.CANCELLED]
         EXPIRED.inc(len(unknown) + len(cancelled))
-        return await self._reservations.end_overdue(transaction, unknown, cancelled)
+        await self._reservations.end_overdue(transaction, unknown, cancelled)
 
     async def _extend(
         self,

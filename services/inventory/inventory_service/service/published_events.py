@@ -18,10 +18,6 @@ class PublishedEvents:
         self._outbox = outbox
         self._new_id = new_id
 
-    def wake_relay(self) -> None:
-        """Makes the relay publish at once what a transaction that has just committed recorded."""
-        self._outbox.wake()
-
     async def availability_changed(self, transaction: AsyncConnection, stock: Stock, at: datetime) -> None:
         payload = AvailabilityChanged(
             product_id=stock.product_id, is_available=stock.is_available, revision=stock.revision

@@ -53,24 +53,19 @@ class ReservationService:
         """
         try:
             async with self._database.begin() as transaction:
-                has_events = await self._reserve(transaction, order_id, requested, until, is_placed=False)
+                await self._reserve(transaction, order_id, requested, until, is_placed=False)
         except OutOfStock:
             STOCK_OUTS.inc()
             raise
-        if has_events:
-            self._events.wake_relay()
 
     async def release(self, order_id: OrderId) -> None:
         """Makes the units that are reserved for an order available again; changes nothing where none are."""
-        has_events = False
         async with self._database.begin() as transaction:
             reservations = ReservationRepository(transaction)
             reservation = await reservations.lock(order_id)
             if reservation is not None and reservation.is_reserved:
-                has_events = await self._change_held(transaction, [order_id], Stock.release_reserved)
+                await self._change_held(transaction, [order_id], Stock.release_reserved)
                 await reservations.close([order_id], ReservationStatus.RELEASED)
-        if has_events:
-            self._events.wake_relay()
 
     async def reserve_placed_order(
         self, transaction: AsyncConnection, order_id: OrderId, lines: Sequence[Line], until: datetime
@@ -141,20 +136,19 @@ class ReservationService:
 
     async def end_overdue(
         self, transaction: AsyncConnection, unknown: Sequence[OrderId], cancelled: Sequence[OrderId]
-    ) -> bool:
-        """Makes the units of pending reservations available again; returns whether an event was recorded.
+    ) -> None:
+        """Makes the units of pending reservations available again.
 
         `unknown` are the reservations without an order, `cancelled` those of cancelled orders. Their rows must be
         locked. Locks all stock rows at once, in product order, as every use case does: two sweeps cannot deadlock.
         """
         if not unknown and not cancelled:
-            return False
+            return
         reservations = ReservationRepository(transaction)
-        has_events = await self._change_held(transaction, [*unknown, *cancelled], Stock.release_reserved)
+        await self._change_held(transaction, [*unknown, *cancelled], Stock.release_reserved)
         await reservations.close(unknown, ReservationStatus.EXPIRED)
         for order_id in cancelled:
             await reservations.cancel(order_id)
-        return has_events
 
     async def _reserve(
         self,
@@ -164,16 +158,17 @@ class ReservationService:
         until: datetime,
         *,
         is_placed: bool,
-    ) -> bool:
-        """Returns whether an event was recorded. Raises OutOfStock: then it has stored a reservation without units.
+    ) -> None:
+        """Raises OutOfStock: then it has stored a reservation without units.
 
         Raises OverMaximum too, unless the order is placed: then it is kept even if the maximum fell afterwards.
         """
         new, lines = Reservation(order_id, ReservationStatus.PENDING, until), merge_lines(requested)
         stocks = await self._ledger.repository(transaction).create_reservation(new, lines)
         if stocks is None:
-            return await self._reserve_again(transaction, order_id, lines, until, is_placed=is_placed)
-        return await self._take(transaction, lines, stocks, Stock.reserve, is_placed=is_placed)
+            await self._reserve_again(transaction, order_id, lines, until, is_placed=is_placed)
+        else:
+            await self._take(transaction, lines, stocks, Stock.reserve, is_placed=is_placed)
 
     async def _reserve_again(
         self,
@@ -183,20 +178,19 @@ class ReservationService:
         until: datetime,
         *,
         is_placed: bool,
-    ) -> bool:
+    ) -> None:
         """Reserves for an order that has a reservation, as `_reserve` does, unless it holds its units already."""
-        reservations, has_events = ReservationRepository(transaction), False
+        reservations = ReservationRepository(transaction)
         reservation = await reservations.lock_existing(order_id)
         if reservation.is_decided:
-            return False
+            return
         if reservation.is_shipped:
             await self._commit(transaction, order_id, lines)
-            return True
+            return
         if not reservation.is_reserved:
-            has_events = await self._take_available(transaction, lines, Stock.reserve, is_placed=is_placed)
+            await self._take_available(transaction, lines, Stock.reserve, is_placed=is_placed)
             await _store_lines(reservations, order_id, lines, is_new=False)
         await reservations.extend(order_id, until)
-        return has_events
 
     async def _commit(self, transaction: AsyncConnection, order_id: OrderId, requested: Sequence[Line]) -> None:
         """Commits the units reserved for the order, or else available ones. Raises OutOfStock, as `_reserve` does."""
@@ -228,10 +222,10 @@ class ReservationService:
 
     async def _take_available(
         self, transaction: AsyncConnection, lines: Sequence[Line], operation: _StockOperation, *, is_placed: bool
-    ) -> bool:
+    ) -> None:
         """Takes every line from the available units, as `_take` does, after it has locked their stock."""
         stocks = await self._ledger.repository(transaction).lock_stocks([line.product_id for line in lines])
-        return await self._take(transaction, lines, stocks, operation, is_placed=is_placed)
+        await self._take(transaction, lines, stocks, operation, is_placed=is_placed)
 
     async def _take(
         self,
@@ -241,7 +235,7 @@ class ReservationService:
         operation: _StockOperation,
         *,
         is_placed: bool,
-    ) -> bool:
+    ) -> None:
         """Takes every line from the available units of locked stock, or none.
 
         Raises OverMaximum (see `_reserve`) and OutOfStock before any stock is changed.
@@ -249,7 +243,7 @@ class ReservationService:
         if not is_placed:
             ensure_allowed(lines, stocks)
         ensure_available(lines, stocks, self._exact_up_to)
-        return await self._ledger.record(transaction, _changes(lines, stocks, operation))
+        await self._ledger.record(transaction, _changes(lines, stocks, operation))
 
     async def _change_held(
         self,
@@ -257,10 +251,10 @@ class ReservationService:
         orders: Sequence[OrderId],
         operation: _StockOperation,
         cause: MovementCause | None = None,
-    ) -> bool:
+    ) -> None:
         """Changes the stock of all lines that these orders have reservations for. Their rows must be locked."""
         lines, stocks = await self._ledger.repository(transaction).lock_held(orders)
-        return await self._ledger.record(transaction, _changes(lines, stocks, operation), cause)
+        await self._ledger.record(transaction, _changes(lines, stocks, operation), cause)
 
     async def _reject(self, transaction: AsyncConnection, order_id: OrderId) -> None:
         await ReservationRepository(transaction).close([order_id], ReservationStatus.EXPIRED)

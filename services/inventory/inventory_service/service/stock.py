@@ -26,7 +26,6 @@ from inventory_service.domain.stock import (
     merge_lines,
     show_stock,
 )
-from inventory_service.service.published_events import PublishedEvents
 from inventory_service.service.stock_ledger import StockLedger
 
 _BATCH = 100
@@ -38,7 +37,6 @@ class StockService:
         database: Database,
         products: Products,
         ledger: StockLedger,
-        events: PublishedEvents,
         exact_up_to: int,
         now: Callable[[], datetime],
         new_id: Callable[[], UUID],
@@ -47,7 +45,6 @@ class StockService:
         self._database = database
         self._products = products
         self._ledger = ledger
-        self._events = events
         self._exact_up_to = exact_up_to
         self._now = now
         self._new_id = new_id
@@ -115,9 +112,7 @@ class StockService:
             change = StockChange(before, before.with_terms(seller_id, terms).with_on_hand(on_hand))
             await repository.store_terms(product_id, seller_id, terms)
             cause = MovementCause(MovementKind.SET, actor_id=principal.user_id)
-            has_events = await self._ledger.record(transaction, [change], cause)
-        if has_events:
-            self._events.wake_relay()
+            await self._ledger.record(transaction, [change], cause)
         return change.result if change.is_effective else before
 
     async def adjust_stock(
@@ -127,7 +122,7 @@ class StockService:
 
         Raises IdempotencyKeyReused, UnknownProduct, NotTheSeller, BelowReserved, TooMuchStock.
         """
-        seller_id, has_events = await self._authorized_seller(principal, product_id), False
+        seller_id = await self._authorized_seller(principal, product_id)
         claim = Claim(self._new_id(), idempotency.fingerprint([product_id, delta, reason]))
         async with self._database.begin() as transaction:
             adjustment_id = claim.resource_id
@@ -138,11 +133,8 @@ class StockService:
                 cause = MovementCause(
                     MovementKind.ADJUST, principal.user_id, reason=reason, adjustment_id=adjustment_id
                 )
-                has_events = await self._adjust(transaction, product_id, seller_id, delta, cause)
-            adjustment = await self._ledger.repository(transaction).adjustment(adjustment_id)
-        if has_events:
-            self._events.wake_relay()
-        return adjustment
+                await self._adjust(transaction, product_id, seller_id, delta, cause)
+            return await self._ledger.repository(transaction).adjustment(adjustment_id)
 
     async def publish_missing_availability(self) -> None:
         """Publishes the availability of products whose last event says otherwise, or that never had one.
@@ -151,19 +143,17 @@ class StockService:
         """
         async with self._database.begin() as transaction:
             stocks = await self._ledger.repository(transaction).lock_unpublished(_BATCH)
-            has_events = await self._ledger.record(transaction, [StockChange(stock, stock) for stock in stocks])
-        if has_events:
-            self._events.wake_relay()
+            await self._ledger.record(transaction, [StockChange(stock, stock) for stock in stocks])
 
     async def _adjust(
         self, transaction: AsyncConnection, product_id: ProductId, seller_id: UserId, delta: int, cause: MovementCause
-    ) -> bool:
-        """Returns whether an event was recorded. Raises BelowReserved, TooMuchStock."""
+    ) -> None:
+        """Raises BelowReserved, TooMuchStock."""
         repository = self._ledger.repository(transaction)
         before = await repository.lock_or_create(product_id)
         change = StockChange(before, before.with_terms(seller_id, StockTerms()).adjust(delta))
         await repository.store_terms(product_id, seller_id, StockTerms())
-        return await self._ledger.record(transaction, [change], cause)
+        await self._ledger.record(transaction, [change], cause)
 
     async def _authorized_seller(self, principal: Principal, product_id: ProductId) -> UserId:
         """Returns the seller of a product, if that is the caller or the caller is an admin.

@@ -31,28 +31,27 @@ class StockLedger:
 
     async def record(
         self, transaction: AsyncConnection, changes: Sequence[StockChange], cause: MovementCause | None = None
-    ) -> bool:
-        """Stores the changed stock, its movements and its events. Returns whether an event was recorded.
+    ) -> None:
+        """Stores the changed stock, its movements and its events.
 
         The stock rows must be locked. `cause` may be left out where no unit moves.
         """
         effective = [change for change in changes if change.is_effective]
         if not effective:
-            return False
+            return
         repository, now = self.repository(transaction), self._now()
         await repository.store([change.result for change in effective])
         if cause is not None and (movements := movements_of(effective, cause, now)):
             await repository.append(movements)
             MOVED.labels(cause.kind).inc(sum(abs(movement.delta) for movement in movements))
-        return await self._record_events(transaction, effective, now)
+        await self._record_events(transaction, effective, now)
 
-    async def _record_events(self, transaction: AsyncConnection, changes: Sequence[StockChange], now: datetime) -> bool:
-        availability = [change.result for change in changes if change.changes_published_availability]
-        for stock in availability:
-            await self._events.availability_changed(transaction, stock, now)
+    async def _record_events(self, transaction: AsyncConnection, changes: Sequence[StockChange], now: datetime) -> None:
+        for change in changes:
+            if change.changes_published_availability:
+                await self._events.availability_changed(transaction, change.result, now)
         low = [change.result for change in changes if change.becomes_low]
         BECAME_LOW.inc(len(low))
-        notified = [(stock, stock.seller_id) for stock in low if stock.seller_id is not None]
-        for stock, seller_id in notified:
-            await self._events.stock_low(transaction, stock, seller_id, now)
-        return bool(availability or notified)
+        for stock in low:
+            if stock.seller_id is not None:
+                await self._events.stock_low(transaction, stock, stock.seller_id, now)

@@ -198,8 +198,8 @@ class UseCases:
         events = PublishedEvents(self.outbox, uuid7)
         ledger = StockLedger(events, DEFAULT_THRESHOLD, self.now)
         self.reservations = ReservationService(self.database, ledger, events, EXACT_UP_TO, self.now)
-        self.expiry = ReservationExpiry(self.database, self.reservations, self.orders, events, self.now)
-        self.stock = StockService(self.database, AllProductsKnown(), ledger, events, EXACT_UP_TO, self.now, uuid7)
+        self.expiry = ReservationExpiry(self.database, self.reservations, self.orders, self.now)
+        self.stock = StockService(self.database, AllProductsKnown(), ledger, EXACT_UP_TO, self.now, uuid7)
         self.inbox = Inbox("inventory", self.database, event_handlers(self.reservations))
 
     def now(self) -> datetime:

@@ -20,7 +20,6 @@ from order_service.domain.expiry import OrderPayment
 from order_service.repository.comparison import ComparisonRepository
 from order_service.repository.orders import OrderRepository
 from order_service.service.orders import OrderService
-from order_service.service.published_events import OrderEvents
 
 REPAIRED = Counter(
     "orders_payment_differences_repaired_total",
@@ -41,7 +40,6 @@ class PaymentComparison:
         database: Database,
         orders: OrderService,
         payments: Payments,
-        events: OrderEvents,
         now: Callable[[], datetime],
         jitter: Callable[[], float],
         interval: timedelta,
@@ -50,7 +48,6 @@ class PaymentComparison:
         self._database = database
         self._orders = orders
         self._payments = payments
-        self._events = events
         self._now = now
         self._jitter = jitter
         self._interval = interval
@@ -126,7 +123,6 @@ class PaymentComparison:
                 await repository.delete_differences(order_id)
             elif is_due or order_id not in await repository.different_among([order_id]):
                 await repository.store_differences(order_id, found, now, now + RECHECK_DELAY)
-        self._events.wake_relay()
 
     async def _repair(
         self, transaction: AsyncConnection, record: PaymentRecord, answer: OrderPayment, found: frozenset[Difference]

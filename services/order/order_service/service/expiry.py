@@ -20,7 +20,6 @@ from order_service.domain.expiry import ExpiryPolicy, OrderPayment, PaymentState
 from order_service.domain.orders import Order, OrderStatus
 from order_service.repository.orders import OrderRepository
 from order_service.service.orders import OrderService
-from order_service.service.published_events import OrderEvents
 
 CONFIRMED_LATE = Counter(
     "orders_confirmed_without_event_total", "Orders whose payment was found by asking, before its event arrived"
@@ -44,14 +43,12 @@ class OrderExpiry:
         database: Database,
         orders: OrderService,
         payments: Payments,
-        events: OrderEvents,
         policy: ExpiryPolicy,
         now: Callable[[], datetime],
     ) -> None:
         self._database = database
         self._orders = orders
         self._payments = payments
-        self._events = events
         self._policy = policy
         self._now = now
 
@@ -94,8 +91,6 @@ class OrderExpiry:
             orders = await OrderRepository(transaction).lock_expired(list(payments), self._policy.last_expiry(now), now)
             for order in orders:
                 await self._decide(transaction, order, payments[order.id], now)
-        if orders:
-            self._events.wake_relay()
         return len(orders)
 
     async def _decide(self, transaction: AsyncConnection, order: Order, payment: OrderPayment, now: datetime) -> None:

@@ -93,7 +93,6 @@ class OrderService:
             order = _visible(await OrderRepository(transaction).lock(order_id), principal, order_id)
             reason = CancelReason.ADMIN if principal.is_admin else CancelReason.BUYER
             await self._store_change(transaction, order, order.cancel(reason, self._now()))
-        self._events.wake_relay()
 
     async def change_status(self, order_id: OrderId, status: OrderStatus, shipment: Shipment | None) -> Order:
         """Changes the status as an admin; does nothing if the order has it already.
@@ -103,9 +102,7 @@ class OrderService:
         async with self._database.begin() as transaction:
             order = _existing(await OrderRepository(transaction).lock(order_id), order_id)
             changed = order.change_status(status, self._now(), shipment)
-            stored = await self._store_change(transaction, order, changed)
-        self._events.wake_relay()
-        return stored
+            return await self._store_change(transaction, order, changed)
 
     async def cancel_expired(self, transaction: AsyncConnection, order: Order) -> None:
         """Cancels an order that has expired. Its row must be locked. The payment service closes its open payment."""
@@ -127,7 +124,6 @@ class OrderService:
                 await self._events.record_paid_manually(transaction, paid, paid.manual_payment)
             if paid.status is not order.status:
                 await self._store_change(transaction, order, paid)
-        self._events.wake_relay()
         return paid
 
     async def correct_shipment(self, order_id: OrderId, shipment: Shipment) -> Order:
@@ -142,7 +138,6 @@ class OrderService:
             if corrected is not order:
                 await repository.store_change(order, corrected)
                 await self._events.record_shipment_correction(transaction, corrected, now)
-        self._events.wake_relay()
         return corrected
 
     async def record_payment(self, transaction: AsyncConnection, order_id: OrderId, payment: Payment) -> None:

@@ -275,7 +275,6 @@ class OrderPlacement:
                 raise CartChanged
             if not self._policy.is_reserved_for_storing(order, self._now()):
                 raise _ReservationEnded(order.id)
-        self._events.wake_relay()
         _report_placed(order)
         return order
 

@@ -53,10 +53,6 @@ class OrderEvents:
         shipped_at = next(change.at for change in order.history if change.status is OrderStatus.SHIPPED)
         await self._record(transaction, order, _order_shipped(order, shipped_at), at)
 
-    def wake_relay(self) -> None:
-        """Makes the relay publish at once what was just committed."""
-        self._outbox.wake()
-
     async def _record(self, transaction: AsyncConnection, order: Order, payload: Message, at: datetime) -> None:
         await self._outbox.record(transaction, self._new_id(), str(order.id), payload, at)
 

@@ -190,7 +190,6 @@ class PaymentReconciler:
                 await self._events.record_payment_completed(transaction, after, after.updated_at)
             if step is Step.COMPLETE and is_order_cancelled:
                 await self._refunds.refund_remainder_within(transaction, after)
-        self._events.wake_relay()
         _count(step, after)
         return after
 

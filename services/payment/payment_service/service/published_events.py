@@ -46,10 +46,6 @@ class PublishedEvents:
         )
         await self._outbox.record(transaction, self._new_id(), str(payment.order_id), payload, at)
 
-    def wake_relay(self) -> None:
-        """Makes the relay publish at once what was just committed."""
-        self._outbox.wake()
-
 
 def _money(amount: Money) -> money_pb2.Money:
     return money_pb2.Money(amount=amount.amount, currency=amount.currency)

@@ -115,7 +115,6 @@ class RefundReconciler:
             if refund.status is not RefundStatus.PENDING:
                 return refund
             refund = await self._apply_within(transaction, payment, refund, answer)
-        self._events.wake_relay()
         _count(refund)
         return refund
 

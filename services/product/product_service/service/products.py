@@ -115,7 +115,6 @@ class ProductService:
 
     async def after_commit(self, *changed: ProductId | None) -> None:
         """Publishes recorded events and evicts the changed products. Without this call both happen too, but later."""
-        self._events.wake_relay()
         for product_id in changed:
             if product_id is not None:
                 await self._cache.evict(product_id)

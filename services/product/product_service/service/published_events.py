@@ -25,7 +25,3 @@ class PublishedEvents:
         for product_id in product_ids:
             changed = ProductChanged(product_id=product_id, changed_at=timestamp(now))
             await self._outbox.record(transaction, self._new_id(), str(product_id), changed, now)
-
-    def wake_relay(self) -> None:
-        """Makes the relay publish at once. Call it after the commit; without it the events are published later."""
-        self._outbox.wake()

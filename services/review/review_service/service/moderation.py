@@ -6,17 +6,15 @@ from prometheus_client import Counter
 from review_service.domain.errors import UnknownReview
 from review_service.domain.reviews import Review, ReviewId, ReviewStatus
 from review_service.repository.reviews import ReviewRepository
-from review_service.service.published_events import PublishedEvents
 from review_service.service.ratings import RatingService
 
 MODERATED = Counter("reviews_moderated_total", "Decisions of admins on reviews", ["status"])
 
 
 class ModerationService:
-    def __init__(self, database: Database, ratings: RatingService, events: PublishedEvents) -> None:
+    def __init__(self, database: Database, ratings: RatingService) -> None:
         self._database = database
         self._ratings = ratings
-        self._events = events
 
     async def moderate(self, review_id: ReviewId, status: ReviewStatus, reason: str | None) -> Review:
         """Shows or hides a review; its author can read the reason.
@@ -33,6 +31,5 @@ class ModerationService:
             await self._ratings.apply_change(
                 transaction, review.product_id, review.shown_rating, moderated.shown_rating
             )
-        self._events.wake_relay()
         MODERATED.labels(status.value).inc()
         return moderated

@@ -16,10 +16,6 @@ class PublishedEvents:
         self._outbox = outbox
         self._new_id = new_id
 
-    def wake_relay(self) -> None:
-        """Makes the relay publish at once what a transaction that has just committed recorded."""
-        self._outbox.wake()
-
     async def rating_changed(self, transaction: AsyncConnection, revision: RatingRevision, at: datetime) -> None:
         payload = RatingChanged(
             product_id=revision.product_id,

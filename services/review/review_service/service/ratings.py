@@ -41,4 +41,3 @@ class RatingService:
                 await self._events.rating_changed(transaction, revision, self._now())
         if repaired:
             log.info("ratings were recalculated", products=len(repaired))
-            self._events.wake_relay()

@@ -13,7 +13,6 @@ from review_service.clients.products import Products
 from review_service.domain.errors import NotABuyer, NotTheAuthor, OwnProduct
 from review_service.domain.reviews import Review, ReviewContent, ReviewId, ReviewStatus
 from review_service.repository.reviews import ReviewRepository
-from review_service.service.published_events import PublishedEvents
 from review_service.service.ratings import RatingService
 
 WRITTEN = Counter("reviews_written_total", "Reviews that buyers wrote", ["stars"])
@@ -26,14 +25,12 @@ class ReviewService:
         products: Products,
         orders: Orders,
         ratings: RatingService,
-        events: PublishedEvents,
         now: Callable[[], datetime],
     ) -> None:
         self._database = database
         self._products = products
         self._orders = orders
         self._ratings = ratings
-        self._events = events
         self._now = now
 
     async def add(self, author_id: UserId, product_id: ProductId, content: ReviewContent) -> Review:
@@ -50,7 +47,6 @@ class ReviewService:
             await repository.block_erasure(author_id)
             review = await repository.add(product_id, author_id, content, self._now())
             await self._ratings.apply_change(transaction, product_id, None, review.shown_rating)
-        self._events.wake_relay()
         WRITTEN.labels(content.rating).inc()
         return review
 
@@ -64,7 +60,6 @@ class ReviewService:
                 raise NotTheAuthor(review_id)
             revised = await repository.revise(review_id, content, review.status.after_revision, self._now())
             await self._ratings.apply_change(transaction, review.product_id, review.shown_rating, revised.shown_rating)
-        self._events.wake_relay()
         return revised
 
     async def remove(self, principal: Principal, review_id: ReviewId) -> None:
@@ -83,4 +78,3 @@ class ReviewService:
             else:
                 await repository.redact(review_id, self._now())
             await self._ratings.apply_change(transaction, review.product_id, review.shown_rating, None)
-        self._events.wake_relay()

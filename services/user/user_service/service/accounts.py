@@ -166,7 +166,6 @@ class AccountService:
             await MailRequestRepository(transaction).replace_open(user_id, self._now(), Purpose.RESET_PASSWORD)
             await MailRequestRepository(transaction).replace_email_changes(account, self._now())
             await self._events.record_password_change(transaction, user_id, self._now())
-        self._events.wake_relay()
         await self._ended.publish(ended)
         PASSWORD_CHANGES.inc()
         log.info("a password was changed", user_id=user_id)
@@ -252,7 +251,6 @@ class AccountService:
             await AccountRepository(transaction).set_password(user_id, password_hash)
             await MailRequestRepository(transaction).replace_open(user_id, self._now(), Purpose.RESET_PASSWORD)
             await self._events.record_password_change(transaction, user_id, self._now())
-        self._events.wake_relay()
         PASSWORD_CHANGES.inc()
         log.info("the generated password of the first admin was rotated", user_id=user_id)
 
@@ -272,7 +270,6 @@ class AccountService:
 
     async def _after_erasure(self, user_id: UserId, ended: Sequence[UUID], by: UserId) -> None:
         await self._ended.publish(ended)
-        self._events.wake_relay()
         ERASURES.inc()
         log.info("an account was erased", user_id=user_id, by=by)
 

@@ -47,7 +47,6 @@ class EmailVerificationService:
                 raise UnknownUser(user_id)
             email = await self._unverified_email(transaction, locked.account)
             await self._request(transaction, locked.account, email)
-        self._events.wake_relay()
         MAIL_REQUESTS.labels(Purpose.VERIFY_EMAIL, "accepted").inc()
 
     async def change_email(self, user_id: UserId, email: Email, password: str, client: Client) -> None:
@@ -65,7 +64,6 @@ class EmailVerificationService:
             if await AccountRepository(transaction).is_email_taken(email):
                 raise EmailTaken
             await self._request(transaction, account, email)
-        self._events.wake_relay()
         MAIL_REQUESTS.labels(Purpose.VERIFY_EMAIL, "accepted").inc()
 
     async def verify(self, token: str) -> None:
@@ -80,7 +78,6 @@ class EmailVerificationService:
             await self._mail_tokens.redeem(transaction, request, account)
             if request.email != account.email:
                 await self._events.record_email_change(transaction, request, self._now())
-        self._events.wake_relay()
         EMAILS_VERIFIED.inc()
 
     async def _request(self, transaction: AsyncConnection, account: Account, email: Email) -> None:

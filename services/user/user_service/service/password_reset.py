@@ -78,7 +78,6 @@ class PasswordResetService:
             await self._guard.clear_failures(transaction, account.email)
             await self._mail_tokens.redeem(transaction, request, account)
             await self._events.record_password_change(transaction, account.id, self._now())
-        self._events.wake_relay()
         await self._ended.publish(ended)
         PASSWORD_RESETS.inc()
         log.info("a password was reset", user_id=account.id)
@@ -95,7 +94,6 @@ class PasswordResetService:
             except TooManyMails:
                 return "too_many"
             await self._events.record_mail_request(transaction, request)
-        self._events.wake_relay()
         return "accepted"
 
 

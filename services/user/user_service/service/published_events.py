@@ -58,9 +58,5 @@ class PublishedEvents:
         """Records `user.erased`."""
         await self._record(transaction, user_id, pb.UserErased(user_id=user_id, erased_at=timestamp(at)), at)
 
-    def wake_relay(self) -> None:
-        """Makes the relay publish at once. Called after the commit of a transaction with events."""
-        self._outbox.wake()
-
     async def _record(self, transaction: AsyncConnection, user_id: UserId, payload: Message, at: datetime) -> None:
         await self._outbox.record(transaction, self._new_id(), str(user_id), payload, at)

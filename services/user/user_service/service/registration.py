@@ -56,7 +56,6 @@ class RegistrationService:
             await self._guard.remember_device(transaction, account, client)
             request = await self._mail_tokens.request(transaction, account, Purpose.VERIFY_EMAIL, account.email)
             await self._events.record_registration(transaction, account, request)
-        self._events.wake_relay()
         REGISTRATIONS.labels(account.role.value).inc()
         MAIL_REQUESTS.labels(Purpose.VERIFY_EMAIL, "accepted").inc()
         return tokens

@@ -93,7 +93,6 @@ class SessionService:
         except (WrongCredentials, TooManyAttempts, AccountDeactivated) as refusal:
             LOGINS.labels(_OUTCOMES[type(refusal)]).inc()
             raise
-        self._events.wake_relay()
         await self._ended.publish(ended)
         LOGINS.labels("accepted").inc()
         return tokens
