@@ -40,9 +40,12 @@ class Settings(ServiceSettings, GrpcCallerSettings, RedisSettings):
     """The URL of the notification service."""
     upstream_deadline_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
     """How long a response may take, retries included; and before that, how long the request body."""
-    upstream_slots: Annotated[int, Field(ge=1, le=10_000)] = 256
-    """How many requests one process sends to one service at once."""
-    caller_slots: Annotated[int, Field(ge=1, le=10_000)] = 64
+    upstream_slots: Annotated[int, Field(ge=1, le=10_000)] = 32
+    """How many requests one process sends to one service at once.
+
+    More make an overload slower, and not shorter. Increase it if a payment provider takes seconds to answer.
+    """
+    caller_slots: Annotated[int, Field(ge=1, le=10_000)] = 16
     """How many requests of one user, or of one address without a valid token, one process handles at once."""
     rate_limits: Annotated[str, _parsed_by(parse_quotas)] = ""
     """`off`, or the quotas that differ from the defaults in domain/rate_limits.py.
