@@ -28,10 +28,12 @@ class Transaction(AsyncConnection):
 def call_after_commit(transaction: AsyncConnection, function: Callable[[], None]) -> None:
     """Calls a function once the transaction is committed, and never if it is rolled back or its outcome is unknown.
 
-    Only transactions of `Database.begin` call it. A savepoint that is rolled back does not prevent the call.
+    A savepoint that is rolled back does not prevent the call. Raises TypeError if `Database` has not opened the
+    transaction.
     """
-    if isinstance(transaction, Transaction):
-        transaction.after_commit.append(function)
+    if not isinstance(transaction, Transaction):
+        raise TypeError(f"{transaction!r} does not know when it is committed: open it with Database.begin")
+    transaction.after_commit.append(function)
 
 
 @asynccontextmanager

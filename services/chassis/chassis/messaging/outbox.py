@@ -149,8 +149,9 @@ class Outbox:
         self._database = database
         self._broker = broker
         self._woken = asyncio.Event()
+        self._is_relaying = False
         self._committed: dict[int, _Row] = {}
-        """What this process has committed and not published, by sequence."""
+        """What this process has committed and not published, by sequence; empty if it does not relay."""
         self._is_behind = True
         """True while the table may have events that must be published before those that are committed next."""
         self._read_at = -math.inf
@@ -172,11 +173,17 @@ class Outbox:
         call_after_commit(transaction, partial(self._publish_soon, row))
 
     def _publish_soon(self, row: _Row) -> None:
-        self._committed[row.sequence] = row
-        self._woken.set()
+        if self._is_relaying:
+            self._committed[row.sequence] = row
+            self._woken.set()
 
     async def relay(self) -> None:
-        """Publishes for ever. Several processes may relay one table: each takes the rows that no other has locked."""
+        """Publishes for ever.
+
+        Several processes may relay one table. Each publishes what it has committed, and of the rest the rows that no
+        other has locked.
+        """
+        self._is_relaying = True
         while True:
             self._woken.clear()
             try:
@@ -226,10 +233,12 @@ class Outbox:
     async def _publish_waiting(self) -> None:
         """Publishes the rows that wait in the table. Those that the broker refused are retried once in _POLL_SECONDS.
 
-        A row may become visible behind a later one: while rows are refused, it is read with their next retry.
+        A row may become visible behind a later one: while rows are refused, it is read with their next retry. A retry
+        reads young rows too, which follow the refused ones in their aggregates.
         """
         if time.monotonic() >= self._refusals.retry_at:
             self._refusals = _Refusals()
+            self._is_behind = True
         await self._measure()  # before publishing, which fails while the broker is unavailable
         if self._backlog:
             while await self._publish_batch() == _BATCH:
@@ -250,6 +259,7 @@ class Outbox:
                 await _MOVE.execute(transaction, sequences=[row.sequence for row in batch.confirmed])
         for row in batch.confirmed:
             self._committed.pop(row.sequence, None)
+        self._export_backlog(max(0, self._backlog - len(batch.confirmed)))
         self._conclude(batch)
         if rows:
             self._refusals.pass_over(rows)
@@ -289,21 +299,23 @@ class Outbox:
     async def _measure(self) -> None:
         """Exports the backlog and its lag."""
         async with self._database.read() as connection:
-            self._backlog, lag_seconds = await _BACKLOG_AND_LAG.one(connection)
-        BACKLOG.set(self._backlog)
+            backlog, lag_seconds = await _BACKLOG_AND_LAG.one(connection)
         LAG.set(lag_seconds)
+        self._export_backlog(backlog)
+
+    def _export_backlog(self, backlog: int) -> None:
+        self._backlog = backlog
+        BACKLOG.set(backlog)
+        if not backlog:
+            LAG.set(0)
 
     def _conclude(self, batch: _Batch) -> None:
-        """Exports what was published, and what is left of the backlog since it was measured.
+        """Exports what was published, and remembers what was refused.
 
-        Remembers what was refused. Raises BrokerUnavailable if an outage ended the batch.
+        Raises BrokerUnavailable if an outage ended the batch.
         """
         for event_type, count in Tally(row.type for row in batch.confirmed).items():
             PUBLISHED.labels(event_type).inc(count)
-        self._backlog = max(0, self._backlog - len(batch.confirmed))
-        BACKLOG.set(self._backlog)
-        if self._backlog == 0:
-            LAG.set(0)
         self._refusals.add(batch.refused)
         if batch.outage is not None:
             self._is_behind = True

@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -15,7 +17,8 @@ from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import ChannelNotFoundEntity
 from chassis.database import pruning, tables
 from chassis.database.engine import Database
-from chassis.errors import BrokerUnavailable, ResendRefused
+from chassis.database.statements import AutocommitConnection
+from chassis.errors import BrokerUnavailable, PublishRefused, ResendRefused
 from chassis.messaging import events, inbox, resend
 from chassis.messaging.broker import Broker, declare_queue
 from chassis.messaging.events import Event
@@ -517,6 +520,88 @@ async def test_a_refused_event_stops_only_its_own_aggregate(backend: Backend) ->
         ("order.cancelled.v1", str(stopped)),
     ]
     await cancel_all(relay)
+
+
+async def test_what_is_committed_shortly_before_a_retry_follows_the_refused_event_of_its_aggregate(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published, refused = list[UUID](), asyncio.Event()
+    first, second, third = uuid7(), uuid7(), uuid7()
+    read = backend.database.read
+
+    async def publish(_broker: Broker, _key: str, event_id: UUID, _body: bytes) -> None:
+        if event_id == first and not refused.is_set():
+            refused.set()
+            raise PublishRefused("no queue takes it")
+        published.append(event_id)
+        if event_id == first:
+            await record(third)
+
+    async def record(event_id: UUID) -> None:
+        async with backend.database.begin() as transaction:
+            await outbox.record(transaction, event_id, "x", OrderCancelled(order_id="x"), datetime.now(UTC))
+
+    @asynccontextmanager
+    async def read_with_second_just_recorded() -> AsyncIterator[AutocommitConnection]:
+        """Stands for the measurement before each read of the table."""
+        async with backend.database.begin() as transaction:
+            await transaction.execute(text("UPDATE outbox SET recorded_at = now() WHERE id = :id"), {"id": second})
+        async with read() as connection:
+            yield connection
+
+    monkeypatch.setattr(Broker, "publish", publish)
+    monkeypatch.setattr(backend.database, "read", read_with_second_just_recorded)
+    outbox, relay = backend.start_relay()
+    await record(first)
+    await refused.wait()
+    await record(second)
+
+    await backend.wait_for_rows("outbox_published", 3)
+
+    assert published == [first, second, third]
+    await cancel_all(relay)
+
+
+async def test_events_that_pass_a_refused_one_do_not_hide_that_it_waits(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = uuid7()
+
+    async def publish(_broker: Broker, _key: str, _event_id: UUID, body: bytes) -> None:
+        if events.decode(body).subject == str(stopped):
+            raise PublishRefused("no queue takes it")
+
+    async def is_reported() -> bool:
+        return all(REGISTRY.get_sample_value(name) for name in ("outbox_backlog", "outbox_lag_seconds"))
+
+    monkeypatch.setattr(Broker, "publish", publish)
+    outbox, relay = backend.start_relay()
+    await record_cancellation(backend, outbox, stopped)
+    await eventually(is_reported)
+    for others in range(1, 4):
+        await record_cancellation(backend, outbox, uuid7())
+        await backend.wait_for_rows("outbox_published", others)
+
+        assert await is_reported()
+    await cancel_all(relay)
+
+
+async def test_a_process_that_does_not_relay_keeps_no_events_in_memory(backend: Backend) -> None:
+    outbox = Outbox(backend.database, Broker(backend.broker_url, "order"))
+    payload = OrderCancelled(order_id="x" * 1_000_000)
+
+    async def record() -> None:
+        async with backend.database.begin() as transaction:
+            await outbox.record(transaction, uuid7(), "x", payload, datetime.now(UTC))
+
+    await record()  # what the first event of a process needs once
+    tracemalloc.start()
+    for _ in range(10):
+        await record()
+
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 5_000_000
 
 
 async def test_the_events_of_an_aggregate_are_published_in_turn_and_aggregates_at_the_same_time(
