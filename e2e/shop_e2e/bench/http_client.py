@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+BROKEN = (OSError, TimeoutError, asyncio.IncompleteReadError)
+"""What `Sender.send` raises if there is no reply."""
 _LARGEST_HEAD = 1 << 20
 
 

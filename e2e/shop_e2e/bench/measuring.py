@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from shop_e2e.bench.catalogue import RACE_STOCK
-from shop_e2e.bench.http_client import Connection, Reply, Sender
+from shop_e2e.bench.http_client import BROKEN, Connection, Reply, Sender
 from shop_e2e.bench.overload import overload
 from shop_e2e.bench.processes import descendants, processor_seconds, resident_bytes
-from shop_e2e.bench.samples import Case, Life, Overload, Race, Sample, quantile
+from shop_e2e.bench.samples import Case, Life, Overload, Race, Sample
 from shop_e2e.bench.servers import StoreServers
 from shop_e2e.bench.targets.target import (
     ACCOUNTS,
@@ -35,6 +35,7 @@ from shop_e2e.bench.targets.target import (
 _JOURNEY_READS = ("list", "details")
 _MIX_READS = tuple(itertools.islice(itertools.cycle(READS), 20))
 _OVERLOAD = 3
+"""By how many times the offered rate of journeys exceeds the rate at which they were made."""
 _RACE_BUYERS = 20
 _MOST_FAILURES = 10
 """A measurement ends after so many failures: it has nothing to say then."""
@@ -44,7 +45,6 @@ _QUIET_STEP_SECONDS = 0.4
 _REST_SECONDS = 2.0
 _WAVE_SECONDS = 60.0
 _ENROLLING, _ENROLL_SECONDS = 8, 300.0
-_BROKEN = (Refused, OSError, TimeoutError, asyncio.IncompleteReadError)
 _Input = TypeVar("_Input")
 
 
@@ -64,6 +64,7 @@ class Effort:
     journey_warm_up_seconds: float
     """The time for each number of connections: a target prepares its statements on each connection to its stores."""
     overload_seconds: float
+    """The time in which journeys begin."""
     quiet_limit_seconds: float
     """How long to wait at most until a target has done what requests caused."""
 
@@ -197,13 +198,7 @@ class Measurement:
             offered,
             lambda lane, buyer, number: self._shop(lane, buyer, _JOURNEY_READS, number),
         )
-        await self._wait_until_quiet()
-        served, refusals = sorted(crowd.served) or [0.0], sorted(crowd.refusals) or [0.0]
-        return Overload(
-            self._target.name, self._round, peak, offered, len(crowd.served), crowd.seconds,
-            quantile(served, 0.50), quantile(served, 0.99), len(crowd.refusals), crowd.refusals_with_time,
-            quantile(refusals, 0.50), quantile(refusals, 0.99), crowd.failures,
-        )  # fmt: skip
+        return Overload(self._target.name, self._round, peak, offered, crowd)
 
     def _buyers_for(self, lanes: int) -> int:
         """Returns how many buyers a wave has: enough that no connection is idle for most of it."""
@@ -378,7 +373,7 @@ async def _run(
             began = time.monotonic()
             try:
                 await action(lane, value)
-            except _BROKEN as error:
+            except (Refused, *BROKEN) as error:
                 outcome.failures.append(f"{type(error).__name__} {error}")
             else:
                 outcome.milliseconds.append((time.monotonic() - began) * 1000)

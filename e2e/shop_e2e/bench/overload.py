@@ -1,17 +1,16 @@
-"""Overloads a target: buyers arrive at a constant rate, however many of those before are still waiting."""
+"""Overloads a target: journeys begin at a constant rate, however many of those before have not ended."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 
-from shop_e2e.bench.http_client import Connection, Reply, Sender
+from shop_e2e.bench.http_client import BROKEN, Connection, Reply, Sender
+from shop_e2e.bench.samples import Crowd
 from shop_e2e.bench.targets.target import Buyer, Refused
 
 _UNAVAILABLE = (429, 503)
-_BROKEN = (OSError, TimeoutError, asyncio.IncompleteReadError)
 
 Journey = Callable[[Sender, Buyer, int], Awaitable[None]]
 
@@ -26,24 +25,8 @@ class _TimedConnection(Connection):
         return await super().send(request)
 
 
-@dataclass(slots=True)
-class Crowd:
-    """What happened to all who arrived. Times are milliseconds."""
-
-    seconds: float = 0.0
-    """The time between the first arrival and the end of the last journey."""
-    served: list[float] = field(default_factory=list)
-    """How long each journey took that was not refused."""
-    refusals: list[float] = field(default_factory=list)
-    """How long each refused request took."""
-    refusals_with_time: int = 0
-    """The refusals that said when to return (`Retry-After`)."""
-    failures: list[str] = field(default_factory=list)
-    """What was neither an answer nor such a refusal."""
-
-
 async def overload(port: int, buyers: Sequence[Buyer], rate: float, journey: Journey) -> Crowd:
-    """Lets the buyers arrive one after the other at so many a second. A buyer who is refused does not return."""
+    """Lets one buyer after the other begin a journey, so many a second. One that is refused is not tried again."""
     crowd, began = Crowd(), time.monotonic()
 
     async def arrive(number: int, buyer: Buyer) -> None:
@@ -58,7 +41,7 @@ async def overload(port: int, buyers: Sequence[Buyer], rate: float, journey: Jou
                 crowd.refusals_with_time += refused.reply.header("Retry-After") is not None
             else:
                 crowd.failures.append(str(refused))
-        except _BROKEN as error:
+        except BROKEN as error:
             crowd.failures.append(f"{type(error).__name__} {error}")
         finally:
             await connection.close()

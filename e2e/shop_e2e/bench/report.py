@@ -152,11 +152,16 @@ def _overloads(overloads: Sequence[Overload]) -> Iterable[str]:
     yield f"|{9 * '---|'}"
     for one in overloads:
         cells = (
-            f"{one.target}, round {one.round}", f"{one.peak:.1f}, {one.offered:.1f}", str(one.served),
-            f"{one.kept:.0%}", f"{one.served_p50:.0f}, {one.served_p99:.0f}", str(one.refused),
-            str(one.refused_with_time), f"{one.refusal_p50:.0f}, {one.refusal_p99:.0f}", str(len(one.failures)),
+            f"{one.target}, round {one.round}", f"{one.peak:.1f}, {one.offered:.1f}", str(len(one.crowd.served)),
+            f"{one.kept:.0%}", _p50_and_p99(one.crowd.served), str(len(one.crowd.refusals)),
+            str(one.crowd.refusals_with_time), _p50_and_p99(one.crowd.refusals), str(len(one.crowd.failures)),
         )  # fmt: skip
         yield f"| {' | '.join(cells)} |"
+
+
+def _p50_and_p99(times: Sequence[float]) -> str:
+    ordered = sorted(times)
+    return f"{quantile(ordered, 0.50):.0f}, {quantile(ordered, 0.99):.0f}" if ordered else ""
 
 
 def _spread(spread: Spread) -> str:

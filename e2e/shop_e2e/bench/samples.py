@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -71,32 +71,37 @@ class Race:
     sold: int
 
 
+@dataclass(slots=True)
+class Crowd:
+    """What became of all who began a journey, however many had not ended theirs. Times are milliseconds."""
+
+    served: list[float] = field(default_factory=list)
+    """How long each journey took that was not refused."""
+    refusals: list[float] = field(default_factory=list)
+    """How long each refused request took."""
+    refusals_with_time: int = 0
+    """The refusals that said when to return (`Retry-After`)."""
+    failures: list[str] = field(default_factory=list)
+    """What was neither an answer nor such a refusal."""
+    seconds: float = 0.0
+    """The time between the first beginning and the end of the last journey."""
+
+
 @dataclass(frozen=True, slots=True)
 class Overload:
-    """Journeys that began more often than the target can make them. Rates are per second, times milliseconds."""
+    """Journeys that began more often than the target can make them. Rates are per second."""
 
     target: str
     round: int
     peak: float
     """The rate of journeys over the number of connections with the most."""
     offered: float
-    served: int
-    seconds: float
-    """The time between the first beginning and the end of the last journey."""
-    served_p50: float
-    served_p99: float
-    refused: int
-    refused_with_time: int
-    """The refusals that said when to return."""
-    refusal_p50: float
-    refusal_p99: float
-    failures: Sequence[str]
-    """What was neither an answer nor a refusal."""
+    crowd: Crowd
 
     @property
     def kept(self) -> float:
         """The part of the peak rate at which journeys were made."""
-        return self.served / self.seconds / self.peak
+        return len(self.crowd.served) / self.crowd.seconds / self.peak
 
 
 @dataclass(frozen=True, slots=True)
