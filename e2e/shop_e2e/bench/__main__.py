@@ -31,7 +31,7 @@ from shop_e2e.bench.samples import Life, Overload, Race, Sample
 from shop_e2e.bench.servers import StoreServers, durable_servers, shared_servers
 from shop_e2e.bench.targets.floor import Floor
 from shop_e2e.bench.targets.medusa import Medusa
-from shop_e2e.bench.targets.target import DESCRIPTIONS, READS, WORKS, Buyer, Refused, Target, TargetError
+from shop_e2e.bench.targets.target import DESCRIPTIONS, OVERLOAD, READS, WORKS, Buyer, Refused, Target, TargetError
 from shop_e2e.bench.targets.this_shop import ThisShop
 from shop_e2e.bench.targets.vendure import Vendure
 
@@ -185,6 +185,8 @@ def _options(arguments: Sequence[str] | None) -> Options:
         "CAP_SYS_PTRACE; requests take longer under it",
     )  # fmt: skip
     chosen = parser.parse_args(arguments)
+    if OVERLOAD in chosen.works and "journey" not in chosen.works:
+        parser.error("overload needs journey, whose rate it multiplies: --works journey overload")
     return Options(
         targets=chosen.targets or (_SMOKE_TARGETS if chosen.smoke else TARGETS),
         connections=[2] if chosen.smoke else chosen.connections,

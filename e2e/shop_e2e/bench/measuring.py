@@ -35,7 +35,7 @@ from shop_e2e.bench.targets.target import (
 _JOURNEY_READS = ("list", "details")
 _MIX_READS = tuple(itertools.islice(itertools.cycle(READS), 20))
 _OVERLOAD = 3
-"""By how many times the offered rate of journeys exceeds the rate at which they were made."""
+"""The factor between the rate at which journeys were made and that at which they begin."""
 _RACE_BUYERS = 20
 _MOST_FAILURES = 10
 """A measurement ends after so many failures: it has nothing to say then."""
@@ -192,13 +192,13 @@ class Measurement:
         offered = _OVERLOAD * peak
         buyers = await self._enroll(math.ceil(offered * self._effort.overload_seconds))
         await self._wait_until_quiet()
-        crowd = await overload(
+        outcome = await overload(
             self._target.port,
             buyers,
             offered,
             lambda lane, buyer, number: self._shop(lane, buyer, _JOURNEY_READS, number),
         )
-        return Overload(self._target.name, self._round, peak, offered, crowd)
+        return Overload(self._target.name, self._round, peak, offered, outcome)
 
     def _buyers_for(self, lanes: int) -> int:
         """Returns how many buyers a wave has: enough that no connection is idle for most of it."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from shop_e2e.bench.http_client import BROKEN, Connection, Reply, Sender
-from shop_e2e.bench.samples import Crowd
+from shop_e2e.bench.samples import OverloadOutcome
 from shop_e2e.bench.targets.target import Buyer, Refused
 
 _UNAVAILABLE = (429, 503)
@@ -25,27 +25,27 @@ class _TimedConnection(Connection):
         return await super().send(request)
 
 
-async def overload(port: int, buyers: Sequence[Buyer], rate: float, journey: Journey) -> Crowd:
+async def overload(port: int, buyers: Sequence[Buyer], rate: float, journey: Journey) -> OverloadOutcome:
     """Lets one buyer after the other begin a journey, so many a second. One that is refused is not tried again."""
-    crowd, began = Crowd(), time.monotonic()
+    outcome, began = OverloadOutcome(), time.monotonic()
 
     async def arrive(number: int, buyer: Buyer) -> None:
         await asyncio.sleep(began + number / rate - time.monotonic())
         connection, since = _TimedConnection(port), time.monotonic()
         try:
             await journey(connection, buyer, number)
-            crowd.served.append((time.monotonic() - since) * 1000)
+            outcome.served.append((time.monotonic() - since) * 1000)
         except Refused as refused:
             if refused.reply.status in _UNAVAILABLE:
-                crowd.refusals.append((time.monotonic() - connection.sent_at) * 1000)
-                crowd.refusals_with_time += refused.reply.header("Retry-After") is not None
+                outcome.refusals.append((time.monotonic() - connection.sent_at) * 1000)
+                outcome.refusals_with_time += refused.reply.header("Retry-After") is not None
             else:
-                crowd.failures.append(str(refused))
+                outcome.failures.append(str(refused))
         except BROKEN as error:
-            crowd.failures.append(f"{type(error).__name__} {error}")
+            outcome.failures.append(f"{type(error).__name__} {error}")
         finally:
             await connection.close()
 
     await asyncio.gather(*(arrive(number, buyer) for number, buyer in enumerate(buyers)))
-    crowd.seconds = time.monotonic() - began
-    return crowd
+    outcome.seconds = time.monotonic() - began
+    return outcome

@@ -152,9 +152,9 @@ def _overloads(overloads: Sequence[Overload]) -> Iterable[str]:
     yield f"|{9 * '---|'}"
     for one in overloads:
         cells = (
-            f"{one.target}, round {one.round}", f"{one.peak:.1f}, {one.offered:.1f}", str(len(one.crowd.served)),
-            f"{one.kept:.0%}", _p50_and_p99(one.crowd.served), str(len(one.crowd.refusals)),
-            str(one.crowd.refusals_with_time), _p50_and_p99(one.crowd.refusals), str(len(one.crowd.failures)),
+            f"{one.target}, round {one.round}", f"{one.peak:.1f}, {one.offered:.1f}", str(len(one.outcome.served)),
+            f"{one.kept:.0%}", _p50_and_p99(one.outcome.served), str(len(one.outcome.refusals)),
+            str(one.outcome.refusals_with_time), _p50_and_p99(one.outcome.refusals), str(len(one.outcome.failures)),
         )  # fmt: skip
         yield f"| {' | '.join(cells)} |"
 

@@ -72,13 +72,13 @@ class Race:
 
 
 @dataclass(slots=True)
-class Crowd:
-    """What became of all who began a journey, however many had not ended theirs. Times are milliseconds."""
+class OverloadOutcome:
+    """The outcome of each journey of an overload. Times are milliseconds."""
 
     served: list[float] = field(default_factory=list)
-    """How long each journey took that was not refused."""
+    """The time of each journey that was made."""
     refusals: list[float] = field(default_factory=list)
-    """How long each refused request took."""
+    """The time of each request that was refused."""
     refusals_with_time: int = 0
     """The refusals that said when to return (`Retry-After`)."""
     failures: list[str] = field(default_factory=list)
@@ -96,12 +96,12 @@ class Overload:
     peak: float
     """The rate of journeys over the number of connections with the most."""
     offered: float
-    crowd: Crowd
+    outcome: OverloadOutcome
 
     @property
     def kept(self) -> float:
         """The part of the peak rate at which journeys were made."""
-        return len(self.crowd.served) / self.crowd.seconds / self.peak
+        return len(self.outcome.served) / self.outcome.seconds / self.peak
 
 
 @dataclass(frozen=True, slots=True)

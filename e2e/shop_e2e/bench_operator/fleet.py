@@ -91,7 +91,7 @@ async def measure_fleet(
 ) -> Fleet:
     """Creates that many shops on a control plane, and measures one thing after the other.
 
-    Says each as it is known, and how far all shops have come.
+    Says each result, and how many shops are done.
     """
     client, shops = plane.client, options.shops
     operator = OperatorProcess(plane, folder, charts, RELEASE, options.resync)

@@ -64,11 +64,11 @@ def test_of_an_overload_each_journey_is_counted_once(results: Mapping[str, Any])
     [overload] = results["overloads"]
 
     assert overload["offered"] == pytest.approx(3 * overload["peak"])
-    crowd = overload["crowd"]
-    began = len(crowd["served"]) + len(crowd["refusals"]) + len(crowd["failures"])
+    outcome = overload["outcome"]
+    began = len(outcome["served"]) + len(outcome["refusals"]) + len(outcome["failures"])
     assert began == math.ceil(overload["offered"] * SMOKE.overload_seconds)
-    assert crowd["served"]
-    assert crowd["failures"] == []
+    assert outcome["served"]
+    assert outcome["failures"] == []
 
 
 def test_memory_and_starts_are_measured_and_settings_named(results: Mapping[str, Any]) -> None:
