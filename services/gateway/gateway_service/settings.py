@@ -43,7 +43,8 @@ class Settings(ServiceSettings, GrpcCallerSettings, RedisSettings):
     upstream_slots: Annotated[int, Field(ge=1, le=10_000)] = 32
     """How many requests one process sends to one service at once.
 
-    More make an overload slower, and not shorter. Increase it if a payment provider takes seconds to answer.
+    More slots make each response slower in an overload, and serve no more requests. Increase it if a payment provider
+    takes seconds to answer.
     """
     caller_slots: Annotated[int, Field(ge=1, le=10_000)] = 16
     """How many requests of one user, or of one address without a valid token, one process handles at once."""

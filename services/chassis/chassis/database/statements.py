@@ -81,6 +81,11 @@ class _Prepared:
         return rows
 
 
+def as_read(row: Record) -> Record:
+    """Returns a row as it is: the form of a Statement whose caller takes columns of it."""
+    return row
+
+
 class Statement(_Prepared, Generic[_T]):
     """A statement that is compiled once, and the form of its rows."""
 

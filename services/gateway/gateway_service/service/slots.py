@@ -1,8 +1,8 @@
 """Slots: a number of things that may happen at once. A request waits for a free one, and not for long in an overload.
 
 A queue that passes within a second is a burst. One that is never empty for longer is an overload: more arrives than is
-processed, so as many are refused whatever they wait, and a long wait only makes those wait that are served. Then they
-wait for a tenth of a second, as in Controlled Delay (RFC 8289): each caller is served soon, or knows soon.
+processed, so as many are refused whatever they wait, and a long wait only makes those wait that are served. In an
+overload a request waits for a tenth of a second, as in Controlled Delay (RFC 8289): it is served soon, or refused soon.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ class Slots:
         self._clock = clock
         self._waiting = 0
         self._waiting_since = 0.0
-        """When the first of a queue began to wait that has not been empty since."""
+        """Since when requests have been waiting without a break."""
 
     async def acquire(self) -> bool:
         """Acquires a slot. Returns False if none becomes free in time."""

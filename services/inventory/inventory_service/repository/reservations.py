@@ -103,7 +103,6 @@ SELECT_LINES = (
     .group_by(reservation_lines.c.product_id)
 )
 """The sum of the lines of the reservations `orders`: one line per product."""
-_LINES = Statement(SELECT_LINES.order_by(reservation_lines.c.product_id), to_line)
 _ADD_LINES = Command(insert_rows(*reservation_lines.c))
 _REMOVE_LINES = Command(delete(reservation_lines).where(reservation_lines.c.order_id == bindparam("order")))
 
@@ -116,9 +115,10 @@ class ReservationRepository:
 
     async def lock_or_create(self, new: Reservation) -> Reservation:
         """Returns the order's reservation, its row locked: `new` itself where it was created by this call."""
-        return await self.create(new) or await self.lock_existing(new.order_id)
+        found = await self.lock(new.order_id) or await self._create(new)
+        return found or await self.lock_existing(new.order_id)  # created since it was looked for
 
-    async def create(self, new: Reservation) -> Reservation | None:
+    async def _create(self, new: Reservation) -> Reservation | None:
         """Returns None where the order has a reservation already."""
         created = await _CREATE.first(
             self._transaction,
@@ -198,10 +198,6 @@ class ReservationRepository:
             .with_for_update(key_share=True, skip_locked=True)
         )
         return list((await self._transaction.scalars(query)).all())
-
-    async def lines(self, orders: Sequence[OrderId]) -> list[Line]:
-        """Returns the sum of these orders' lines: one line per product, in product order."""
-        return await _LINES.all(self._transaction, orders=orders)
 
     async def add_lines(self, order_id: OrderId, lines: Sequence[Line]) -> None:
         """Adds lines to a reservation that has none."""

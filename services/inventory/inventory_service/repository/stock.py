@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
-from chassis.database.statements import Command, Connection, Record, Statement, insert_rows, sent_rows
+from chassis.database.statements import Command, Connection, Record, Statement, as_read, insert_rows, sent_rows
 from chassis.types.ids import OrderId, ProductId, UserId
 from sqlalchemy import ARRAY, BigInteger, Select, any_, bindparam, exists, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert
@@ -18,10 +18,6 @@ from inventory_service.domain.reservations import Reservation
 from inventory_service.domain.stock import Line, Stock, StockTerms
 from inventory_service.repository.reservations import SELECT_LINES, to_line
 from inventory_service.repository.tables import movements, reservation_lines, reservations, stock
-
-
-def _as_read(row: Record) -> Record:
-    return row
 
 
 def _to_movement(row: Record) -> Movement:
@@ -51,8 +47,8 @@ _OF_PRODUCTS = (
     .where(stock.c.product_id == any_(bindparam("products", type_=ARRAY(BigInteger))))
     .order_by(stock.c.product_id)
 )
-_READ = Statement(_OF_PRODUCTS, _as_read)
-_LOCK = Statement(_OF_PRODUCTS.with_for_update(key_share=True), _as_read)
+_READ = Statement(_OF_PRODUCTS, as_read)
+_LOCK = Statement(_OF_PRODUCTS.with_for_update(key_share=True), as_read)
 
 
 def _lock_held() -> Select[Any]:
@@ -148,8 +144,8 @@ _APPEND = Command(
         movements.c.at,
     )
 )
-_LOCK_HELD = Statement(_lock_held(), _as_read)
-_CREATE_RESERVATION = Statement(_create_reservation(), _as_read)
+_LOCK_HELD = Statement(_lock_held(), as_read)
+_CREATE_RESERVATION = Statement(_create_reservation(), as_read)
 _ADJUSTMENT = Statement(select(movements).where(movements.c.adjustment_id == bindparam("adjustment")), _to_movement)
 
 

@@ -96,11 +96,9 @@ class ReservationExpiry:
         One transaction for each order: stock rows are locked in product order within an order, not across orders.
         """
         async with self._database.begin() as transaction:
-            repository = ReservationRepository(transaction)
-            if not await repository.lock_overdue([order_id], self._now()):
+            if not await ReservationRepository(transaction).lock_overdue([order_id], self._now()):
                 return False
-            lines = await repository.lines([order_id])
-            await self._reservations.commit_confirmed_order(transaction, order_id, lines)
+            await self._reservations.commit_confirmed_order(transaction, order_id, lines=())  # it holds its units
         COMMITTED.inc()
         log.info("reservation committed before its order's event arrived", order_id=str(order_id))
         return True

@@ -49,7 +49,7 @@ class ReservationService:
     async def reserve(self, order_id: OrderId, requested: Sequence[Line], until: datetime) -> None:
         """Reserves every line or none. Raises OverMaximum, OutOfStock.
 
-        Repeating it for an order reserves nothing twice, and sets the end of the reservation to `until`.
+        Repeating it for an order reserves nothing twice, and extends the reservation at least to `until`.
         """
         try:
             async with self._database.begin() as transaction:
@@ -106,7 +106,7 @@ class ReservationService:
         """
         reservations = ReservationRepository(transaction)
         shipped = Reservation(order_id, ReservationStatus.EXPIRED, self._now(), is_shipped=True)
-        reservation = await reservations.lock(order_id) or await reservations.lock_or_create(shipped)
+        reservation = await reservations.lock_or_create(shipped)
         if reservation.is_final:
             return
         await reservations.mark_as_shipped(order_id)
@@ -123,7 +123,7 @@ class ReservationService:
         """
         reservations = ReservationRepository(transaction)
         cancelled = Reservation(order_id, ReservationStatus.RELEASED, self._now(), is_cancelled=True)
-        reservation = await reservations.lock(order_id) or await reservations.lock_or_create(cancelled)
+        reservation = await reservations.lock_or_create(cancelled)
         if reservation.is_cancelled:
             return
         if reservation.is_reserved:
@@ -159,9 +159,10 @@ class ReservationService:
         *,
         is_placed: bool,
     ) -> None:
-        """Raises OutOfStock: then it has stored a reservation without units.
+        """Raises OutOfStock before any stock is changed: a new reservation is stored then as pending, with its lines.
 
-        Raises OverMaximum too, unless the order is placed: then it is kept even if the maximum fell afterwards.
+        The caller rolls that back or closes it. Raises OverMaximum too, unless the order is placed: then it is kept
+        even if the maximum fell afterwards.
         """
         new, lines = Reservation(order_id, ReservationStatus.PENDING, until), merge_lines(requested)
         stocks = await self._ledger.repository(transaction).create_reservation(new, lines)
@@ -196,7 +197,7 @@ class ReservationService:
         """Commits the units reserved for the order, or else available ones. Raises OutOfStock, as `_reserve` does."""
         reservations = ReservationRepository(transaction)
         new = Reservation(order_id, ReservationStatus.PENDING, self._now())
-        reservation = await reservations.lock(order_id) or await reservations.lock_or_create(new)
+        reservation = await reservations.lock_or_create(new)
         if reservation.is_decided:
             return
         if reservation is not new and reservation.is_reserved:

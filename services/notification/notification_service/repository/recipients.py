@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from chassis.database.statements import Connection, Record, Statement
+from chassis.database.statements import Connection, Record, Statement, as_read
 from chassis.types.ids import UserId
 from sqlalchemy import ARRAY, BigInteger, bindparam, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -12,10 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from notification_service.domain.notifications import Channel, Kind
 from notification_service.domain.preferences import Preferences, Recipient
 from notification_service.repository.tables import erased_accounts, preferences
-
-
-def _as_read(row: Record) -> Record:
-    return row
 
 
 def _choice(row: Record) -> tuple[tuple[Kind, Channel], bool]:
@@ -37,7 +33,7 @@ _RECIPIENTS = Statement(
     .select_from(_USERS)
     .outerjoin(erased_accounts, erased_accounts.c.user_id == _USERS.c.user_id)
     .outerjoin(preferences, preferences.c.user_id == _USERS.c.user_id),
-    _as_read,
+    as_read,
 )
 """Returns a row for each choice of each user, and one without a choice for a user who has made none."""
 _PREFERENCES = Statement(select(preferences).where(preferences.c.user_id == bindparam("user_id")), _choice)

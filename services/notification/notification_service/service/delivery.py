@@ -1,8 +1,8 @@
 """Delivers the notifications that are due: leases one, renders its message, sends it, and stores the result.
 
-A process may crash at any point, and another one continues. There are four steps with a transaction each: the lease
-says which process sends; the attempt is recorded before the message is sent; the result of the attempt and the
-notification's next state are one commit. A crash before the attempt costs the time of the lease. A crash after it
+A process may crash at any point, and another one continues. Three steps are committed one after the other: the
+lease says which process sends; the attempt is recorded before the message is sent; the result of the attempt and the
+notification's next state are stored together. A crash before the attempt costs the time of the lease. A crash after it
 leaves an attempt without an outcome, and there are at most two of those (domain/delivery.py).
 """
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from chassis.database.statements import Command, Connection, Record, Statement, insert_rows, sent_rows
+from chassis.database.statements import Command, Connection, Record, Statement, as_read, insert_rows, sent_rows
 from chassis.types.ids import OrderId, ProductId, UserId
 from chassis.types.money import Money
 from sqlalchemy import (
@@ -111,7 +111,7 @@ def _sum_of(table: Table, order_id: ColumnElement[UUID]) -> ColumnElement[Any]:
 def open_orders_columns(*conditions: ColumnElement[bool]) -> Sequence[ColumnElement[Any]]:
     """Returns the columns of `to_open_orders`, whose parameters are `buyer_id` and `at`.
 
-    The conditions leave out orders of the buyer, which are found along orders_of_a_buyer.
+    `conditions` restrict which of the buyer's orders count. They are found along orders_of_a_buyer.
     """
     opened = (
         select(orders.c.id)
@@ -143,7 +143,8 @@ def to_open_orders(row: Record) -> OpenOrders:
 def _add_with_details() -> Select[Any]:
     """Returns the statement that stores an order with its items and its first history entry, if it is new.
 
-    It adds no row where one has the id already. It returns the id of an order that was added.
+    It adds no row if one has the id already, or if `requires_key` and no idempotency key stands for the id: the row of
+    that key is locked. It returns the id of an order that was added.
     """
     own_key = select(idempotency_keys.c.key).where(idempotency_keys.c.resource_id == bindparam("id")).with_for_update()
     is_allowed = or_(not_(bindparam("requires_key", type_=Boolean)), exists(select(own_key.cte("own_key"))))
@@ -166,20 +167,16 @@ def _add_with_details() -> Select[Any]:
     return select(added.c.id).add_cte(items.cte("items"), history.cte("history"))
 
 
-def _as_read(row: Record) -> Record:
-    return row
-
-
 _FIND = Statement(
     select(orders, *_details_of(orders.c.id)).where(orders.c.id == bindparam("order_id")),
     lambda row: _order(row, row),
 )
-_LOCK = Statement(select(orders).where(orders.c.id == bindparam("order_id")).with_for_update(), _as_read)
+_LOCK = Statement(select(orders).where(orders.c.id == bindparam("order_id")).with_for_update(), as_read)
 _DETAILS = Statement(
     select(orders.c.id, *_details_of(orders.c.id)).where(
         orders.c.id == any_(bindparam("order_ids", type_=ARRAY(Uuid)))
     ),
-    _as_read,
+    as_read,
 )
 _FIND_PAYABLE = Statement(
     select(
@@ -203,7 +200,7 @@ _FIND_PAYABLE = Statement(
     ),
 )
 _OPEN_ORDERS = Statement(select(*open_orders_columns(orders.c.id != bindparam("but"))), to_open_orders)
-_ADD = Statement(_add_with_details(), _as_read)
+_ADD = Statement(_add_with_details(), as_read)
 _ADD_PAYMENT = Command(
     insert(payments).values({column: bindparam(column.key) for column in payments.c}).on_conflict_do_nothing()
 )

@@ -102,10 +102,6 @@ class Payment:
         """Returns what can still be refunded, in minor units."""
         return self.captured - self.refunded - self.refunding
 
-    def confirmed(self, method: PaymentMethod, at: datetime) -> "Payment":
-        """Records that the provider may charge `method` from now on."""
-        return replace(self._become(PaymentStatus.PROCESSING, at), method=method)
-
     def processing(self, at: datetime) -> "Payment":
         return self._become(PaymentStatus.PROCESSING, at)
 

@@ -170,6 +170,10 @@ class PaymentReader:
         """Finds a payment by primary key."""
         return await _FIND.first(self._connection, payment_id=payment_id)
 
+    async def get(self, payment_id: PaymentId) -> Payment:
+        """Returns a payment, by primary key. Raises LookupError if it does not exist."""
+        return await _FIND.one(self._connection, payment_id=payment_id)
+
     async def find_live_of_order(self, order_id: OrderId) -> Payment | None:
         """Finds the payment of an order that has not failed. Along one_live_payment_per_order."""
         return await _FIND_LIVE_OF_ORDER.first(self._connection, order_id=order_id)
@@ -184,7 +188,10 @@ class PaymentReader:
 
 
 class PaymentWriter:
-    """Takes a payment's steps that need no transaction: each is one statement, which does nothing if it is not due."""
+    """Takes the steps of a payment that need no transaction.
+
+    Each is one statement, which changes nothing where its condition does not hold.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -203,7 +210,9 @@ class PaymentWriter:
     async def confirm(
         self, payment_id: PaymentId, method: PaymentMethod, at: datetime, next_check_at: datetime
     ) -> Payment | None:
-        """Returns the payment as `Payment.confirmed` does. None if it is not confirmable: then it is not changed.
+        """Records that the provider may charge `method` from now on, and returns the payment, which is PROCESSING.
+
+        Returns None if it is not confirmable: then it is not changed.
 
         The order is not locked. Its cancellation locks the payment too: it finds the payment confirmed and closes it,
         or has closed it before.

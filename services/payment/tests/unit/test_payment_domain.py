@@ -45,7 +45,7 @@ def test_the_state_machine_has_exactly_these_transitions(status: PaymentStatus, 
 
 
 def test_a_completed_payment_has_captured_its_amount_and_has_no_method() -> None:
-    paid = NEW.confirmed(CARD, NOW).completed(LATER)
+    paid = replace(NEW.processing(NOW), method=CARD).completed(LATER)
 
     assert (paid.status, paid.captured, paid.method, paid.updated_at) == (PaymentStatus.COMPLETED, 1000, None, LATER)
 
@@ -105,7 +105,7 @@ def test_a_payment_that_was_not_captured_is_not_refundable() -> None:
         NEW.with_refund(1, NOW)
 
 
-PROCESSING = NEW.confirmed(CARD, NOW)
+PROCESSING = replace(NEW.processing(NOW), method=CARD)
 CLOSING = PROCESSING.closing(DECLINED, NOW)
 
 
