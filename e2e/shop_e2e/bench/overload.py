@@ -10,8 +10,6 @@ from shop_e2e.bench.http_client import BROKEN, Connection, Reply, Sender
 from shop_e2e.bench.samples import OverloadOutcome
 from shop_e2e.bench.targets.target import Buyer, Refused
 
-_UNAVAILABLE = (429, 503)
-
 Journey = Callable[[Sender, Buyer, int], Awaitable[None]]
 
 
@@ -36,7 +34,7 @@ async def overload(port: int, buyers: Sequence[Buyer], rate: float, journey: Jou
             await journey(connection, buyer, number)
             outcome.served.append((time.monotonic() - since) * 1000)
         except Refused as refused:
-            if refused.reply.status in _UNAVAILABLE:
+            if refused.is_temporary:
                 outcome.refusals.append((time.monotonic() - connection.sent_at) * 1000)
                 outcome.refusals_with_time += refused.reply.header("Retry-After") is not None
             else:

@@ -42,6 +42,11 @@ class Refused(Exception):
         super().__init__(f"{reply.status}: {reply.body[:300].decode(errors='replace')}")
         self.reply = reply
 
+    @property
+    def is_temporary(self) -> bool:
+        """Tells whether the shop asks to send the request again later."""
+        return self.reply.status in (429, 503)
+
 
 @dataclass(slots=True)
 class Buyer:

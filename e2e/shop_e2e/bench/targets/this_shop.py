@@ -71,6 +71,11 @@ class ThisShop:
         return {service: self._stack.process_id_of(service) for service in SERVICES}
 
     @property
+    def stack(self) -> Stack:
+        """Its processes and stores, for who checks its data."""
+        return self._stack
+
+    @property
     def databases(self) -> Sequence[str]:
         return self._stack.databases()
 
@@ -186,14 +191,22 @@ class ThisShop:
         body = {"product_id": product, "quantity": 1}
         _data(await connection.send(http_request("POST", f"{_API}/cart", body, buyer.token)))
 
-    async def place(self, connection: Sender, buyer: Buyer) -> None:
+    async def place(self, connection: Sender, buyer: Buyer, key: str | None = None) -> None:
+        """Orders what is in the cart. A request with an idempotency key may be repeated."""
         body = {"shipping_address": {"recipient": "Ada", "line1": "12 St James's Square", "city": "London",
                                      "postal_code": "SW1Y 4JH", "country": "GB"}}  # fmt: skip
-        buyer.order = _data(await connection.send(http_request("POST", f"{_API}/orders", body, buyer.token)))["id"]
+        buyer.order = _data(
+            await connection.send(http_request("POST", f"{_API}/orders", body, buyer.token, _keyed(key)))
+        )["id"]
 
-    async def pay(self, connection: Sender, buyer: Buyer) -> None:
+    async def pay(self, connection: Sender, buyer: Buyer, key: str | None = None) -> None:
+        """Pays the order. A request with an idempotency key may be repeated."""
         body = {"order_id": buyer.order, "payment_method": "pm_card_visa", "confirm": True}
-        _data(await connection.send(http_request("POST", f"{_API}/payments", body, buyer.token)))
+        _data(await connection.send(http_request("POST", f"{_API}/payments", body, buyer.token, _keyed(key))))
+
+
+def _keyed(key: str | None) -> Mapping[str, str]:
+    return {} if key is None else {"Idempotency-Key": key}
 
 
 def _path_of(release: Path | None) -> Mapping[str, str]:
