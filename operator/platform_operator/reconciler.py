@@ -251,7 +251,8 @@ class Reconciler:
             await self._check_stores(platform.key, spec)
             inventory = read_inventory(platform.key, self.cache.children(platform.key))
             replaced = replaced_version(platform.key, self.cache.children(platform.key), inventory)
-            rotations = read_rotations(platform.key, self.cache.children(platform.key))
+            observed = self.cache.children(platform.key)
+            rotations, recorded = read_rotations(platform.key, observed), observed.get(rotation_id(platform.key))
             times = migration_times(platform, self.cache.children(platform.key))
             keys = await self._master_keys(platform, spec)
             if isinstance(keys, NameConflict):
@@ -271,7 +272,7 @@ class Reconciler:
             result = await self._carry_out(this, choice)
             result = replace(result, secrets=named, target=choice.target, upgrade=choice.upgrade, migration_times=times)
             result = replace(result, hibernation=Hibernation(this.values["global"].get("hibernated", "")))
-            rotation = await self.rotator.advance(platform, spec, rotations, keys, result)
+            rotation = await self.rotator.advance(platform, spec, rotations, recorded, keys, result)
             return spec, replace(result, rotation=rotation)
         except (ApiError, InvalidSpecError, RenderError, MasterKeyMissingError, MasterKeyChangedError) as error:
             return spec, _failed_pass(error, named, choice)
