@@ -370,7 +370,10 @@ async def test_a_pod_that_cannot_start_is_explained(cluster: FakeCluster) -> Non
     await cluster.reconcile()
     waiting = {"reason": "CreateContainerConfigError", "message": 'secret "backup-key" not found'}
     statuses = [{"name": "backup", "state": {"waiting": waiting}}]
-    pod = {"metadata": {"name": "p"}, "status": {"phase": "Pending", "containerStatuses": statuses}}
+    pod = {
+        "metadata": {"name": "p", "creationTimestamp": NOW.isoformat()},
+        "status": {"phase": "Pending", "containerStatuses": statuses},
+    }
     cluster.server.set_pods("backup-now", pod)
     await cluster.reconcile()
     assert cluster.complete() == (
@@ -714,9 +717,10 @@ async def test_a_failed_backup_or_verification_is_reported_until_one_succeeds(cl
     assert backed_up(await cluster.reconcile_schedule()) == (False, "VerificationFailed")
 
 
-def waiting_pod(message: str) -> Manifest:
+def waiting_pod(message: str, created: datetime = NOW) -> Manifest:
     unschedulable = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
-    return {"metadata": {"name": "p"}, "status": {"phase": "Pending", "conditions": [unschedulable]}}
+    metadata = {"name": "p", "creationTimestamp": created.isoformat()}
+    return {"metadata": metadata, "status": {"phase": "Pending", "conditions": [unschedulable]}}
 
 
 @pytest.mark.parametrize(("mode", "is_ended"), [("Manage", True), ("Observe", False)])
@@ -736,6 +740,24 @@ async def test_a_job_of_the_schedule_that_cannot_start_for_an_hour_is_ended_as_f
     assert (await cluster.reconcile_schedule()).condition == before.condition
     assert cluster.server.writes == (["overwrite Job first"] if is_ended else [])
     assert (cluster.job("first")["spec"]["activeDeadlineSeconds"] == 1) == is_ended
+
+
+async def test_a_pod_of_a_second_attempt_has_an_hour_of_its_own_to_start(cluster: FakeCluster) -> None:
+    await cluster.reconcile_schedule()
+    cluster.scheduled_job("first")
+    cluster.job("first")["status"] = {"startTime": NOW.isoformat()}
+    cluster.report("first", {"reason": "DestinationUnavailable", "message": "the bucket does not answer"})
+    (failed,) = cluster.server.pods["uid-first"]
+    cluster.now += timedelta(hours=2)
+    second = waiting_pod("no node has room", cluster.now - timedelta(seconds=10))
+    cluster.server.set_pods("first", failed, second)
+    report = await cluster.reconcile_schedule()
+    assert report.condition is not None
+    assert "The pod of Job first cannot start: Unschedulable: no node has room. " in report.condition.message
+    assert cluster.server.writes == []
+    cluster.now += timedelta(minutes=59, seconds=50)
+    await cluster.reconcile_schedule()
+    assert cluster.server.writes == ["overwrite Job first"]
 
 
 async def test_a_job_that_was_ended_says_why_its_pod_could_not_start(cluster: FakeCluster) -> None:
