@@ -26,7 +26,8 @@ REPORTS_WITHIN = 60.0
 INTERVAL = 10.0
 """Seconds between two looks at what has not ended. It has begun by the first one if nothing is in its way."""
 WAITS_FOR = (
-    "DatabasesNotReady", "Upgrading", "BackupRunning", "BackupNotComplete", "OtherRestore", "RenderTimedOut",
+    "DatabasesNotReady", "Upgrading", "BackupRunning", "BackupNotComplete", "Restoring", "OtherRestore",
+    "RenderTimedOut",
 )  # fmt: skip
 """The reasons of a pending one that end by themselves, so that it begins without a person."""
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}

@@ -39,6 +39,7 @@ class BackupReason(StrEnum):
     OBSERVED = "Observed"
     HIBERNATED = "Hibernated"
     RESTORING = "Restoring"
+    RESTORE_FAILED = "RestoreFailed"
     NO_DESTINATION = "NoDestination"
     REFUSED = "Refused"
     RENDER_TIMED_OUT = "RenderTimedOut"

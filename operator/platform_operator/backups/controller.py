@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from platform_operator.api.backups import PLATFORM_BACKUP, BackupPhase, BackupReason, parse_backup
+from platform_operator.api.backups import PLATFORM_BACKUP, BackupPhase, BackupReason, RestorePhase, parse_backup
 from platform_operator.api.kinds import (
     PLATFORM,
     Manifest,
@@ -16,6 +16,7 @@ from platform_operator.api.kinds import (
     object_key,
     owner_reference,
 )
+from platform_operator.api.restore_marks import RestoreMark, restore_mark
 from platform_operator.api.spec import Spec, parse
 from platform_operator.backups.jobs import BackupJobs, BlockedPod, blocked_pod, start_problem
 from platform_operator.backups.objects import (
@@ -162,9 +163,8 @@ class BackupController:
         if spec.observes:
             text = "The shop is observed, and nothing is made for it: set its spec.mode to Manage, and paused to false."
             return Outcome(BackupPhase.PENDING, BackupReason.OBSERVED, text)
-        if is_closed(shop):
-            text = "The shop is closed for a restore, and its databases are being replaced: wait until it is open."
-            return Outcome(BackupPhase.PENDING, BackupReason.RESTORING, text)
+        if (mark := restore_mark(shop.annotations, shop.status)) is not None and mark.closes:
+            return _closed(mark)
         if spec.hibernated:
             text = "The shop is hibernated, and its databases are stopped: set spec.hibernated of it to false."
             return Outcome(BackupPhase.PENDING, BackupReason.HIBERNATED, text)
@@ -318,6 +318,18 @@ class BackupController:
     def _forget(self, key: PlatformKey) -> None:
         self.reports.pop(key, None)
         self._rendered.pop(key, None)
+
+
+def _closed(mark: RestoreMark) -> Outcome:
+    """Returns why a shop that a restore has closed is not backed up."""
+    if mark.phase is RestorePhase.FAILED:
+        text = (
+            "The last restore of the shop has failed, and the shop is closed: do what the message of that "
+            "PlatformRestore says. The backup begins when the shop is open."
+        )
+        return Outcome(BackupPhase.PENDING, BackupReason.RESTORE_FAILED, text)
+    text = "The shop is closed for a restore, and its databases are being replaced: wait until it is open."
+    return Outcome(BackupPhase.PENDING, BackupReason.RESTORING, text)
 
 
 def _run_of(backup: Backup) -> BackupRun | None:

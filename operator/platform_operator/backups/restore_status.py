@@ -30,11 +30,14 @@ _KEPT = (
 )  # fmt: skip
 _SERVES = (RestoreReason.CHECKING_INVARIANTS, RestoreReason.SUCCEEDED, RestoreReason.INVARIANT_BROKEN)
 """The reasons of a shop that serves again."""
-_NO_WARNING = (
+ENDS_BY_ITSELF = (
     RestoreReason.UPGRADING, RestoreReason.DATABASES_NOT_READY, RestoreReason.BACKUP_NOT_COMPLETE,
-    RestoreReason.OTHER_RESTORE, RestoreReason.RENDER_TIMED_OUT, RestoreReason.CHECKING_BACKUP, RestoreReason.CLOSING,
-    RestoreReason.BACKUP_RUNNING, RestoreReason.RUNNING, RestoreReason.OPENING, RestoreReason.CHECKING_INVARIANTS,
-    RestoreReason.SUCCEEDED,
+    RestoreReason.BACKUP_RUNNING, RestoreReason.OTHER_RESTORE, RestoreReason.RENDER_TIMED_OUT,
+)  # fmt: skip
+"""The reasons of a pending restore that begins without a person. `kubectl ecommerce` waits for it."""
+_NO_WARNING = (
+    *ENDS_BY_ITSELF, RestoreReason.CHECKING_BACKUP, RestoreReason.CLOSING, RestoreReason.RUNNING,
+    RestoreReason.OPENING, RestoreReason.CHECKING_INVARIANTS, RestoreReason.SUCCEEDED,
 )  # fmt: skip
 """The reasons of a restore that makes progress, has succeeded, or waits for what ends by itself."""
 

@@ -16,6 +16,7 @@ from platform_backup.errors import BackupError
 
 from platform_operator.api.backups import PLATFORM_BACKUP, BackupReason
 from platform_operator.api.kinds import CHILD_LABELS, EVENT, FIELD_MANAGER, Kind, Manifest, ObjectKey, PlatformKey
+from platform_operator.api.restore_marks import ANNOTATION_RESTORE
 from platform_operator.api.spec import MAX_NAME_LENGTH, parse
 from platform_operator.backups.controller import BackupController
 from platform_operator.backups.jobs import BackupJobs
@@ -401,6 +402,25 @@ async def test_a_backup_waits_for_what_it_needs(charts: Path, helm: str, spec: M
     cluster.shop(backup=POLICY)
     await cluster.reconcile()
     assert cluster.job()
+
+
+@pytest.mark.parametrize(
+    ("mark", "reason", "event", "text"),
+    [
+        ("Restoring", "Restoring", "Normal", "its databases are being replaced: wait until it is open"),
+        ("Failed", "RestoreFailed", "Warning", "do what the message of that PlatformRestore says"),
+        ("Failed/inconsistent", "RestoreFailed", "Warning", "do what the message of that PlatformRestore says"),
+    ],
+)
+async def test_a_shop_that_a_restore_has_closed_is_not_backed_up(
+    cluster: FakeCluster, mark: str, reason: str, event: str, text: str
+) -> None:
+    annotations = {ANNOTATION_RESTORE: f"now/uid-now/{mark}"}
+    cluster.shops.platforms[SHOP] = replace(cluster.shops.platforms[SHOP], annotations=annotations)
+    cluster.backup()
+    assert (await cluster.reconcile()).delay is not None
+    assert (cluster.status()["phase"], *cluster.complete()[:2]) == ("Pending", "Unknown", reason)
+    assert (text in cluster.complete()[2], cluster.events()) == (True, [(event, reason)])
 
 
 async def test_a_deleted_shop_is_not_backed_up(cluster: FakeCluster) -> None:
