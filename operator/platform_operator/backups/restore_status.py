@@ -139,10 +139,11 @@ def failure_advice(key: PlatformKey, message: str, note: str = "", *, inconsiste
     return _with_advice(message, f"{note} {advice}".lstrip())
 
 
-def retry_advice(message: str, retry: str, *, inconsistent: bool) -> str:
-    """Returns why a Job that restores has failed, the state of the shop, and when the Job is created again."""
+def retry_advice(message: str, retry: str, blocker: str = "", *, inconsistent: bool) -> str:
+    """Returns why a Job that restores has failed, the state of the shop, when the Job is created again, and what may
+    prevent that."""
     state = "its databases may be inconsistent" if inconsistent else "nothing was changed"
-    return _with_advice(message, f"The shop stays closed, and {state}: the restore is {retry}.")
+    return _with_advice(message, f"The shop stays closed, and {state}: the restore is {retry}.{blocker}")
 
 
 def check_failure_advice(message: str, note: str = "", *, closed: bool) -> str:

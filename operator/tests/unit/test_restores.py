@@ -38,7 +38,7 @@ from platform_operator.api.spec import WITH_DATABASE, parse
 from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import BACKUP_LABELS, CHILD_KINDS, CRON_JOB, JOB, policy_target, target_digest
 from platform_operator.backups.restore_controller import RestoreController
-from platform_operator.backups.restore_retries import pause_after
+from platform_operator.backups.restore_retries import retry_pause
 from platform_operator.backups.restore_status import check_failure_advice
 from platform_operator.backups.store import BackupStore, restore_key, schedule_key
 from platform_operator.cache.observed import observe, observe_platform
@@ -601,7 +601,15 @@ async def test_a_restore_whose_pod_was_taken_away_is_run_again_once_that_pod_is_
     cluster.now += timedelta(seconds=10)
     cluster.server.backup_pods = [backup_pod("restore", "Running")]
     await cluster.reconcile()
-    assert (cluster.said()[0], cluster.job()["metadata"]["uid"]) == ("Closing", first), "two would work at once"
+    assert (cluster.said()[:3], cluster.job()["metadata"]["uid"]) == (
+        ("Closing", "Unknown", "JobFailed"), first
+    ), "two would work at once"  # fmt: skip
+    assert cluster.said()[3].endswith(
+        "its databases may be inconsistent: the restore is retried when no pod and no Job uses the databases, and not "
+        "after 2026-01-01T18:00:00Z."
+    )
+    await cluster.reconcile()
+    assert cluster.server.writes == []
     cluster.server.backup_pods = []
     await cluster.reconcile()
     assert (cluster.mark, cluster.said()[0]) == ("now/uid-now/Restoring/inconsistent", "Restoring")
@@ -658,6 +666,61 @@ async def test_a_restore_that_could_not_be_retried_before_its_deadline_fails(clu
     cluster.now += timedelta(seconds=1)
     await cluster.reconcile()
     assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed", ("Failed", "False", "DestinationUnavailable"))
+
+
+async def test_a_retry_names_the_failure_and_the_backup_that_it_waits_for(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.end("Failed", AWAY)
+    await cluster.reconcile()
+    cluster.other_job("market-backup-1", "create")
+    cluster.now += timedelta(seconds=10)
+    await cluster.reconcile()
+    assert cluster.said() == (
+        "Closing", "Unknown", "DestinationUnavailable",
+        "the bucket backups does not answer (503). The shop stays closed, and nothing was changed: the restore is "
+        "retried when no pod and no Job uses the databases, and not after 2026-01-01T18:00:00Z. Job market-backup-1 "
+        "still uses the databases: the restore begins when it has ended.",
+    )  # fmt: skip
+
+
+async def test_a_restore_whose_job_is_gone_in_the_pause_is_retried_until_its_deadline(cluster: FakeCluster) -> None:
+    cluster.restore(backup="before", deadlineSeconds=600)
+    await cluster.until_restoring()
+    cluster.end("Failed", AWAY)
+    await cluster.reconcile()
+    del cluster.server.objects[JOB.kind, "shop", "restore-now"]
+    cluster.server.backup_pods = [backup_pod("restore", "Running")]
+    cluster.now += timedelta(seconds=599)
+    await cluster.reconcile()
+    assert cluster.said()[:3] == ("Closing", "Unknown", "JobLost")
+    assert "retried when no pod and no Job uses the databases, and not after 2026-01-01T12:10:00Z" in cluster.said()[3]
+    cluster.server.backup_pods = []
+    cluster.now += timedelta(seconds=1)
+    assert (await cluster.reconcile()).delay is None
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed", ("Failed", "False", "JobLost"))
+    assert (
+        "another attempt would begin after 2026-01-01T12:10:00Z, the end of spec.deadlineSeconds" in (cluster.said()[3])
+    )
+    assert cluster.jobs_named("restore-") == []
+
+
+async def test_a_check_whose_job_is_gone_is_not_started_after_the_deadline(cluster: FakeCluster) -> None:
+    cluster.finds_backups = False
+    cluster.restore(backup="before", deadlineSeconds=600)
+    await cluster.reconcile()
+    cluster.end("Failed", AWAY, "check-now")
+    await cluster.reconcile()
+    del cluster.server.objects[JOB.kind, "shop", "check-now"]
+    cluster.now += timedelta(seconds=600)
+    assert (await cluster.reconcile()).delay is None
+    assert (cluster.mark, cluster.said()[:3]) == (None, ("Failed", "False", "JobLost"))
+    assert cluster.said()[3] == (
+        "The Job check-now does not exist. It is not retried: another attempt would begin after 2026-01-01T12:10:00Z, "
+        "the end of spec.deadlineSeconds. Nothing was changed, and the shop stays open: correct this and create "
+        "another PlatformRestore."
+    )
+    assert cluster.jobs_named("") == []
 
 
 async def test_a_shop_whose_restore_was_deleted_before_it_is_retried_can_be_opened_as_it_was(
@@ -772,7 +835,7 @@ async def test_a_backup_whose_id_is_never_read_ends_the_restore_as_a_failed_job(
 
 @pytest.mark.parametrize(("failing", "pause"), [(1, 10), (10, 10), (40, 40), (299, 299), (4000, 300)])
 def test_a_retry_pauses_for_as_long_as_it_has_failed(failing: int, pause: int) -> None:
-    assert pause_after(timedelta(seconds=failing)) == timedelta(seconds=pause)
+    assert retry_pause(timedelta(seconds=failing)) == timedelta(seconds=pause)
 
 
 async def test_the_newest_backup_is_looked_for_again_if_its_id_was_not_read(cluster: FakeCluster) -> None:
