@@ -97,7 +97,7 @@ from platform_operator.secrets.store_tls import StoreTls, own_stores, store_tls
 from platform_operator.status.blocked import blocked_for, blocked_since
 from platform_operator.status.conditions import PassResult
 from platform_operator.status.platform_status import store_profile, stored_blocked
-from platform_operator.workqueue import MAX_CONFLICTS, Requeue
+from platform_operator.workqueue import Requeue
 
 logger = logging.getLogger(__name__)
 
@@ -136,27 +136,24 @@ class Reconciler:
     """Returns a random salt, for the credentials of a new platform."""
     fights: FieldFights
     job_retries: JobRetries
+    tolerates_conflict: Callable[[PlatformKey], bool]
+    """Returns whether the status says nothing of a pass that ends at a conflict."""
     _apply_slots: asyncio.Semaphore = field(
         init=False, default_factory=lambda: asyncio.Semaphore(MAX_CONCURRENT_APPLIES)
     )
-    _conflicts: dict[PlatformKey, int] = field(init=False, default_factory=dict)
-    """The passes over each platform that have ended at a conflict, one after the other."""
 
     async def reconcile(self, key: PlatformKey) -> Requeue:
         """Makes one pass over one platform: observe, plan, apply, report. Safe to stop anywhere and to repeat.
 
         Raises ApiError or UnexpectedError if the pass has to be retried. If the API server refused a write as out of
-        date, the platform and its records are read again first, and the status says nothing of the first MAX_CONFLICTS.
+        date, the platform and its records are read again first, and the status says nothing of it if that is tolerated.
         """
         try:
-            requeue = await self._make_pass(key)
+            return await self._make_pass(key)
         except ApiError as error:
-            self._conflicts[key] = self._conflicts.get(key, 0) + 1 if error.conflict else 0
             if error.conflict:
                 await read_again(self.client, self.cache, key)
             raise
-        self._conflicts.pop(key, None)
-        return requeue
 
     async def _make_pass(self, key: PlatformKey) -> Requeue:
         platform = self.cache.platforms.get(key)
@@ -167,7 +164,7 @@ class Reconciler:
             is_finished = await finish_deletion(self.client, self.cache, platform, self.now())
             return Requeue.never() if is_finished else Requeue.after(EARLY_RECHECK)  # the rest is garbage-collected
         spec, result = await self._converge(platform)
-        if isinstance(result.error, ApiError) and result.error.conflict and self._is_repeated(key):
+        if isinstance(result.error, ApiError) and result.error.conflict and self.tolerates_conflict(key):
             raise result.error  # the next pass is decided by what is read again
         await _yield_to_others()
         await self.reporter.report(platform, spec, result)
@@ -180,10 +177,6 @@ class Reconciler:
         if not self._is_current(platform):
             return Requeue.after(0)
         return self._next_pass(platform, spec, result)
-
-    def _is_repeated(self, key: PlatformKey) -> bool:
-        """Returns whether a pass that ends at a conflict is repeated without a word in the status."""
-        return self._conflicts.get(key, 0) < MAX_CONFLICTS
 
     def _next_pass(self, platform: Platform, spec: Spec | None, result: PassResult) -> Requeue:
         """Returns when the platform is reconciled again, if nothing changes before."""

@@ -100,7 +100,7 @@ class BackupJobs:
         try:
             self.store.store_child(observe_child(await self.client.create(JOB, namespace, job)))
         except ApiError as error:
-            stored = await self.client.get(JOB, namespace, name) if error.status == 409 else None
+            stored = await self.client.get(JOB, namespace, name) if error.conflict else None
             if stored is None:
                 raise
             if owner not in (child := observe_child(stored)).owners:

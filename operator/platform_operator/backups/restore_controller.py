@@ -7,7 +7,8 @@ the shop (docs/adr/0071). So any pass may be the last one of a process.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -16,6 +17,7 @@ from platform_operator.api.conditions import TIME_FORMAT, ConditionReason, store
 from platform_operator.api.kinds import ObjectKey, PlatformKey
 from platform_operator.api.restore_marks import RestoreMark, last_restore, restore_mark
 from platform_operator.api.spec import WITH_DATABASE, Spec
+from platform_operator.apply.conflicts import read_again
 from platform_operator.backups.database_clients import DatabaseClients
 from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import Source, restore_release, restore_values
@@ -61,9 +63,6 @@ logger = logging.getLogger(__name__)
 
 INTERVAL = 5.0
 """Seconds between two looks at a restore: no event announces the end of a pod, and the shop is closed until then."""
-LOOK_AGAIN = 1.0
-"""Seconds until a pass is repeated whose view of the shop was old."""
-CONFLICT = 409
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,10 @@ class RestoreController:
         self.opener = ShopOpener(self.marks, self.scrape_results, self.now)
 
     async def reconcile(self, key: ObjectKey) -> Requeue:
-        """Makes a pass over a PlatformRestore. Raises ApiError if it has to be retried."""
+        """Makes a pass over a PlatformRestore. Raises ApiError if it has to be retried.
+
+        If the API server refused a write as out of date, the shop is read again first.
+        """
         restore = self.jobs.store.restores.get(key)
         if restore is None or restore.deleting:
             return Requeue.never()
@@ -111,12 +113,8 @@ class RestoreController:
         shop = shop_key(restore)
         if shop not in self.shops.platforms and self.shops.is_of_another(shop):
             return Requeue.never()
-        try:
+        async with self._reading_again(shop):
             outcome = await self._outcome_of(restore)
-        except ApiError as error:
-            if error.status != CONFLICT:
-                raise
-            return Requeue.after(LOOK_AGAIN)
         await self._report(restore, outcome)
         if outcome.phase in FINISHED:
             return await self.jobs.clean_up(restore.uid, INTERVAL)
@@ -124,12 +122,22 @@ class RestoreController:
 
     async def reconcile_shop(self, key: PlatformKey) -> None:
         """Continues with a shop whose PlatformRestore was deleted: one that was being opened is opened, and another one
-        stays closed. Raises ApiError if it has to be retried."""
-        try:
+        stays closed. Raises ApiError if it has to be retried.
+
+        If the API server refused a write as out of date, the shop is read again first.
+        """
+        async with self._reading_again(key):
             await self.marks.finish_deleted_restore(key)
+
+    @asynccontextmanager
+    async def _reading_again(self, shop: PlatformKey) -> AsyncIterator[None]:
+        """Reads the shop again if what is done in the context is refused as out of date, and raises that ApiError."""
+        try:
+            yield
         except ApiError as error:
-            if error.status != CONFLICT:  # else the watch brings the newer shop, and another pass
-                raise
+            if error.conflict:
+                await read_again(self.jobs.client, self.shops, shop)
+            raise
 
     async def _report(self, restore: Backup, outcome: RestoreOutcome) -> None:
         restore, now = self.jobs.store.newest(restore), self.now()

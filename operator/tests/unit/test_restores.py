@@ -162,9 +162,13 @@ class FakeCluster:
         self.controller = controller
         keys = [restore_key("shop", name) for name in names or ["now"]]
         try:
-            return (await asyncio.gather(*map(controller.reconcile, keys)))[-1]
+            results = await asyncio.gather(*map(controller.reconcile, keys), return_exceptions=True)
         finally:
             await recorder.flush()
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return cast(Requeue, results[-1])
 
     async def delete(self, name: str = "now") -> None:
         """Deletes a PlatformRestore, with its Job, and makes a pass over the shop."""
@@ -1121,7 +1125,9 @@ async def test_another_restore_repairs_a_shop_after_one_that_has_failed(cluster:
 async def test_of_two_restores_at_once_one_has_the_shop_to_its_end(cluster: FakeCluster) -> None:
     cluster.restore()
     cluster.restore("again", backup="before")
-    await cluster.reconcile("now", "again")
+    with pytest.raises(ApiError) as refused:
+        await cluster.reconcile("now", "again")
+    assert refused.value.conflict
     assert (cluster.mark, cluster.said("now")[0]) == ("now/uid-now/Closing", "Closing")
     cluster.shop_says("Restoring")
     await cluster.reconcile("again", "now")
@@ -1490,11 +1496,31 @@ async def test_a_shop_that_has_changed_since_it_was_read_is_looked_at_again(clus
     del cluster.server.objects[PLATFORM_RESTORE.kind, "shop", "now"]
     await cluster.reconcile()
     cluster.shop_says("Restoring")
-    await cluster.controller.reconcile_shop(SHOP)
-    assert cluster.mark == "now/uid-now/Closing"
-    await cluster.reconcile()
-    await cluster.controller.reconcile_shop(SHOP)
+    with pytest.raises(ApiError) as refused:
+        await cluster.controller.reconcile_shop(SHOP)
+    assert (refused.value.conflict, cluster.mark) == (True, "now/uid-now/Closing")
+    await cluster.controller.reconcile_shop(SHOP)  # no event has come since: it was read again
     assert cluster.mark == "now/uid-now/Failed"
+
+
+async def test_a_restore_that_finds_the_shop_changed_reads_it_again(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply = cluster.server.apply
+
+    async def after_a_change(kind: Kind, *rest: Any, **named: Any) -> Any:
+        if kind is PLATFORM:
+            monkeypatch.undo()
+            cluster.shop_says("Reopening")
+        return await apply(kind, *rest, **named)
+
+    cluster.restore()
+    monkeypatch.setattr(cluster.server, "apply", after_a_change)
+    with pytest.raises(ApiError) as refused:
+        await cluster.reconcile()
+    assert (refused.value.conflict, cluster.mark) == (True, None)
+    await cluster.controller.reconcile(restore_key("shop", "now"))  # no event has come since
+    assert (cluster.mark, cluster.said()[0]) == ("now/uid-now/Closing", "Closing")
 
 
 async def test_a_shop_whose_restore_was_deleted_while_it_opens_is_opened(cluster: FakeCluster) -> None:
