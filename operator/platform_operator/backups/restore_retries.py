@@ -14,7 +14,9 @@ from platform_operator.backups.observed import Backup
 from platform_operator.backups.restore_status import BEFORE_CLOSING, failure_reason, phase_of
 from platform_operator.status.backups import BackupRun
 
-TRANSIENT = (RestoreReason.DESTINATION_UNAVAILABLE,)
+TRANSIENT = (
+    RestoreReason.DESTINATION_UNAVAILABLE, RestoreReason.DATABASE_UNREACHABLE, RestoreReason.RESTORE_INTERRUPTED,
+)  # fmt: skip
 """The failures after which another attempt may succeed without any correction."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 10.0, 300.0
 """Seconds between two attempts."""

@@ -18,7 +18,8 @@ from platform_operator.backups.status import MAX_MESSAGE
 from platform_operator.status.backups import BackupRun
 
 MAY_HAVE_CHANGED = (
-    RestoreReason.RESTORE_INCOMPLETE, RestoreReason.JOB_FAILED, RestoreReason.JOB_LOST,
+    RestoreReason.RESTORE_INCOMPLETE, RestoreReason.RESTORE_INTERRUPTED, RestoreReason.JOB_FAILED,
+    RestoreReason.JOB_LOST,
 )  # fmt: skip
 """The failures of a Job that may have committed. Before any other one it has committed nothing."""
 FINISHED = (RestorePhase.SUCCEEDED, RestorePhase.FAILED)

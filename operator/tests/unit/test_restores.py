@@ -589,6 +589,44 @@ async def test_a_bucket_that_goes_away_during_a_restore_is_tried_again_while_the
     assert (cluster.mark, cluster.said()[0]) == ("now/uid-now/Opening", "Opening")
 
 
+@pytest.mark.parametrize(
+    ("reason", "mark", "state"),
+    [
+        ("DatabaseUnreachable", "", "nothing was changed"),
+        ("RestoreInterrupted", "/inconsistent", "its databases may be inconsistent"),
+    ],
+)
+async def test_a_restore_that_has_lost_a_database_is_run_again(
+    cluster: FakeCluster, reason: str, mark: str, state: str
+) -> None:
+    """The pod of a database is evicted with its node, and comes again."""
+    cluster.restore()
+    await cluster.until_restoring()
+    first = cluster.job()["metadata"]["uid"]
+    cluster.end("Failed", {"reason": reason, "message": "the database of order: psql ended with 2"})
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == (f"now/uid-now/Closing{mark}", ("Closing", "Unknown", reason))
+    assert f"The shop stays closed, and {state}: the restore is retried at" in cluster.said()[3]
+    cluster.now += timedelta(seconds=10)
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[0]) == (f"now/uid-now/Restoring{mark}", "Restoring")
+    assert cluster.job()["metadata"]["uid"] != first
+    cluster.end("Complete", RESTORED)
+    await cluster.reconcile()
+    assert cluster.mark == "now/uid-now/Opening"
+
+
+@pytest.mark.parametrize("reason", ["DatabaseUnreachable", "RestoreInterrupted"])
+async def test_a_database_that_stays_away_ends_the_restore_at_its_deadline(cluster: FakeCluster, reason: str) -> None:
+    cluster.restore(backup="before", deadlineSeconds=600)
+    await cluster.until_restoring()
+    cluster.now += timedelta(seconds=301)
+    cluster.end("Failed", {"reason": reason, "message": "the database of order: psql ended with 2"})
+    assert (await cluster.reconcile()).delay is None
+    assert cluster.said()[:3] == ("Failed", "False", reason)
+    assert ("do not open it" in cluster.said()[3]) == (reason == "RestoreInterrupted")
+
+
 @pytest.mark.parametrize("pods", INTERRUPTED)
 async def test_a_restore_whose_pod_was_taken_away_is_run_again_once_that_pod_is_gone(
     cluster: FakeCluster, pods: list[Manifest]
@@ -1663,7 +1701,7 @@ def test_the_mark_of_a_restore_that_has_succeeded_closes_nothing() -> None:
 
 def test_every_failure_of_the_command_is_a_reason() -> None:
     of_verifications = {"BackupNotRestorable", "InvariantBroken", "ScratchServerFailed"}
-    reasons = {one.reason for one in BackupError.__subclasses__()}
+    reasons = {one.reason for base in BackupError.__subclasses__() for one in (base, *base.__subclasses__())}
     assert reasons - of_verifications <= {str(one) for one in RestoreReason}
 
 
