@@ -21,7 +21,7 @@ from platform_operator.api.kinds import (
     PlatformKey,
 )
 from platform_operator.api.spec import SERVICES, Spec, parse
-from platform_operator.apply.applier import apply_object, delete_object, find_conflict, find_free_names, prune
+from platform_operator.apply.applier import apply_object, delete_object, find_free_names, find_name_conflict, prune
 from platform_operator.apply.conflicts import read_again
 from platform_operator.apply.deletion import finish_deletion, set_finalizer
 from platform_operator.apply.helm_release import adopts_release, delete_release_records
@@ -249,7 +249,7 @@ class Reconciler:
             times = migration_times(platform, self.cache.children(platform.key))
             keys = await self._master_keys(platform, spec)
             if isinstance(keys, NameConflict):
-                return spec, PassResult(conflicts=(keys,))
+                return spec, PassResult(name_conflicts=(keys,))
             named = await self._named_secrets(platform, spec, keys.base)
             release = await self._release_secrets(platform, spec)
             draining = spec.hibernated and await self._drains(platform.key, spec)
@@ -317,7 +317,9 @@ class Reconciler:
             with contextlib.suppress(ApiError):  # then the next pass repairs more than necessary
                 await self._store_inventory(this, progress.inventory)
         plan = self._plan(this, desired, progress.inventory, frozenset(progress.attempted))
-        return PassResult(plan.without_deletions(), tuple(progress.refusals), tuple(progress.conflicts), holds=True)
+        return PassResult(
+            plan.without_deletions(), tuple(progress.refusals), tuple(progress.name_conflicts), holds=True
+        )
 
     async def _master_keys(self, platform: Platform, spec: Spec) -> KeyRing | NameConflict:
         """Returns the master keys with the salt of the platform, which is recorded before anything is derived with it.
@@ -377,9 +379,9 @@ class Reconciler:
         """
         key, progress = this.platform.key, _PassProgress(this.inventory)
         content = "" if stage else self._content_digest(this)
-        conflict = await find_conflict(self.client, self.cache, key, inventory_id(key))
+        conflict = await find_name_conflict(self.client, self.cache, key, inventory_id(key))
         if conflict is not None:
-            return PassResult(conflicts=(conflict,))
+            return PassResult(name_conflicts=(conflict,))
         rendered = await self._rendered(this)
         objects = stage.objects if stage else rendered
         await _yield_to_others()
@@ -388,7 +390,7 @@ class Reconciler:
             release = release_of(key, this.values, self.renderer.chart_digest, rendered)
             conflict = await record_release(self.client, self.cache, this.platform, release)
             if conflict is not None:
-                return PassResult(conflicts=(conflict,))
+                return PassResult(name_conflicts=(conflict,))
             progress.inventory = replace(progress.inventory, release=release_id(key, release).name)
         try:
             while True:
@@ -419,7 +421,7 @@ class Reconciler:
             ahead = (*self._generated(this), *stage.ahead)
             later = self._plan(this, ahead, progress.inventory, frozenset(progress.attempted))
             plan = replace(plan.during_upgrade(), due=later.due, waiting=later.waiting)
-        return PassResult(plan, tuple(progress.refusals), tuple(progress.conflicts))
+        return PassResult(plan, tuple(progress.refusals), tuple(progress.name_conflicts))
 
     def _content_digest(self, this: _Pass) -> str:
         return self.renderer.content_digest(this.platform.key, this.platform.uid, this.values)
@@ -606,7 +608,7 @@ class _PassProgress:
 
     inventory: Inventory
     refusals: list[Refusal] = field(default_factory=list)
-    conflicts: list[NameConflict] = field(default_factory=list)
+    name_conflicts: list[NameConflict] = field(default_factory=list)
     attempted: set[ObjectId] = field(default_factory=set)
     """Objects that were sent, or left alone since they are not the operator's: not sent again in the same pass, so that
     another writer who answers each write with one of its own cannot hold the worker."""
@@ -620,4 +622,4 @@ class _PassProgress:
         if isinstance(answer, Refusal):
             self.refusals.append(answer)
         elif isinstance(answer, NameConflict):
-            self.conflicts.append(answer)
+            self.name_conflicts.append(answer)

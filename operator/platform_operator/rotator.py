@@ -13,7 +13,7 @@ from datetime import datetime
 from platform_operator.api.conditions import ConditionReason, stored_condition
 from platform_operator.api.kinds import PlatformKey
 from platform_operator.api.spec import Spec
-from platform_operator.apply.applier import find_conflict
+from platform_operator.apply.applier import find_name_conflict
 from platform_operator.apply.rotation_store import write_rotations
 from platform_operator.apply.salt_store import write_base
 from platform_operator.cache.observed import ObservedObject, Platform
@@ -84,7 +84,7 @@ class Rotator:
             return report
         if report.begins:
             self._beginning.add(key)
-        if conflict := await find_conflict(self.client, self.cache, key, rotation_id(key)):
+        if conflict := await find_name_conflict(self.client, self.cache, key, rotation_id(key)):
             self._beginning.discard(key)
             return report.refused(f"{conflict} has the name of the record of rotations: rename it.")
         ids = shop_key_ids(report.rotations, keys)
