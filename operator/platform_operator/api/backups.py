@@ -362,10 +362,10 @@ class PlatformRestoreSpec(Model):
         default=21_600,
         ge=60,
         le=86_400,
-        description="Seconds that the Job that restores may run. After that it is stopped, and the restore has failed: "
-        "the shop stays closed, and its databases may be inconsistent. No check of the backup begins later "
-        "than that after the first one, no other Job than the first later than that after the shop was closed, and "
-        "a closed shop waits no longer for an invalid spec to be corrected.",
+        description="Seconds that each Job that restores may run. One that is stopped then is not retried: the restore "
+        "has failed, the shop stays closed, and its databases may be inconsistent. The same time limits the retries: "
+        "no check of the backup begins later than that after the first check, and no Job is created again later than "
+        "that after the shop was closed. Nor does a closed shop wait longer for an invalid spec to be corrected.",
     )
 
 
