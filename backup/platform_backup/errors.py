@@ -37,6 +37,11 @@ class DatabaseFailed(BackupError):
         """The exit status of the psql, pg_dump or pg_restore that failed; None if none did."""
 
 
+class DatabaseUnreachable(DatabaseFailed):
+    """A database does not answer, or its connection was lost, as when its pod was evicted. A later attempt may
+    succeed."""
+
+
 class PostgresToolsTooOld(BackupError):
     """pg_dump is of an older major version than the server, whose databases it cannot dump."""
 
@@ -59,6 +64,10 @@ class RestoreRefused(BackupError):
 
 class RestoreIncomplete(BackupError):
     """A restore has failed after it had committed a database: some databases may be restored and others not."""
+
+
+class RestoreInterrupted(RestoreIncomplete):
+    """A restore has lost a connection when it may have committed a database. Another attempt replaces all of them."""
 
 
 class BackupNotRestorable(BackupError):

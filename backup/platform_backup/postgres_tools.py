@@ -13,10 +13,12 @@ from types import MappingProxyType
 from chassis.settings import DatabaseSettings
 from chassis.tls import SYSTEM
 
-from platform_backup.errors import DatabaseFailed
+from platform_backup.errors import DatabaseFailed, DatabaseUnreachable
 
 _PIPE_BYTES = 1 << 20
 _STDERR_BYTES = 2000
+_CONNECTION_LOST = 2
+"""The exit status of psql after it has lost its connection, or got none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,9 @@ class Program:
     async def _fail(self) -> None:
         status = await self._process.wait()
         said = (await self._stderr).decode(errors="replace").strip() or "nothing"
-        raise DatabaseFailed(f"{self._name} ended with {status} and said: {said}", status)
+        lost = self._name == "psql" and status == _CONNECTION_LOST
+        failure = DatabaseUnreachable if lost else DatabaseFailed
+        raise failure(f"{self._name} ended with {status} and said: {said}", status)
 
     async def _read_stderr(self) -> bytes:
         """Returns the end of what the program wrote to stderr."""

@@ -20,15 +20,21 @@ from chassis.errors import DatabaseUnavailable, RuntimeRoleRefused
 from chassis.messaging.resend import MAX_AGE, Selection, resend
 from chassis.observability import logs
 from chassis.settings import DatabaseSettings
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from platform_backup.catalog import read_dump, verify_files
 from platform_backup.create import Shop
-from platform_backup.errors import DatabaseFailed, RestoreIncomplete, RestoreRefused
+from platform_backup.errors import (
+    DatabaseFailed,
+    DatabaseUnreachable,
+    RestoreIncomplete,
+    RestoreInterrupted,
+    RestoreRefused,
+)
 from platform_backup.manifest import Manifest
 from platform_backup.postgres_tools import Program
-from platform_backup.snapshots import connect, has_table, translate_errors
+from platform_backup.snapshots import connect, has_table, is_connection_lost, translate_errors
 
 RESEND_MARGIN = timedelta(hours=2)
 """How long before the cut the resent events begin.
@@ -67,7 +73,7 @@ _LONGEST_PREAMBLE = 1 << 16
 _LEAVING_SECONDS, _LEAVING_INTERVAL_SECONDS = 3.0, 0.1
 _ANALYZE_TIMEOUT_SECONDS = 600.0
 _STATEMENT_REFUSED = 3
-"""The exit status of psql after an error that the server answered; it is 2 if the connection was lost."""
+"""The exit status of psql after an error that the server answered."""
 _DATABASE_ERRORS = (SQLAlchemyError, DatabaseUnavailable, RuntimeRoleRefused, OSError, TimeoutError)
 
 log = logs.get_logger(__name__)
@@ -114,7 +120,7 @@ async def restore_backup(
     try:
         resent = await resend_since(shop.databases, manifest.cut_at - RESEND_MARGIN, now)
     except DatabaseFailed as error:
-        raise RestoreIncomplete(f"the databases are restored, but not all events are sent again: {error}") from error
+        raise _incomplete(error, f"the databases are restored, but not all events are sent again: {error}") from error
     await asyncio.gather(*(analyze(service, shop.databases[service]) for service in services))
     return Restored(services, resent)
 
@@ -203,7 +209,7 @@ async def _fill(shop: Shop, manifest: Manifest, service: str, session: Program, 
                 await asyncio.gather(feeding, return_exceptions=True)
         await _await_answer(session, b"")
     except DatabaseFailed as error:
-        raise DatabaseFailed(f"the database of {service}: {error}") from None
+        raise type(error)(f"the database of {service}: {error}", error.exit_status) from None
     log.info("a database is restored", database=service)
 
 
@@ -235,8 +241,9 @@ async def _feed(program: Program, shop: Shop, manifest: Manifest, service: str) 
 async def _commit(service: str, session: Program, committed: Sequence[str]) -> None:
     """Commits a database after those that are `committed`.
 
-    Raises DatabaseFailed if PostgreSQL refuses the first one, so that none has changed. Raises RestoreIncomplete if it
-    refuses a later one, and if the connection is lost: whether a database is committed is not known then.
+    Raises DatabaseFailed if PostgreSQL refuses the first one, so that none has changed, and RestoreIncomplete if it
+    refuses a later one. Raises RestoreInterrupted if the connection is lost: whether a database is committed is not
+    known then.
     """
     try:
         await _await_answer(session, b"COMMIT;\n")
@@ -251,7 +258,7 @@ async def _commit(service: str, session: Program, committed: Sequence[str]) -> N
             else f"the connection was lost, and whether the database of {service} is restored is not known"
         )
         others = f"{', '.join(committed)} is restored already" if committed else "no other one is restored"
-        raise RestoreIncomplete(f"{text}: {error}; {others}: run the restore again with --replace") from None
+        raise _incomplete(error, f"{text}: {error}; {others}: run the restore again with --replace") from None
     session.close_input()
     with suppress(DatabaseFailed):  # it is committed, however psql ends
         await session.succeeded()
@@ -272,9 +279,10 @@ async def _grant(service: str, database: DatabaseSettings, role: DatabaseSetting
         async with engine.connect() as connection:
             await grant_runtime_role(connection, database, RuntimeRole(role.db_user, role.db_password))
     except _DATABASE_ERRORS as error:
-        raise RestoreIncomplete(
+        raise _incomplete(
+            error,
             f"the role {role.db_user} did not get its privileges in the database of {service}, which is restored: "
-            f"{_first_line(error)}; run the restore again with --replace"
+            f"{_first_line(error)}; run the restore again with --replace",
         ) from error
     finally:
         await engine.dispose()
@@ -304,13 +312,25 @@ async def resend_since(databases: Mapping[str, DatabaseSettings], since: datetim
         try:
             resent[service] = sum([moved async for moved in resend(database, selection)])
         except _DATABASE_ERRORS as error:
-            raise RestoreIncomplete(
+            raise _incomplete(
+                error,
                 f"the databases are restored, but {service} does not send its events again: {_first_line(error)}; run "
-                "the restore again with --replace"
+                "the restore again with --replace",
             ) from error
         finally:
             await database.close()
     return resent
+
+
+def _incomplete(error: Exception, text: str) -> RestoreIncomplete:
+    """Returns that a restore has failed after it may have committed a database, and whether it lost a connection."""
+    return RestoreInterrupted(text) if _is_connection_lost(error) else RestoreIncomplete(text)
+
+
+def _is_connection_lost(error: Exception) -> bool:
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated
+    return isinstance(error, DatabaseUnreachable | DatabaseUnavailable) or is_connection_lost(error)
 
 
 def _first_line(error: BaseException) -> str:

@@ -4,6 +4,7 @@ All connections are opened first, so that what lies between two snapshots is one
 """
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import asyncpg
 from chassis.database.engine import database_tls
 from chassis.settings import DatabaseSettings
 
-from platform_backup.errors import DatabaseFailed
+from platform_backup.errors import DatabaseFailed, DatabaseUnreachable
 from platform_backup.manifest import OutboxPosition
 from platform_backup.settings import OwnerSettings
 
@@ -22,6 +23,11 @@ _T = TypeVar("_T")
 CONNECT_TIMEOUT_SECONDS = 10.0
 _STATEMENT_TIMEOUT_SECONDS = 60.0
 _DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+_LOST = (
+    asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError, OSError, TimeoutError,
+)  # fmt: skip
+"""The errors of a server that is away, starts or stops."""
 _OUTBOX_POSITION = """
     SELECT greatest(
                (SELECT coalesce(max(sequence), 0) FROM outbox),
@@ -91,7 +97,7 @@ async def connect(service: str, database: DatabaseSettings) -> AsyncIterator[asy
             command_timeout=_STATEMENT_TIMEOUT_SECONDS,
         )
     except _DRIVER_ERRORS as error:
-        raise DatabaseFailed(f"the database of {service} does not answer: {_text(error)}") from error
+        raise _failure(error)(f"the database of {service} does not answer: {_text(error)}") from error
     try:
         yield connection
     finally:
@@ -103,7 +109,16 @@ async def translate_errors(service: str, call: Awaitable[_T]) -> _T:
     try:
         return await call
     except _DRIVER_ERRORS as error:
-        raise DatabaseFailed(f"the database of {service}: {_text(error)}") from error
+        raise _failure(error)(f"the database of {service}: {_text(error)}") from error
+
+
+def _failure(error: Exception) -> type[DatabaseFailed]:
+    return DatabaseUnreachable if is_connection_lost(error) else DatabaseFailed
+
+
+def is_connection_lost(error: BaseException) -> bool:
+    """Returns whether a server is away, starts or stops, rather than that it refuses something."""
+    return isinstance(error, _LOST) and not isinstance(error, ssl.SSLCertVerificationError)
 
 
 async def has_table(connection: asyncpg.Connection, name: str) -> bool:

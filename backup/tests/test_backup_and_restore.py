@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ from chassis.settings import DatabaseSettings
 from chassis_testing.databases import empty_database
 from chassis_testing.waiting import eventually
 from platform_backup import restore as restoring
-from platform_backup.catalog import find_backup, list_backups, newest_backup, prune, verify_files
+from platform_backup.catalog import find_backup, list_backups, newest_backup, prune, read_dump, verify_files
 from platform_backup.create import Shop, create_backup
 from platform_backup.encryption import BackupKey
 from platform_backup.errors import (
@@ -25,7 +25,9 @@ from platform_backup.errors import (
     BackupError,
     BackupNotFound,
     DatabaseFailed,
+    DatabaseUnreachable,
     RestoreIncomplete,
+    RestoreInterrupted,
     RestoreRefused,
     WrongKey,
 )
@@ -369,7 +371,8 @@ LOST_BEFORE_COMMIT = b"SELECT pg_terminate_backend(pg_backend_pid());\n"
     [
         ("notification", REFUSED_AT_COMMIT, DatabaseFailed, "the database of notification is not restored", set()),
         ("order", REFUSED_AT_COMMIT, RestoreIncomplete, "notification is restored already", {"notification"}),
-        ("notification", LOST_BEFORE_COMMIT, RestoreIncomplete, "whether the database of notification is r", set()),
+        ("notification", LOST_BEFORE_COMMIT, RestoreInterrupted, "whether the database of notification is r", set()),
+        ("order", LOST_BEFORE_COMMIT, RestoreInterrupted, "notification is restored already", {"notification"}),
     ],
 )
 async def test_a_commit_that_is_refused_is_told_from_one_without_an_answer(
@@ -393,10 +396,74 @@ async def test_a_commit_that_is_refused_is_told_from_one_without_an_answer(
         await commit(session, sent)
 
     monkeypatch.setattr(restoring, "_await_answer", commit_after_the_statement)
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=said) as failed:
         await restore(shop, manifest, replace=True)
 
+    assert failed.type is error, "its name is the reason that is reported"
     assert {name for name, database in shop.databases.items() if late not in await received(database)} == restored
+
+
+def end_clients(database: DatabaseSettings) -> Callable[[], Awaitable[bool]]:
+    """Ends the other connections of a database, as a server does that is stopped. Returns whether there were any."""
+    statement = (
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()"
+    )
+
+    async def end() -> bool:
+        async with connect("test", database) as sql:
+            return bool(await sql.fetchval(statement))
+
+    return end
+
+
+async def test_a_database_that_is_stopped_during_the_restore_is_told_from_one_that_refuses_the_dump(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, late = await create_backup(shop, "abcdef"), uuid4()
+    for database in shop.databases.values():
+        await receive(database, late)
+
+    async def read(there: Shop, of: Manifest, service: str) -> AsyncIterator[bytes]:
+        async for part in read_dump(there, of, service):
+            if service == "order":
+                await eventually(end_clients(shop.databases["order"]))
+            yield part
+
+    monkeypatch.setattr(restoring, "read_dump", read)
+    with pytest.raises(DatabaseFailed, match="the database of order: psql ended with 2") as failed:
+        await restore(shop, manifest, replace=True)
+
+    assert failed.type is DatabaseUnreachable
+    assert all([late in await received(database) for database in shop.databases.values()])
+    monkeypatch.undo()
+    await restore(shop, manifest, replace=True)
+    assert not any([late in await received(database) for database in shop.databases.values()])
+
+
+async def test_a_database_that_is_stopped_after_the_commits_is_restored_again(
+    shop: Shop, runtime: dict[str, DatabaseSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = await create_backup(shop, "abcdef")
+
+    async def stopped(*_: Any) -> None:
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(restoring, "grant_runtime_role", stopped)
+    with pytest.raises(RestoreInterrupted, match="did not get its privileges"):
+        await restore_backup(shop, manifest, runtime, NOW, replace=True)
+
+
+@pytest.mark.parametrize(("port", "password", "error"), [(1, "", DatabaseUnreachable), (0, "wrong", DatabaseFailed)])
+async def test_a_database_that_is_away_is_told_from_one_that_refuses_the_login(
+    shop: Shop, port: int, password: str, error: type[BackupError]
+) -> None:
+    order = shop.databases["order"]
+    wrong = order.model_copy(update={"db_port": port or order.db_port, "db_password": password or order.db_password})
+    with pytest.raises(DatabaseFailed, match="database of order does not answer") as failed:
+        async with connect("order", wrong):
+            pass
+    assert failed.type is error
 
 
 async def test_a_dump_that_is_no_longer_needed_is_not_read_any_more(

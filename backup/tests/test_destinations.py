@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 from xml.etree import ElementTree
 
@@ -16,7 +17,9 @@ from chassis_testing.fault_proxy import fault_proxy
 from chassis_testing.ports import free_port
 from chassis_testing.s3_server import s3_server, signed_for
 from chassis_testing.waiting import eventually
-from platform_backup.catalog import list_backups, newest_backup, prune
+from platform_backup import destination as destinations
+from platform_backup import restore as restoring
+from platform_backup.catalog import list_backups, newest_backup, prune, verify_files
 from platform_backup.create import Shop, create_backup
 from platform_backup.destination import Destination, open_destination
 from platform_backup.errors import (
@@ -171,6 +174,95 @@ async def test_a_bucket_that_goes_away_leaves_no_backup(shop: Shop, bucket: Buck
         assert [backup.is_whole for backup in await list_backups(there)] == [False]
 
 
+@pytest.mark.parametrize("fault", ["answers 500", "resets the connection"])
+async def test_a_bucket_that_fails_during_a_restore_changes_no_database(
+    shop: Shop, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    name = f"default/{fault.split()[0]}"
+    manifest = await create_backup(replace(shop, name=name, destination=open_destination(bucket.settings())), "abcdef")
+    for database in shop.databases.values():
+        async with connect("test", database) as sql:
+            await sql.execute("INSERT INTO inbox (event_id) VALUES (gen_random_uuid())")
+    monkeypatch.setattr(destinations, "_PART_BYTES", 4096)  # so that a file has several
+
+    async with _failing(bucket, "order.dump", resets=fault != "answers 500") as (failing, port):
+        settings = bucket.settings(backup_s3_endpoint=f"http://127.0.0.1:{port}")
+        there = replace(shop, name=name, destination=open_destination(settings))
+
+        async def verify_and_fail(*arguments: Any) -> None:
+            await verify_files(*arguments)
+            failing.answers = 2
+
+        monkeypatch.setattr(restoring, "verify_files", verify_and_fail)
+        with pytest.raises(DestinationUnavailable, match="does not answer, or fails"):
+            await restore_backup(there, manifest, {}, NOW, replace=True)
+        assert failing.answers == 0, "the first parts were read"
+        assert await _received(shop) == [1, 1, 1]
+
+        monkeypatch.setattr(restoring, "verify_files", verify_files)
+        failing.answers = None
+        await restore_backup(there, manifest, {}, NOW, replace=True)
+        assert await _received(shop) == [0, 0, 0]
+
+
+async def _received(shop: Shop) -> list[int]:
+    """Returns how many events each database has received."""
+    counts: list[int] = []
+    for database in shop.databases.values():
+        async with connect("test", database) as sql:
+            counts.append(await sql.fetchval("SELECT count(*) FROM inbox"))
+    return counts
+
+
+@dataclass
+class FailingBucket:
+    """Forwards requests to a bucket, and fails when the content of a file is read."""
+
+    client: httpx.AsyncClient
+    file: str
+    resets: bool
+    """True if it resets the connection in the middle of its answer. Otherwise it answers 500."""
+    answers: int | None = None
+    """The parts that it still answers; None for all."""
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        headers, path = dict(request.headers), request.raw_path
+        found = await self.client.request(request.method, path, headers=headers, content=await request.read())
+        response = web.StreamResponse(status=found.status_code, headers=_forwarded(found.headers))
+        if request.method != "GET" or not request.path.endswith(self.file):
+            return await self._send(response, request, found.content)
+        if self.answers != 0:
+            self.answers = self.answers and self.answers - 1
+            return await self._send(response, request, found.content)
+        if not self.resets:
+            return web.Response(status=500, text="<Error><Code>InternalError</Code></Error>")
+        await response.prepare(request)
+        await response.write(found.content[: len(found.content) // 2])
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
+    async def _send(self, response: web.StreamResponse, request: web.Request, content: bytes) -> web.StreamResponse:
+        await response.prepare(request)
+        if request.method != "HEAD":
+            await response.write(content)
+        return response
+
+
+def _forwarded(headers: httpx.Headers) -> dict[str, str]:
+    names = ("content-length", "content-range", "content-type", "etag", "last-modified")
+    return {name: headers[name] for name in names if name in headers}
+
+
+@asynccontextmanager
+async def _failing(bucket: Bucket, file: str, *, resets: bool) -> AsyncIterator[tuple[FailingBucket, int]]:
+    """Runs a server between a restore and the bucket. It does not fail at first."""
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{bucket.port}") as client:
+        failing = FailingBucket(client, file, resets)
+        async with _served(failing.answer) as port:
+            yield failing, port
+
+
 def _has_files(shop: Shop, bucket: Bucket, folder: str) -> Callable[[], Awaitable[bool]]:
     direct = open_destination(bucket.settings())
 
@@ -230,6 +322,13 @@ async def _answering(status: int, body: str) -> AsyncIterator[int]:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=status, text=body, content_type="application/xml")
 
+    async with _served(answer) as port:
+        yield port
+
+
+@asynccontextmanager
+async def _served(answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[int]:
+    """Runs a server, and gives its port."""
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(application)

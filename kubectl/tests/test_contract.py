@@ -21,10 +21,10 @@ from kubectl_ecommerce.runbooks import FINE, RUNBOOKS, STORES, UNKNOWN, Runbook
 from kubectl_ecommerce.shop import FAILED_UPGRADES, RETRY_ANNOTATION, ROTATE_ANNOTATION
 from shops import shop
 
-from platform_operator.api.backups import RestoreReason
 from platform_operator.api.conditions import ConditionReason, UpgradePhase
 from platform_operator.api.kinds import CHILD_KINDS, CLUSTER_KINDS, GROUP, PLATFORM, STORE_KINDS
 from platform_operator.api.tenants import TENANT
+from platform_operator.backups import restore_status, status
 from platform_operator.backups.objects import schedule_release
 from platform_operator.plan.upgrades import ANNOTATION_RETRY_UPGRADE
 from platform_operator.secrets.rotation import ANNOTATION_ROTATE, REQUESTED
@@ -72,7 +72,7 @@ def test_the_names_are_the_operators() -> None:
     assert {*rotate.KINDS} == {*map(str, REQUESTED), "all"}
     assert {*resend_events.SERVICES} == {event.producer for event in load_topology().events.values()}
     assert {*FAILED_UPGRADES} == {*map(str, UpgradePhase)} - {"RollingOut", "RollingBack"}
-    assert {*waiting.WAITS_FOR} <= {*map(str, RestoreReason)}
+    assert {*waiting.WAITS_FOR} == {*map(str, (*status.ENDS_BY_ITSELF, *restore_status.ENDS_BY_ITSELF))}
 
 
 def test_every_command_is_documented_with_an_example_that_parses() -> None:

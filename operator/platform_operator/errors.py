@@ -93,8 +93,8 @@ class ApiError(OperatorError):
 
     @property
     def conflict(self) -> bool:
-        """Tells whether the write was decided by what is out of date: the object was written since it was read, exists
-        already, or is another of its name. What is read again then decides."""
+        """Tells whether a write was refused as out of date (409): the object was changed since it was read, exists
+        already, or has another uid. The object has to be read again, and the write decided by that."""
         return self.status == 409
 
     @property

@@ -120,7 +120,7 @@ class LeaderElector:
             else:
                 return False
         except ApiError as error:
-            if error.status != 409:  # a conflict only means that another candidate was quicker
+            if not error.conflict:  # it only means that another candidate was quicker
                 logger.warning("cannot acquire the Lease: %s", error)
             return False
         self._may_write_until = started + WRITE_WINDOW

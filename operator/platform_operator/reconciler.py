@@ -21,7 +21,7 @@ from platform_operator.api.kinds import (
     PlatformKey,
 )
 from platform_operator.api.spec import SERVICES, Spec, parse
-from platform_operator.apply.applier import apply_object, delete_object, find_conflict, find_free_names, prune
+from platform_operator.apply.applier import apply_object, delete_object, find_free_names, find_name_conflict, prune
 from platform_operator.apply.conflicts import read_again
 from platform_operator.apply.deletion import finish_deletion, set_finalizer
 from platform_operator.apply.helm_release import adopts_release, delete_release_records
@@ -97,7 +97,7 @@ from platform_operator.secrets.store_tls import StoreTls, own_stores, store_tls
 from platform_operator.status.blocked import blocked_for, blocked_since
 from platform_operator.status.conditions import PassResult
 from platform_operator.status.platform_status import store_profile, stored_blocked
-from platform_operator.workqueue import MAX_CONFLICTS, Requeue
+from platform_operator.workqueue import Requeue
 
 logger = logging.getLogger(__name__)
 
@@ -136,27 +136,24 @@ class Reconciler:
     """Returns a random salt, for the credentials of a new platform."""
     fights: FieldFights
     job_retries: JobRetries
+    tolerates_conflict: Callable[[PlatformKey], bool]
+    """Returns whether the status says nothing of a pass that ends at a conflict."""
     _apply_slots: asyncio.Semaphore = field(
         init=False, default_factory=lambda: asyncio.Semaphore(MAX_CONCURRENT_APPLIES)
     )
-    _conflicts: dict[PlatformKey, int] = field(init=False, default_factory=dict)
-    """The passes over each platform that have ended at a conflict, one after the other."""
 
     async def reconcile(self, key: PlatformKey) -> Requeue:
         """Makes one pass over one platform: observe, plan, apply, report. Safe to stop anywhere and to repeat.
 
         Raises ApiError or UnexpectedError if the pass has to be retried. If the API server refused a write as out of
-        date, the platform and its records are read again first, and the status says nothing of the first MAX_CONFLICTS.
+        date, the platform and its records are read again first, and the status says nothing of it if that is tolerated.
         """
         try:
-            requeue = await self._make_pass(key)
+            return await self._make_pass(key)
         except ApiError as error:
-            self._conflicts[key] = self._conflicts.get(key, 0) + 1 if error.conflict else 0
             if error.conflict:
                 await read_again(self.client, self.cache, key)
             raise
-        self._conflicts.pop(key, None)
-        return requeue
 
     async def _make_pass(self, key: PlatformKey) -> Requeue:
         platform = self.cache.platforms.get(key)
@@ -167,7 +164,7 @@ class Reconciler:
             is_finished = await finish_deletion(self.client, self.cache, platform, self.now())
             return Requeue.never() if is_finished else Requeue.after(EARLY_RECHECK)  # the rest is garbage-collected
         spec, result = await self._converge(platform)
-        if isinstance(result.error, ApiError) and result.error.conflict and self._is_repeated(key):
+        if isinstance(result.error, ApiError) and result.error.conflict and self.tolerates_conflict(key):
             raise result.error  # the next pass is decided by what is read again
         await _yield_to_others()
         await self.reporter.report(platform, spec, result)
@@ -180,10 +177,6 @@ class Reconciler:
         if not self._is_current(platform):
             return Requeue.after(0)
         return self._next_pass(platform, spec, result)
-
-    def _is_repeated(self, key: PlatformKey) -> bool:
-        """Returns whether a pass that ends at a conflict is repeated without a word in the status."""
-        return self._conflicts.get(key, 0) < MAX_CONFLICTS
 
     def _next_pass(self, platform: Platform, spec: Spec | None, result: PassResult) -> Requeue:
         """Returns when the platform is reconciled again, if nothing changes before."""
@@ -251,11 +244,12 @@ class Reconciler:
             await self._check_stores(platform.key, spec)
             inventory = read_inventory(platform.key, self.cache.children(platform.key))
             replaced = replaced_version(platform.key, self.cache.children(platform.key), inventory)
-            rotations = read_rotations(platform.key, self.cache.children(platform.key))
+            observed = self.cache.children(platform.key)
+            rotations, recorded = read_rotations(platform.key, observed), observed.get(rotation_id(platform.key))
             times = migration_times(platform, self.cache.children(platform.key))
             keys = await self._master_keys(platform, spec)
             if isinstance(keys, NameConflict):
-                return spec, PassResult(conflicts=(keys,))
+                return spec, PassResult(name_conflicts=(keys,))
             named = await self._named_secrets(platform, spec, keys.base)
             release = await self._release_secrets(platform, spec)
             draining = spec.hibernated and await self._drains(platform.key, spec)
@@ -271,7 +265,7 @@ class Reconciler:
             result = await self._carry_out(this, choice)
             result = replace(result, secrets=named, target=choice.target, upgrade=choice.upgrade, migration_times=times)
             result = replace(result, hibernation=Hibernation(this.values["global"].get("hibernated", "")))
-            rotation = await self.rotator.advance(platform, spec, rotations, keys, result)
+            rotation = await self.rotator.advance(platform, spec, rotations, recorded, keys, result)
             return spec, replace(result, rotation=rotation)
         except (ApiError, InvalidSpecError, RenderError, MasterKeyMissingError, MasterKeyChangedError) as error:
             return spec, _failed_pass(error, named, choice)
@@ -323,7 +317,9 @@ class Reconciler:
             with contextlib.suppress(ApiError):  # then the next pass repairs more than necessary
                 await self._store_inventory(this, progress.inventory)
         plan = self._plan(this, desired, progress.inventory, frozenset(progress.attempted))
-        return PassResult(plan.without_deletions(), tuple(progress.refusals), tuple(progress.conflicts), holds=True)
+        return PassResult(
+            plan.without_deletions(), tuple(progress.refusals), tuple(progress.name_conflicts), holds=True
+        )
 
     async def _master_keys(self, platform: Platform, spec: Spec) -> KeyRing | NameConflict:
         """Returns the master keys with the salt of the platform, which is recorded before anything is derived with it.
@@ -383,9 +379,9 @@ class Reconciler:
         """
         key, progress = this.platform.key, _PassProgress(this.inventory)
         content = "" if stage else self._content_digest(this)
-        conflict = await find_conflict(self.client, self.cache, key, inventory_id(key))
+        conflict = await find_name_conflict(self.client, self.cache, key, inventory_id(key))
         if conflict is not None:
-            return PassResult(conflicts=(conflict,))
+            return PassResult(name_conflicts=(conflict,))
         rendered = await self._rendered(this)
         objects = stage.objects if stage else rendered
         await _yield_to_others()
@@ -394,7 +390,7 @@ class Reconciler:
             release = release_of(key, this.values, self.renderer.chart_digest, rendered)
             conflict = await record_release(self.client, self.cache, this.platform, release)
             if conflict is not None:
-                return PassResult(conflicts=(conflict,))
+                return PassResult(name_conflicts=(conflict,))
             progress.inventory = replace(progress.inventory, release=release_id(key, release).name)
         try:
             while True:
@@ -425,7 +421,7 @@ class Reconciler:
             ahead = (*self._generated(this), *stage.ahead)
             later = self._plan(this, ahead, progress.inventory, frozenset(progress.attempted))
             plan = replace(plan.during_upgrade(), due=later.due, waiting=later.waiting)
-        return PassResult(plan, tuple(progress.refusals), tuple(progress.conflicts))
+        return PassResult(plan, tuple(progress.refusals), tuple(progress.name_conflicts))
 
     def _content_digest(self, this: _Pass) -> str:
         return self.renderer.content_digest(this.platform.key, this.platform.uid, this.values)
@@ -612,7 +608,7 @@ class _PassProgress:
 
     inventory: Inventory
     refusals: list[Refusal] = field(default_factory=list)
-    conflicts: list[NameConflict] = field(default_factory=list)
+    name_conflicts: list[NameConflict] = field(default_factory=list)
     attempted: set[ObjectId] = field(default_factory=set)
     """Objects that were sent, or left alone since they are not the operator's: not sent again in the same pass, so that
     another writer who answers each write with one of its own cannot hold the worker."""
@@ -626,4 +622,4 @@ class _PassProgress:
         if isinstance(answer, Refusal):
             self.refusals.append(answer)
         elif isinstance(answer, NameConflict):
-            self.conflicts.append(answer)
+            self.name_conflicts.append(answer)

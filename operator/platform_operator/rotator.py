@@ -13,10 +13,10 @@ from datetime import datetime
 from platform_operator.api.conditions import ConditionReason, stored_condition
 from platform_operator.api.kinds import PlatformKey
 from platform_operator.api.spec import Spec
-from platform_operator.apply.applier import find_conflict
+from platform_operator.apply.applier import find_name_conflict
 from platform_operator.apply.rotation_store import write_rotations
 from platform_operator.apply.salt_store import write_base
-from platform_operator.cache.observed import Platform
+from platform_operator.cache.observed import ObservedObject, Platform
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
 from platform_operator.errors import ApiError
@@ -51,11 +51,17 @@ class Rotator:
     many."""
 
     async def advance(
-        self, platform: Platform, spec: Spec, rotations: Rotations, keys: KeyRing, result: PassResult
+        self,
+        platform: Platform,
+        spec: Spec,
+        rotations: Rotations,
+        recorded: ObservedObject | None,
+        keys: KeyRing,
+        result: PassResult,
     ) -> RotationReport:
         """Records the next step of each rotation that may advance. The next pass applies what follows from it.
 
-        Raises ApiError.
+        `recorded` is the record that the rotations were read from when the pass began. Raises ApiError.
         """
         key = platform.key
         is_stopped = spec.hibernated or is_closed(platform)
@@ -78,12 +84,12 @@ class Rotator:
             return report
         if report.begins:
             self._beginning.add(key)
-        if conflict := await find_conflict(self.client, self.cache, key, rotation_id(key)):
+        if conflict := await find_name_conflict(self.client, self.cache, key, rotation_id(key)):
             self._beginning.discard(key)
             return report.refused(f"{conflict} has the name of the record of rotations: rename it.")
         ids = shop_key_ids(report.rotations, keys)
         try:
-            await write_rotations(self.client, self.cache, key, observed, report.rotations, ids)
+            await write_rotations(self.client, self.cache, key, recorded, report.rotations, ids)
         except ApiError as error:
             if error.conflict or not error.transient:  # else it may have been recorded
                 self._beginning.discard(key)

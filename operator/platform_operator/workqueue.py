@@ -110,6 +110,10 @@ class WorkQueue(Generic[K]):
         """Returns how often a key has failed since it last succeeded."""
         return self._failures.get(key, 0)
 
+    def tolerates_conflict(self, key: K) -> bool:
+        """Returns whether a pass of a key that ends at a conflict is repeated as if it had not been made."""
+        return self.failures(key) < MAX_CONFLICTS
+
     def forget(self, key: K) -> None:
         """Forgets the failures of a key that succeeded."""
         self._failures.pop(key, None)
@@ -184,7 +188,7 @@ async def _reconcile_one(key: K, queue: WorkQueue[K], reconcile: Callable[[K], A
         if isinstance(error, ApiError) and error.namespace_terminating:
             _wait_for_namespace(key, queue)
             return
-        if isinstance(error, ApiError) and error.conflict and queue.failures(key) < MAX_CONFLICTS:
+        if isinstance(error, ApiError) and error.conflict and queue.tolerates_conflict(key):
             retry = queue.add_rate_limited(key)
             logger.info("a pass is repeated: %s", error, extra={"key": str(key), "retry": retry})
             return

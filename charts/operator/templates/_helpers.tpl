@@ -124,8 +124,8 @@ watches, so `get` is rare. */}}
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get, list, delete]
-# create: report transitions and repairs as Events, which `kubectl describe` shows; list: read why an object that is not
-# ready has no pods, such as an exceeded quota
+# create: report transitions, repairs, and the progress of backups and restores as Events, which `kubectl describe`
+# shows; list: read why an object that is not ready has no pods, such as an exceeded quota
 - apiGroups: [""]
   resources: [events]
   verbs: [create, list]

@@ -44,7 +44,7 @@ def secret(name: str, **content: str) -> Object:
 
 
 def new_key() -> str:
-    """Returns a key for backups, as a Secret has it."""
+    """Returns a key for backups, or a master key, as a Secret has it."""
     return base64.b64encode(secrets.token_bytes(32)).decode()
 
 

@@ -3,14 +3,12 @@
 The operator is one of its own class, since the master key is that of all shops of an operator.
 """
 
-import base64
 import json
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from shop_e2e.cluster import shops
+from shop_e2e.cluster import backups, shops
 from shop_e2e.cluster.kubectl import (
     CONTEXT,
     OPERATOR_NAMESPACE,
@@ -78,7 +76,7 @@ def moving(namespace: Namespace, operator: None) -> Namespace:
 
 
 async def test_a_shop_moves_to_the_next_master_key_and_no_request_fails(moving: Namespace) -> None:
-    former, following = moving.get("secret", MASTER_KEY_NAME)["data"]["key"], new_key()
+    former, following = moving.get("secret", MASTER_KEY_NAME)["data"]["key"], backups.new_key()
     (former_id,) = key_ids(moving)
     async with constant_load(moving, NAME, NODE_PORT) as load:
         load.phase = "move to the next master key"
@@ -95,10 +93,6 @@ async def test_a_shop_moves_to_the_next_master_key_and_no_request_fails(moving: 
         moving.wait_rolled_out(NAME)
     (moved_id,) = key_ids(moving)
     assert moved_id == status(moving)["masterKeyId"] != former_id
-
-
-def new_key() -> str:
-    return base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def replace_keys(namespace: Namespace, **keys: str) -> None:

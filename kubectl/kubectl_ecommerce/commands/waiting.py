@@ -26,7 +26,8 @@ REPORTS_WITHIN = 60.0
 INTERVAL = 10.0
 """Seconds between two looks at what has not ended. It has begun by the first one if nothing is in its way."""
 WAITS_FOR = (
-    "DatabasesNotReady", "Upgrading", "BackupRunning", "BackupNotComplete", "OtherRestore", "RenderTimedOut",
+    "DatabasesNotReady", "Upgrading", "BackupRunning", "BackupNotComplete", "Restoring", "OtherRestore",
+    "RenderTimedOut",
 )  # fmt: skip
 """The reasons of a pending one that end by themselves, so that it begins without a person."""
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -45,7 +46,7 @@ def create_and_wait(
     Raises BackupFailedError, UsageError.
     """
     timeout = session.arguments.timeout
-    seconds = seconds_of(timeout)  # a wrong one is refused before anything is created
+    seconds_of(timeout)  # a wrong one is refused before anything is created
     name = object_name(session, shop)
     manifest = {
         "apiVersion": f"{GROUP}/v1beta1",
@@ -56,7 +57,7 @@ def create_and_wait(
 
     def wait() -> Report:
         waiting = _Waiting(session.kubectl, kind, resource, shop.namespace, name)
-        status = waiting.until_succeeded(timeout, seconds)
+        status = waiting.until_succeeded(timeout)
         named = {kind[0].lower() + kind[1:]: name}
         return result_report(shop, {**named, "status": status}, describe(status))
 
@@ -114,7 +115,7 @@ class _Waiting:
     namespace: str
     name: str
 
-    def until_succeeded(self, timeout: str, seconds: float) -> Manifest:
+    def until_succeeded(self, timeout: str) -> Manifest:
         """Returns its status with its result. Writes each change of its state to standard error until then.
 
         Raises BackupFailedError.
@@ -122,13 +123,13 @@ class _Waiting:
         if not self._has("phase", REPORTS_WITHIN):
             look = f"kubectl -n {OPERATOR_NAMESPACE} get pods"
             raise BackupFailedError(f"the operator has not reported about {self.kind} {self.name}: see {look}")
-        stored = self._until_ended(timeout, seconds)
+        stored = self._until_ended(timeout)
         if stored["status"]["phase"] != "Succeeded":
             raise BackupFailedError(f"{self.kind} {self.name} is {_state(stored)}")
         return stored["status"]  # type: ignore[no-any-return]
 
-    def _until_ended(self, timeout: str, seconds: float) -> Manifest:
-        deadline, reported = time.monotonic() + seconds, ""
+    def _until_ended(self, timeout: str) -> Manifest:
+        deadline, reported = time.monotonic() + seconds_of(timeout), ""
         while True:
             self._has("completionTime", min(INTERVAL, max(0.001, deadline - time.monotonic())))
             stored = self._read()
@@ -164,12 +165,15 @@ class _Waiting:
 
 
 def _reason(stored: Manifest) -> str:
-    conditions = stored["status"].get("conditions") or ()
-    return next((one["reason"] for one in conditions if one["type"] == "Complete"), "")
+    return "".join(one["reason"] for one in _complete(stored))
 
 
 def _state(stored: Manifest) -> str:
     """Returns the phase with its reason and message."""
-    status = stored["status"]
-    causes = [one for one in status.get("conditions") or () if one["type"] == "Complete"]
-    return " ".join([status["phase"], *(f"with {one['reason']}: {one['message']}" for one in causes)])
+    causes = (f"with {one['reason']}: {one['message']}" for one in _complete(stored))
+    return " ".join([stored["status"]["phase"], *causes])
+
+
+def _complete(stored: Manifest) -> list[Manifest]:
+    """Returns the condition Complete; nothing before the operator has reported it."""
+    return [one for one in stored["status"].get("conditions") or () if one["type"] == "Complete"]

@@ -39,6 +39,7 @@ class BackupReason(StrEnum):
     OBSERVED = "Observed"
     HIBERNATED = "Hibernated"
     RESTORING = "Restoring"
+    RESTORE_FAILED = "RestoreFailed"
     NO_DESTINATION = "NoDestination"
     REFUSED = "Refused"
     RENDER_TIMED_OUT = "RenderTimedOut"
@@ -57,12 +58,14 @@ class BackupReason(StrEnum):
     DESTINATION_REFUSED = "DestinationRefused"
     DESTINATION_FULL = "DestinationFull"
     DATABASE_FAILED = "DatabaseFailed"
+    DATABASE_UNREACHABLE = "DatabaseUnreachable"
     POSTGRES_TOOLS_TOO_OLD = "PostgresToolsTooOld"
     BACKUP_NOT_FOUND = "BackupNotFound"
     WRONG_KEY = "WrongKey"
     BACKUP_DAMAGED = "BackupDamaged"
     RESTORE_REFUSED = "RestoreRefused"
     RESTORE_INCOMPLETE = "RestoreIncomplete"
+    RESTORE_INTERRUPTED = "RestoreInterrupted"
     BACKUP_NOT_RESTORABLE = "BackupNotRestorable"
     INVARIANT_BROKEN = "InvariantBroken"
     SCRATCH_SERVER_FAILED = "ScratchServerFailed"
@@ -117,12 +120,14 @@ class RestoreReason(StrEnum):
     DESTINATION_REFUSED = "DestinationRefused"
     DESTINATION_FULL = "DestinationFull"
     DATABASE_FAILED = "DatabaseFailed"
+    DATABASE_UNREACHABLE = "DatabaseUnreachable"
     POSTGRES_TOOLS_TOO_OLD = "PostgresToolsTooOld"
     BACKUP_NOT_FOUND = "BackupNotFound"
     WRONG_KEY = "WrongKey"
     BACKUP_DAMAGED = "BackupDamaged"
     RESTORE_REFUSED = "RestoreRefused"
     RESTORE_INCOMPLETE = "RestoreIncomplete"
+    RESTORE_INTERRUPTED = "RestoreInterrupted"
 
 
 class Bucket(Model):
@@ -357,10 +362,10 @@ class PlatformRestoreSpec(Model):
         default=21_600,
         ge=60,
         le=86_400,
-        description="Seconds that the Job that restores may run. After that it is stopped, and the restore has failed: "
-        "the shop stays closed, and its databases may be inconsistent. No check of the backup begins later "
-        "than that after the first one, no other Job than the first later than that after the shop was closed, and "
-        "a closed shop waits no longer for an invalid spec to be corrected.",
+        description="Seconds that each Job that restores may run. One that is stopped then is not retried: the restore "
+        "has failed, the shop stays closed, and its databases may be inconsistent. The same time limits the retries: "
+        "no check of the backup begins later than that after the first check, and no Job is created again later than "
+        "that after the shop was closed. Nor does a closed shop wait longer for an invalid spec to be corrected.",
     )
 
 

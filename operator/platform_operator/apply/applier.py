@@ -86,7 +86,7 @@ async def apply_object(
         if not is_free and desired.id.kind == "Secret":
             if _needs_lookup(known, desired.id) and await _is_foreign_secret(client, cache, key, desired):
                 return None
-        elif not is_free and (conflict := await find_conflict(client, cache, key, desired.id)):
+        elif not is_free and (conflict := await find_name_conflict(client, cache, key, desired.id)):
             return conflict
         known, manifest = cache.children(key).get(desired.id), desired.manifest
         if known is not None and gives_up_replicas(known.state, manifest):
@@ -121,13 +121,12 @@ async def _apply(
     return await client.apply(kind, key.namespace, manifest)
 
 
-async def find_conflict(
+async def find_name_conflict(
     client: KubernetesClient, cache: Cache, key: PlatformKey, identity: ObjectId
 ) -> NameConflict | None:
-    """Returns the object that another has under this name, if there is one. Raises ApiError.
+    """Returns the name conflict with an object that is not the operator's; None if there is none. Raises ApiError.
 
-    One that the operator has applied before, and that the cache did not have, is stored there: what follows is decided
-    by it.
+    An object that the operator has applied before, and that the cache does not have, is stored in the cache.
     """
     if not _needs_lookup(cache.children(key).get(identity), identity):
         return None

@@ -59,7 +59,7 @@ async def remove_helm_ownership(client: KubernetesClient, kind: Kind, applied: M
         try:
             await client.overwrite(kind, namespace, name, {"metadata": fields})
         except ApiError as error:
-            if error.status != 409 or attempt == ATTEMPTS - 1:
+            if not error.conflict or attempt == ATTEMPTS - 1:
                 raise
             stored = await client.get(kind, namespace, name)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from platform_operator.api.kinds import CHILD_KINDS, RELEASE
-from platform_operator.apply.applier import delete_object, find_conflict
+from platform_operator.apply.applier import delete_object, find_name_conflict
 from platform_operator.cache.observed import Platform, observe
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
@@ -29,10 +29,10 @@ async def record_release(
     """
     key, identity = platform.key, release_id(platform.key, release)
     if next_revision(key, release, cache.children(key)) is not None:
-        conflict = await find_conflict(client, cache, key, identity)
+        conflict = await find_name_conflict(client, cache, key, identity)
         if conflict is not None:
             return conflict
-    revision = next_revision(key, release, cache.children(key))  # find_conflict may have found it as the newest one
+    revision = next_revision(key, release, cache.children(key))  # the look may have found a newer one
     if revision is not None:
         manifest = release_manifest(key, platform.uid, identity.name, asdict(release), revision)
         cache.store(key, observe(await client.apply(CHILD_KINDS[RELEASE], key.namespace, manifest)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from platform_operator.api.kinds import CHILD_KINDS, ROTATION_COMPONENT, PlatformKey
-from platform_operator.cache.observed import Children, observe
+from platform_operator.cache.observed import ObservedObject, observe
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
 from platform_operator.errors import StaleReadError
@@ -15,20 +15,20 @@ async def write_rotations(
     client: KubernetesClient,
     cache: Cache,
     key: PlatformKey,
-    decided_by: Children,
+    recorded: ObservedObject | None,
     rotations: Rotations,
     master_key_ids: str,
 ) -> None:
-    """Writes the record, its labels included. Raises ApiError, StaleReadError if it is another than decided by.
+    """Writes the record, its labels included. Raises ApiError, StaleReadError if a newer one than `recorded` is known.
 
-    The version that the rotations were decided by is a precondition of the write: an operator that has missed a step
-    does not repeat it.
+    The rotations were decided by the record as `recorded`. Its version is a precondition of the write: an operator that
+    has missed a step does not repeat it.
     """
     identity = rotation_id(key)
-    known, newest = decided_by.get(identity), cache.children(key).get(identity)
-    if newest is not None and (known is None or known.version != newest.version):
+    newest = cache.children(key).get(identity)
+    if newest is not None and (recorded is None or recorded.version != newest.version):
         raise StaleReadError(f"{identity} was changed after it was read")
     manifest = record_manifest(key, ROTATION_COMPONENT, dump_rotations(rotations), master_key_ids)
-    if known is not None:
-        manifest["metadata"]["resourceVersion"] = str(known.version)
+    if recorded is not None:
+        manifest["metadata"]["resourceVersion"] = str(recorded.version)
     cache.store(key, observe(await client.apply(CHILD_KINDS["ConfigMap"], key.namespace, manifest)))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from platform_operator.api.backups import PLATFORM_BACKUP, BackupPhase, BackupReason, parse_backup
+from platform_operator.api.backups import PLATFORM_BACKUP, BackupPhase, BackupReason, RestorePhase, parse_backup
 from platform_operator.api.kinds import (
     PLATFORM,
     Manifest,
@@ -16,8 +16,9 @@ from platform_operator.api.kinds import (
     object_key,
     owner_reference,
 )
+from platform_operator.api.restore_marks import RestoreMark, restore_mark
 from platform_operator.api.spec import Spec, parse
-from platform_operator.backups.jobs import BackupJobs, start_problem
+from platform_operator.backups.jobs import BackupJobs, BlockedPod, blocked_pod, start_problem
 from platform_operator.backups.objects import (
     Target,
     backup_release,
@@ -58,8 +59,24 @@ SCHEDULE_INTERVAL = 60.0
 RUNNING_INTERVAL = 15.0
 """Seconds between two looks at the pods of a running backup, and at what a pending one waits for."""
 STARTS_WITHIN = timedelta(hours=1)
-"""The time within which the pod of a scheduled Job has to start. The chart has the same for the Job itself."""
+"""The time within which each pod of a scheduled Job has to start. The chart has the same for the Job itself."""
 _FINISHED = (BackupPhase.SUCCEEDED, BackupPhase.FAILED)
+
+
+@dataclass(frozen=True)
+class _BlockedJob:
+    """A Job of a schedule whose pod cannot start."""
+
+    job: Child
+    pod: BlockedPod
+
+    def __str__(self) -> str:
+        """Returns which Job it is, why its pod cannot start, and what to do."""
+        name, namespace = self.job.key.id.name, self.job.key.namespace
+        return (
+            f"The pod of Job {name} cannot start: {self.pod.problem.rstrip('.')}. Correct this, and delete the Job if "
+            f"its own spec was wrong: kubectl -n {namespace} delete job {name}"
+        )
 
 
 @dataclass
@@ -146,9 +163,8 @@ class BackupController:
         if spec.observes:
             text = "The shop is observed, and nothing is made for it: set its spec.mode to Manage, and paused to false."
             return Outcome(BackupPhase.PENDING, BackupReason.OBSERVED, text)
-        if is_closed(shop):
-            text = "The shop is closed for a restore, and its databases are being replaced: wait until it is open."
-            return Outcome(BackupPhase.PENDING, BackupReason.RESTORING, text)
+        if (mark := restore_mark(shop.annotations, shop.status)) is not None and mark.closes:
+            return _closed(mark)
         if spec.hibernated:
             text = "The shop is hibernated, and its databases are stopped: set spec.hibernated of it to false."
             return Outcome(BackupPhase.PENDING, BackupReason.HIBERNATED, text)
@@ -206,6 +222,9 @@ class BackupController:
             return Requeue.after(SCHEDULE_INTERVAL) if has_schedule and not spec.observes else Requeue.never()
         stored, runs = platform.status.get("backup", {}), await self._runs_of(platform)
         known = self.reports[key].row if key in self.reports else stored
+        blocked = await self._blocked_job(platform)
+        if blocked is not None and not spec.observes:
+            await self._end_overdue_job(blocked)
         report = backup_report(
             policy,
             known,
@@ -215,7 +234,7 @@ class BackupController:
             hibernated=spec.hibernated,
             observes=spec.observes,
             refusal=refusal,
-            blocked_job=await self._blocked_job(platform, observes=spec.observes),
+            blocked_job=str(blocked or ""),
         )
         self._set_report(key, report)
         return Requeue.after(SCHEDULE_INTERVAL)
@@ -268,22 +287,18 @@ class BackupController:
         own = {one.uid for one in self.jobs.store.owned_by(platform.uid)}
         return [one for one in self.jobs.store.children_of(platform.key) if one.job and own & {*one.owners}]
 
-    async def _blocked_job(self, platform: Platform, *, observes: bool) -> str:
-        """Returns which Job of the schedule cannot start its pod, and why: its CronJob starts no other until it has
-        ended, also with a corrected spec. So it is ended after a time. Empty if there is none. Raises ApiError."""
+    async def _blocked_job(self, platform: Platform) -> _BlockedJob | None:
+        """Returns the first Job of the schedule whose pod cannot start; None if there is none. Raises ApiError."""
         for child in self._scheduled_jobs(platform):
-            if child.job is None or child.job.ended is not None:
-                continue
-            if problem := await self.jobs.pod_problem(child):
-                started = child.job.started or self.now()
-                if not observes and self.now() - started >= STARTS_WITHIN:
-                    await self._end_job(child, problem)
-                name, namespace = child.key.id.name, child.key.namespace
-                return (
-                    f"The pod of Job {name} cannot start: {problem.rstrip('.')}. Correct this, and delete the Job if "
-                    f"its own spec was wrong: kubectl -n {namespace} delete job {name}"
-                )
-        return ""
+            if child.job is not None and child.job.ended is None and (pod := blocked_pod(await self.jobs.pods(child))):
+                return _BlockedJob(child, pod)
+        return None
+
+    async def _end_overdue_job(self, blocked: _BlockedJob) -> None:
+        """Ends a Job whose pod has not started for STARTS_WITHIN: its CronJob starts no other until it has ended, also
+        with a corrected spec. Raises ApiError if another attempt may succeed."""
+        if self.now() - blocked.pod.created >= STARTS_WITHIN:
+            await self._end_job(blocked.job, blocked.pod.problem)
 
     async def _end_job(self, child: Child, problem: str) -> None:
         """Ends a Job. Raises ApiError if another attempt may succeed."""
@@ -303,6 +318,18 @@ class BackupController:
     def _forget(self, key: PlatformKey) -> None:
         self.reports.pop(key, None)
         self._rendered.pop(key, None)
+
+
+def _closed(mark: RestoreMark) -> Outcome:
+    """Returns why a shop that a restore has closed is not backed up."""
+    if mark.phase is RestorePhase.FAILED:
+        text = (
+            "The last restore of the shop has failed, and the shop is closed: do what the message of that "
+            "PlatformRestore says. The backup begins when the shop is open."
+        )
+        return Outcome(BackupPhase.PENDING, BackupReason.RESTORE_FAILED, text)
+    text = "The shop is closed for a restore, and its databases are being replaced: wait until it is open."
+    return Outcome(BackupPhase.PENDING, BackupReason.RESTORING, text)
 
 
 def _run_of(backup: Backup) -> BackupRun | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
 from platform_operator.api.backups import ANNOTATION_START_PROBLEM, PLATFORM_RESTORE, BackupReason
@@ -40,6 +41,14 @@ class JobRefusal:
     reason: BackupReason
     """NameTaken or Refused, which are reasons of a restore, too."""
     message: str
+
+
+@dataclass(frozen=True)
+class BlockedPod:
+    """A pod of a Job that cannot start."""
+
+    problem: str
+    created: datetime
 
 
 @dataclass
@@ -91,7 +100,7 @@ class BackupJobs:
         try:
             self.store.store_child(observe_child(await self.client.create(JOB, namespace, job)))
         except ApiError as error:
-            stored = await self.client.get(JOB, namespace, name) if error.status == 409 else None
+            stored = await self.client.get(JOB, namespace, name) if error.conflict else None
             if stored is None:
                 raise
             if owner not in (child := observe_child(stored)).owners:
@@ -188,4 +197,16 @@ class BackupJobs:
 
 def start_problem(pods: Sequence[Manifest]) -> str:
     """Returns why a pod has not started; empty if each has, or may soon."""
-    return diagnose([one for one in pods if one.get("status", {}).get("phase") == "Pending"])
+    blocked = blocked_pod(pods)
+    return blocked.problem if blocked else ""
+
+
+def blocked_pod(pods: Sequence[Manifest]) -> BlockedPod | None:
+    """Returns the first pod by name that cannot start; None if each has started, or may soon."""
+    pending = (one for one in pods if one.get("status", {}).get("phase") == "Pending")
+    problems = ((one, diagnose([one])) for one in sorted(pending, key=lambda one: str(one["metadata"]["name"])))
+    return next((BlockedPod(problem, _created(one)) for one, problem in problems if problem), None)
+
+
+def _created(pod: Manifest) -> datetime:
+    return datetime.fromisoformat(pod["metadata"]["creationTimestamp"])

@@ -11,7 +11,7 @@ from platform_operator.api.spec import Spec
 from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import Source, check_release, check_values
 from platform_operator.backups.observed import UNKNOWN, Backup, Child
-from platform_operator.backups.restore_retries import check_may_pass, deadline_of, next_retry
+from platform_operator.backups.restore_retries import is_check_retried, next_retry
 from platform_operator.backups.restore_status import (
     RestoreOutcome,
     begins_to_check,
@@ -49,7 +49,7 @@ class BackupChecker:
             return RestoreOutcome(RestorePhase.CHECKING, reason, problem or "A pod checks the backup.")
         if run.succeeded and (source.backup or run.backup != UNKNOWN):
             return replace(source, backup=source.backup or run.backup)
-        if run.succeeded or check_may_pass(run):
+        if run.succeeded or is_check_retried(run):
             return await self._retry(restore, shop, spec, source, child, run)
         return RestoreOutcome(
             RestorePhase.FAILED, failure_reason(run), check_failure_advice(run.message, closed=is_closed(shop))
@@ -72,11 +72,15 @@ class BackupChecker:
         return await self._start(restore, shop, spec, source)
 
     async def _start(self, restore: Backup, shop: Platform, spec: Spec, source: Source) -> RestoreOutcome:
-        """Starts a check that may take until the deadline."""
-        now = self.now()
-        seconds = max(1, int((deadline_of(self.jobs.store.newest(restore), now) - now).total_seconds()))
+        """Starts a check that may take until the deadline. After it the restore has failed."""
+        now, name = self.now(), check_release(restore.name)
+        retry = next_retry(self.jobs.store.newest(restore), None, now)
+        if retry.is_too_late:
+            text = check_failure_advice(f"The Job {name} does not exist.", retry.note, closed=is_closed(shop))
+            return RestoreOutcome(RestorePhase.FAILED, RestoreReason.JOB_LOST, text)
+        seconds = max(1, int((retry.deadline - now).total_seconds()))
         values = check_values(shop, spec, source, self.installation, seconds)
-        objects = await self.jobs.render_job(restore, shop.key.name, check_release(restore.name), values)
+        objects = await self.jobs.render_job(restore, shop.key.name, name, values)
         refusal = await self.jobs.start(objects, restore.uid)
         if refusal is None:
             return begins_to_check()

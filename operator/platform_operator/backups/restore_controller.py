@@ -7,7 +7,8 @@ the shop (docs/adr/0071). So any pass may be the last one of a process.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -16,13 +17,14 @@ from platform_operator.api.conditions import TIME_FORMAT, ConditionReason, store
 from platform_operator.api.kinds import ObjectKey, PlatformKey
 from platform_operator.api.restore_marks import RestoreMark, last_restore, restore_mark
 from platform_operator.api.spec import WITH_DATABASE, Spec
+from platform_operator.apply.conflicts import read_again
 from platform_operator.backups.database_clients import DatabaseClients
 from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import Source, restore_release, restore_values
 from platform_operator.backups.observed import Backup, Child, observe_backup
 from platform_operator.backups.restore_check import BackupChecker
 from platform_operator.backups.restore_mark_store import RestoreMarkStore, was_inconsistent
-from platform_operator.backups.restore_retries import deadline_of, next_retry, restore_may_pass
+from platform_operator.backups.restore_retries import Retry, deadline_of, is_restore_retried, next_retry
 from platform_operator.backups.restore_source import SourceFinder
 from platform_operator.backups.restore_status import (
     BEFORE_CLOSING,
@@ -61,9 +63,15 @@ logger = logging.getLogger(__name__)
 
 INTERVAL = 5.0
 """Seconds between two looks at a restore: no event announces the end of a pod, and the shop is closed until then."""
-LOOK_AGAIN = 1.0
-"""Seconds until a pass is repeated whose view of the shop was old."""
-CONFLICT = 409
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """Why the Job of a restore has failed, or is gone, and when another one is created."""
+
+    reason: RestoreReason
+    message: str
+    retry: Retry
 
 
 @dataclass
@@ -93,7 +101,10 @@ class RestoreController:
         self.opener = ShopOpener(self.marks, self.scrape_results, self.now)
 
     async def reconcile(self, key: ObjectKey) -> Requeue:
-        """Makes a pass over a PlatformRestore. Raises ApiError if it has to be retried."""
+        """Makes a pass over a PlatformRestore. Raises ApiError if it has to be retried.
+
+        If the API server refused a write as out of date, the shop is read again first.
+        """
         restore = self.jobs.store.restores.get(key)
         if restore is None or restore.deleting:
             return Requeue.never()
@@ -102,12 +113,8 @@ class RestoreController:
         shop = shop_key(restore)
         if shop not in self.shops.platforms and self.shops.is_of_another(shop):
             return Requeue.never()
-        try:
+        async with self._reading_again(shop):
             outcome = await self._outcome_of(restore)
-        except ApiError as error:
-            if error.status != CONFLICT:
-                raise
-            return Requeue.after(LOOK_AGAIN)
         await self._report(restore, outcome)
         if outcome.phase in FINISHED:
             return await self.jobs.clean_up(restore.uid, INTERVAL)
@@ -115,12 +122,22 @@ class RestoreController:
 
     async def reconcile_shop(self, key: PlatformKey) -> None:
         """Continues with a shop whose PlatformRestore was deleted: one that was being opened is opened, and another one
-        stays closed. Raises ApiError if it has to be retried."""
-        try:
+        stays closed. Raises ApiError if it has to be retried.
+
+        If the API server refused a write as out of date, the shop is read again first.
+        """
+        async with self._reading_again(key):
             await self.marks.finish_deleted_restore(key)
+
+    @asynccontextmanager
+    async def _reading_again(self, shop: PlatformKey) -> AsyncIterator[None]:
+        """Reads the shop again if what is done in the context is refused as out of date, and raises that ApiError."""
+        try:
+            yield
         except ApiError as error:
-            if error.status != CONFLICT:  # else the watch brings the newer shop, and another pass
-                raise
+            if error.conflict:
+                await read_again(self.jobs.client, self.shops, shop)
+            raise
 
     async def _report(self, restore: Backup, outcome: RestoreOutcome) -> None:
         restore, now = self.jobs.store.newest(restore), self.now()
@@ -246,32 +263,70 @@ class RestoreController:
         other = None if is_unanswered else await self.marks.set(restore, shop, RestorePhase.CLOSING)
         if other is not None:
             return _other_restore(other)
-        name = restore_release(restore.name)
-        created = self.jobs.owned_job(restore.uid, restore.namespace, name)
-        if created is not None and (outcome := await self._resume(restore, shop, created)):
+        created = self.jobs.owned_job(restore.uid, restore.namespace, restore_release(restore.name))
+        failure = await self._last_failure(restore, shop, created)
+        if isinstance(failure, RestoreOutcome):
+            return failure
+        if outcome := await self._wait_for_clients(restore, shop, failure):
             return outcome
-        stored = stored_condition(shop.status, "Restoring")
-        is_seen = stored is not None and stored["reason"] == ConditionReason.RESTORING
-        being_closed = closing(str(restore.status.get("backupId", "")), blocker_text(shop))
-        if not is_seen or self.clients.may_start(shop.key) or await self.clients.have_pods(shop.key):
-            return being_closed
-        if running := self.clients.running_jobs(shop.key):
-            return RestoreOutcome(RestorePhase.CLOSING, RestoreReason.BACKUP_RUNNING, _running_job(running[0]))
         spec = spec_of(shop)
         source = self.source_finder.find(restore, parse_restore(restore.spec), spec)
         if isinstance(source, RestoreOutcome):
             return await self._wait(restore, source.reason, source.message)
-        if created is not None and not await self.jobs.delete(created):
-            return being_closed
+        if created is not None and failure is not None and not await self.jobs.delete(created):
+            return self._wait_to_retry(shop, failure)
         return await self._start(restore, shop, spec, source)
 
-    async def _resume(self, restore: Backup, shop: Platform, created: Child) -> RestoreOutcome | None:
-        """Returns how a restore goes on whose Job exists; None if that one has failed, and another one is due."""
+    async def _last_failure(
+        self, restore: Backup, shop: Platform, created: Child | None
+    ) -> _Failure | RestoreOutcome | None:
+        """Returns why the last Job of a restore has failed, if another one is due; None before the first Job.
+
+        Otherwise returns how the restore goes on: with the Job that exists, in a pause, or not at all.
+        """
+        if created is None:
+            return await self._lost_job(restore, shop) if "job" in restore.status else None
         run = await self.jobs.run(created)
-        if run is None or run.succeeded or not restore_may_pass(run, inconsistent=was_inconsistent(restore, shop)):
+        if run is None or run.succeeded or not is_restore_retried(run, inconsistent=was_inconsistent(restore, shop)):
             return begins_to_restore(created.key.id.name)  # its creation was not answered or not reported
         retry = next_retry(restore, run, self.now())
-        return await self._pause(restore, shop, run) if retry.is_too_late or self.now() < retry.at else None
+        if retry.is_too_late or self.now() < retry.at:
+            return await self._pause(restore, shop, run, retry)
+        return _Failure(failure_reason(run), run.message, retry)
+
+    async def _lost_job(self, restore: Backup, shop: Platform) -> _Failure | RestoreOutcome:
+        """Returns that a Job is gone whose retry was due or pending. After the deadline, the restore has failed."""
+        reason, text = RestoreReason.JOB_LOST, f"The Job {restore.status['job']} does not exist any more."
+        retry = next_retry(restore, None, self.now())
+        if retry.is_too_late:
+            return await self._failed(restore, reason, text, shop, note=retry.note)
+        return _Failure(reason, text, retry)
+
+    async def _wait_for_clients(
+        self, restore: Backup, shop: Platform, failure: _Failure | None
+    ) -> RestoreOutcome | None:
+        """Returns that the databases are in use, or may be; None if they are not. Raises ApiError."""
+        if await self._may_have_clients(shop):
+            blocker = blocker_text(shop)
+            first = closing(str(restore.status.get("backupId", "")), blocker)
+        elif running := self.clients.running_jobs(shop.key):
+            blocker = f" {_running_job(running[0])}"
+            first = RestoreOutcome(RestorePhase.CLOSING, RestoreReason.BACKUP_RUNNING, blocker.lstrip())
+        else:
+            return None
+        return first if failure is None else self._wait_to_retry(shop, failure, blocker)
+
+    async def _may_have_clients(self, shop: Platform) -> bool:
+        stored = stored_condition(shop.status, "Restoring")
+        is_seen = stored is not None and stored["reason"] == ConditionReason.RESTORING
+        return not is_seen or self.clients.may_start(shop.key) or await self.clients.have_pods(shop.key)
+
+    def _wait_to_retry(self, shop: Platform, failure: _Failure, blocker: str = "") -> RestoreOutcome:
+        """Returns that a Job is created again when nothing uses the databases. It keeps the reason of the failure."""
+        mark = restore_mark(shop.annotations, shop.status)
+        inconsistent = mark is None or mark.may_be_inconsistent
+        text = retry_advice(failure.message, failure.retry.when_free, blocker, inconsistent=inconsistent)
+        return RestoreOutcome(RestorePhase.CLOSING, failure.reason, text)
 
     async def _start(self, restore: Backup, shop: Platform, spec: Spec, source: Source) -> RestoreOutcome:
         name = restore_release(restore.name)
@@ -302,19 +357,19 @@ class RestoreController:
             await self.marks.set(restore, shop, RestorePhase.OPENING, inconsistent=False)
             text = "The databases are restored, and the services are being started."
             return RestoreOutcome(RestorePhase.OPENING, RestoreReason.OPENING, text, run=run)
-        if not restore_may_pass(run, inconsistent=was_inconsistent(restore, shop)):
+        if not is_restore_retried(run, inconsistent=was_inconsistent(restore, shop)):
             return await self._failed(restore, failure_reason(run), run.message, shop)
-        return await self._pause(restore, shop, run)
+        return await self._pause(restore, shop, run, next_retry(restore, run, self.now()))
 
     async def _running(self, child: Child) -> RestoreOutcome:
         if problem := await self.jobs.pod_problem(child):
             return RestoreOutcome(RestorePhase.RESTORING, RestoreReason.POD_NOT_STARTED, problem)
         return RestoreOutcome(RestorePhase.RESTORING, RestoreReason.RUNNING, "A pod restores the databases.")
 
-    async def _pause(self, restore: Backup, shop: Platform, run: BackupRun) -> RestoreOutcome:
+    async def _pause(self, restore: Backup, shop: Platform, run: BackupRun, retry: Retry) -> RestoreOutcome:
         """Returns to the phase Closing after a failure that may pass: a further Job is created as the first one was,
         once no pod uses the databases. If that would be after the deadline, the restore has failed. Raises ApiError."""
-        reason, retry = failure_reason(run), next_retry(restore, run, self.now())
+        reason = failure_reason(run)
         if retry.is_too_late:
             return await self._failed(restore, reason, run.message, shop, note=retry.note)
         inconsistent = was_inconsistent(restore, shop) or reason in MAY_HAVE_CHANGED

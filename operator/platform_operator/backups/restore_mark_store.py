@@ -34,7 +34,7 @@ class RestoreMarkStore:
     async def finish_deleted_restore(self, key: PlatformKey) -> None:
         """Opens a shop that was being opened by a PlatformRestore that was deleted, and leaves another one closed.
 
-        Raises ApiError, with 409 if the shop was written since it was read.
+        Raises ApiError, with a conflict if the shop was written since it was read.
         """
         shop = self.shops.platforms.get(key)
         mark = restore_mark(shop.annotations, shop.status) if shop is not None and not shop.deleting else None
@@ -101,8 +101,11 @@ class RestoreMarkStore:
         await self._write(shop, RestoreMark(mark.name, mark.uid, RestorePhase.SUCCEEDED), shop.uid)
 
     async def _write(self, shop: Platform, mark: RestoreMark, uid: str) -> None:
-        """Applies the annotation. Fails with 409 if the platform was written since it was read, so that of two restores
-        one gets the shop, or if that of `uid` is gone: it is not created again. Raises ApiError."""
+        """Applies the annotation. Raises ApiError.
+
+        It is a conflict if the platform was written since it was read, so that of two restores one gets the shop, and
+        if that of `uid` is gone, which is not created again.
+        """
         metadata = {
             "name": shop.key.name,
             "uid": uid,

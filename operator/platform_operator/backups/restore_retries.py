@@ -14,30 +14,32 @@ from platform_operator.backups.observed import Backup
 from platform_operator.backups.restore_status import BEFORE_CLOSING, failure_reason, phase_of
 from platform_operator.status.backups import BackupRun
 
-TRANSIENT = (RestoreReason.DESTINATION_UNAVAILABLE,)
+TRANSIENT = (
+    RestoreReason.DESTINATION_UNAVAILABLE, RestoreReason.DATABASE_UNREACHABLE, RestoreReason.RESTORE_INTERRUPTED,
+)  # fmt: skip
 """The failures after which another attempt may succeed without any correction."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 10.0, 300.0
 """Seconds between two attempts."""
 
 
-def check_may_pass(run: BackupRun) -> bool:
+def is_check_retried(run: BackupRun) -> bool:
     """Returns whether a check that has failed is retried. It reads no database, so that is always safe."""
     return run.was_interrupted or failure_reason(run) in TRANSIENT
 
 
-def restore_may_pass(run: BackupRun, *, inconsistent: bool) -> bool:
+def is_restore_retried(run: BackupRun, *, inconsistent: bool) -> bool:
     """Returns whether a Job that restores, and has failed, is created again.
 
     If the databases may be `inconsistent` because of an interrupted Job, one that was refused is too: connections of
     the interrupted one may be left for minutes.
     """
     is_refused = failure_reason(run) is RestoreReason.RESTORE_REFUSED
-    return check_may_pass(run) or (inconsistent and is_refused)
+    return is_check_retried(run) or (inconsistent and is_refused)
 
 
 @dataclass(frozen=True)
 class Retry:
-    """When another attempt begins, and the time at which none begins any more."""
+    """When another attempt begins, and the time from which on none begins."""
 
     at: datetime
     deadline: datetime
@@ -52,28 +54,33 @@ class Retry:
         deadline = self.deadline.strftime(TIME_FORMAT)
         return f"It is not retried: another attempt would begin after {deadline}, the end of spec.deadlineSeconds."
 
+    @property
+    def when_free(self) -> str:
+        """Returns what an attempt waits for that is due, as the end of a sentence, without its full stop."""
+        return f"retried when no pod and no Job uses the databases, and not after {self.deadline.strftime(TIME_FORMAT)}"
+
     def __str__(self) -> str:
         """Returns the times as the end of a sentence, without its full stop."""
         return f"retried at {self.at.strftime(TIME_FORMAT)}, and not after {self.deadline.strftime(TIME_FORMAT)}"
 
 
 def deadline_of(restore: Backup, now: datetime) -> datetime:
-    """Returns when a restore does not wait and is not retried any longer.
+    """Returns the time from which on a restore neither waits nor is retried.
 
     Its deadlineSeconds begin with the first check since it was last Pending, and again when the shop is closed.
     """
     return _begin_of(restore, now) + timedelta(seconds=parse_restore(restore.spec).deadline_seconds)
 
 
-def next_retry(restore: Backup, run: BackupRun, now: datetime) -> Retry:
-    """Returns when an attempt is retried: now, if its pause is over."""
-    begin = _begin_of(restore, now)
-    return Retry(max(run.ended + pause_after(run.ended - begin), now), deadline_of(restore, now))
+def next_retry(restore: Backup, run: BackupRun | None, now: datetime) -> Retry:
+    """Returns when an attempt is retried: now, if its pause is over, or if its Job is gone (None)."""
+    due = run.ended + retry_pause(run.ended - _begin_of(restore, now)) if run is not None else now
+    return Retry(max(due, now), deadline_of(restore, now))
 
 
-def pause_after(failing: timedelta) -> timedelta:
-    """Returns the time between two attempts, the first of which was begun so long ago. It grows."""
-    return timedelta(seconds=min(max(failing.total_seconds(), SHORTEST_PAUSE), LONGEST_PAUSE))
+def retry_pause(failing_for: timedelta) -> timedelta:
+    """Returns the pause before the next attempt: as long as all attempts so far have taken, within bounds."""
+    return timedelta(seconds=min(max(failing_for.total_seconds(), SHORTEST_PAUSE), LONGEST_PAUSE))
 
 
 def _begin_of(restore: Backup, now: datetime) -> datetime:

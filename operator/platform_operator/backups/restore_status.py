@@ -18,7 +18,8 @@ from platform_operator.backups.status import MAX_MESSAGE
 from platform_operator.status.backups import BackupRun
 
 MAY_HAVE_CHANGED = (
-    RestoreReason.RESTORE_INCOMPLETE, RestoreReason.JOB_FAILED, RestoreReason.JOB_LOST,
+    RestoreReason.RESTORE_INCOMPLETE, RestoreReason.RESTORE_INTERRUPTED, RestoreReason.JOB_FAILED,
+    RestoreReason.JOB_LOST,
 )  # fmt: skip
 """The failures of a Job that may have committed. Before any other one it has committed nothing."""
 FINISHED = (RestorePhase.SUCCEEDED, RestorePhase.FAILED)
@@ -30,11 +31,14 @@ _KEPT = (
 )  # fmt: skip
 _SERVES = (RestoreReason.CHECKING_INVARIANTS, RestoreReason.SUCCEEDED, RestoreReason.INVARIANT_BROKEN)
 """The reasons of a shop that serves again."""
-_NO_WARNING = (
+ENDS_BY_ITSELF = (
     RestoreReason.UPGRADING, RestoreReason.DATABASES_NOT_READY, RestoreReason.BACKUP_NOT_COMPLETE,
-    RestoreReason.OTHER_RESTORE, RestoreReason.RENDER_TIMED_OUT, RestoreReason.CHECKING_BACKUP, RestoreReason.CLOSING,
-    RestoreReason.BACKUP_RUNNING, RestoreReason.RUNNING, RestoreReason.OPENING, RestoreReason.CHECKING_INVARIANTS,
-    RestoreReason.SUCCEEDED,
+    RestoreReason.BACKUP_RUNNING, RestoreReason.OTHER_RESTORE, RestoreReason.RENDER_TIMED_OUT,
+)  # fmt: skip
+"""The reasons of a pending restore that begins without a person. `kubectl ecommerce` waits for it."""
+_NO_WARNING = (
+    *ENDS_BY_ITSELF, RestoreReason.CHECKING_BACKUP, RestoreReason.CLOSING, RestoreReason.RUNNING,
+    RestoreReason.OPENING, RestoreReason.CHECKING_INVARIANTS, RestoreReason.SUCCEEDED,
 )  # fmt: skip
 """The reasons of a restore that makes progress, has succeeded, or waits for what ends by itself."""
 
@@ -136,10 +140,11 @@ def failure_advice(key: PlatformKey, message: str, note: str = "", *, inconsiste
     return _with_advice(message, f"{note} {advice}".lstrip())
 
 
-def retry_advice(message: str, retry: str, *, inconsistent: bool) -> str:
-    """Returns why a Job that restores has failed, the state of the shop, and when the Job is created again."""
+def retry_advice(message: str, retry: str, blocker: str = "", *, inconsistent: bool) -> str:
+    """Returns why a Job that restores has failed, the state of the shop, when the Job is created again, and what may
+    prevent that."""
     state = "its databases may be inconsistent" if inconsistent else "nothing was changed"
-    return _with_advice(message, f"The shop stays closed, and {state}: the restore is {retry}.")
+    return _with_advice(message, f"The shop stays closed, and {state}: the restore is {retry}.{blocker}")
 
 
 def check_failure_advice(message: str, note: str = "", *, closed: bool) -> str:

@@ -15,9 +15,9 @@ from platform_operator.status.backups import BackupRun
 
 MAX_MESSAGE = 1024
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-_NO_WARNING = (
-    BackupReason.RUNNING, BackupReason.SUCCEEDED, BackupReason.RESTORING, BackupReason.RENDER_TIMED_OUT,
-)  # fmt: skip
+ENDS_BY_ITSELF = (BackupReason.RESTORING, BackupReason.RENDER_TIMED_OUT)
+"""The reasons of a pending backup that begins without a person. `kubectl ecommerce` waits for it."""
+_NO_WARNING = (BackupReason.RUNNING, BackupReason.SUCCEEDED, *ENDS_BY_ITSELF)
 """The reasons of a backup that makes progress, has succeeded, or waits for what ends by itself."""
 
 

@@ -33,7 +33,7 @@ def blocked_rows(stored: Sequence[Row], result: PassResult, now: datetime) -> li
     states |= {one.id: (BlockedState.NOT_READY, one.message) for one in plan.blockers}
     states |= {one.id: (BlockedState.HELD, "is not deleted without permission") for one in plan.held_prune}
     states |= {one.id: (BlockedState.REFUSED, f"was refused: {one.error}") for one in result.refusals}
-    states |= {one.id: (BlockedState.CONFLICT, f"is another's: {one}") for one in result.conflicts}
+    states |= {one.id: (BlockedState.CONFLICT, f"is another's: {one}") for one in result.name_conflicts}
     return [
         _row(one, state, text, began.get((one, state.value), now.strftime(TIME_FORMAT)))
         for one, (state, text) in sorted(states.items())

@@ -48,7 +48,7 @@ class PassResult:
 
     plan: Plan | None = None
     refusals: tuple[Refusal, ...] = ()
-    conflicts: tuple[NameConflict, ...] = ()
+    name_conflicts: tuple[NameConflict, ...] = ()
     error: OperatorError | None = None
     blocked_for: Mapping[ObjectId, timedelta] = field(default_factory=dict)
     """The time for which each blocker has not been ready."""
@@ -259,8 +259,8 @@ def _failures(key: PlatformKey, result: PassResult, provider: str) -> Iterator[C
     yield from _stuck_upgrade(result)
     if result.refusals:
         yield _refused(key, result.refusals[0])
-    if result.conflicts:
-        yield _conflicts(key, result.conflicts)
+    if result.name_conflicts:
+        yield _name_conflicts(key, result.name_conflicts)
     if missing := problems(result.secrets or (), key.namespace):
         yield _degraded(ConditionReason.SECRET_MISSING, " ".join(missing))
     lost = [one for one in result.plan.blockers if one.data_lost] if result.plan else []
@@ -339,7 +339,7 @@ MAX_NAMED_OBJECTS = 30
 """Objects that a message names, so that it stays readable."""
 
 
-def _conflicts(key: PlatformKey, conflicts: Sequence[NameConflict]) -> Condition:
+def _name_conflicts(key: PlatformKey, conflicts: Sequence[NameConflict]) -> Condition:
     named = ", ".join(map(str, conflicts[:MAX_NAMED_OBJECTS]))
     one = conflicts[0].id
     return _degraded(

@@ -73,6 +73,6 @@ class EventRecorder:
         try:
             await self.client.create(EVENT, key.namespace, event)
         except ApiError as error:
-            is_known = error.status == 409  # it was emitted before
+            is_known = error.conflict  # it was emitted before
             if not (is_known or error.namespace_terminating):
                 logger.warning("cannot create an Event: %s", error, extra={"platform": str(key)})

@@ -64,6 +64,8 @@ class TenantController:
     """The ClusterRole of the admins of tenants."""
     now: Callable[[], datetime]
     scrape_results: Callable[[PlatformKey], Mapping[str, ScrapeResult]]
+    tolerates_conflict: Callable[[str], bool]
+    """Returns whether the status of a tenant says nothing of a pass that ends at a conflict."""
     started: float
     """When this process began to count orders, in seconds of the epoch."""
     _applied: AppliedObjects = field(init=False)
@@ -82,7 +84,7 @@ class TenantController:
         """Makes one pass over one tenant. Raises ApiError if the pass has to be retried.
 
         If the API server refused a write as out of date, the tenant and its shop are read again first, and the status
-        says nothing of it.
+        says nothing of it if that is tolerated.
         """
         try:
             return await self._make_pass(name)
@@ -105,7 +107,7 @@ class TenantController:
         except InvalidSpecError as error:
             outcome = Outcome(error=TenantError(TenantReason.PLAN_VIOLATED, str(error)))
         except (ApiError, TenantError) as error:
-            if isinstance(error, ApiError) and error.conflict:
+            if isinstance(error, ApiError) and error.conflict and self.tolerates_conflict(name):
                 raise
             outcome = Outcome(error=error, plan=None)
         await self._report(tenant, spec, replace(outcome, shop=self._shop(tenant.name)))

@@ -16,6 +16,7 @@ from platform_backup.errors import BackupError
 
 from platform_operator.api.backups import PLATFORM_BACKUP, BackupReason
 from platform_operator.api.kinds import CHILD_LABELS, EVENT, FIELD_MANAGER, Kind, Manifest, ObjectKey, PlatformKey
+from platform_operator.api.restore_marks import ANNOTATION_RESTORE
 from platform_operator.api.spec import MAX_NAME_LENGTH, parse
 from platform_operator.backups.controller import BackupController
 from platform_operator.backups.jobs import BackupJobs
@@ -370,7 +371,10 @@ async def test_a_pod_that_cannot_start_is_explained(cluster: FakeCluster) -> Non
     await cluster.reconcile()
     waiting = {"reason": "CreateContainerConfigError", "message": 'secret "backup-key" not found'}
     statuses = [{"name": "backup", "state": {"waiting": waiting}}]
-    pod = {"metadata": {"name": "p"}, "status": {"phase": "Pending", "containerStatuses": statuses}}
+    pod = {
+        "metadata": {"name": "p", "creationTimestamp": NOW.isoformat()},
+        "status": {"phase": "Pending", "containerStatuses": statuses},
+    }
     cluster.server.set_pods("backup-now", pod)
     await cluster.reconcile()
     assert cluster.complete() == (
@@ -398,6 +402,25 @@ async def test_a_backup_waits_for_what_it_needs(charts: Path, helm: str, spec: M
     cluster.shop(backup=POLICY)
     await cluster.reconcile()
     assert cluster.job()
+
+
+@pytest.mark.parametrize(
+    ("mark", "reason", "event", "text"),
+    [
+        ("Restoring", "Restoring", "Normal", "its databases are being replaced: wait until it is open"),
+        ("Failed", "RestoreFailed", "Warning", "do what the message of that PlatformRestore says"),
+        ("Failed/inconsistent", "RestoreFailed", "Warning", "do what the message of that PlatformRestore says"),
+    ],
+)
+async def test_a_shop_that_a_restore_has_closed_is_not_backed_up(
+    cluster: FakeCluster, mark: str, reason: str, event: str, text: str
+) -> None:
+    annotations = {ANNOTATION_RESTORE: f"now/uid-now/{mark}"}
+    cluster.shops.platforms[SHOP] = replace(cluster.shops.platforms[SHOP], annotations=annotations)
+    cluster.backup()
+    assert (await cluster.reconcile()).delay is not None
+    assert (cluster.status()["phase"], *cluster.complete()[:2]) == ("Pending", "Unknown", reason)
+    assert (text in cluster.complete()[2], cluster.events()) == (True, [(event, reason)])
 
 
 async def test_a_deleted_shop_is_not_backed_up(cluster: FakeCluster) -> None:
@@ -714,9 +737,10 @@ async def test_a_failed_backup_or_verification_is_reported_until_one_succeeds(cl
     assert backed_up(await cluster.reconcile_schedule()) == (False, "VerificationFailed")
 
 
-def waiting_pod(message: str) -> Manifest:
+def waiting_pod(message: str, created: datetime = NOW) -> Manifest:
     unschedulable = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
-    return {"metadata": {"name": "p"}, "status": {"phase": "Pending", "conditions": [unschedulable]}}
+    metadata = {"name": "p", "creationTimestamp": created.isoformat()}
+    return {"metadata": metadata, "status": {"phase": "Pending", "conditions": [unschedulable]}}
 
 
 @pytest.mark.parametrize(("mode", "is_ended"), [("Manage", True), ("Observe", False)])
@@ -736,6 +760,24 @@ async def test_a_job_of_the_schedule_that_cannot_start_for_an_hour_is_ended_as_f
     assert (await cluster.reconcile_schedule()).condition == before.condition
     assert cluster.server.writes == (["overwrite Job first"] if is_ended else [])
     assert (cluster.job("first")["spec"]["activeDeadlineSeconds"] == 1) == is_ended
+
+
+async def test_a_pod_of_a_second_attempt_has_an_hour_of_its_own_to_start(cluster: FakeCluster) -> None:
+    await cluster.reconcile_schedule()
+    cluster.scheduled_job("first")
+    cluster.job("first")["status"] = {"startTime": NOW.isoformat()}
+    cluster.report("first", {"reason": "DestinationUnavailable", "message": "the bucket does not answer"})
+    (failed,) = cluster.server.pods["uid-first"]
+    cluster.now += timedelta(hours=2)
+    second = waiting_pod("no node has room", cluster.now - timedelta(seconds=10))
+    cluster.server.set_pods("first", failed, second)
+    report = await cluster.reconcile_schedule()
+    assert report.condition is not None
+    assert "The pod of Job first cannot start: Unschedulable: no node has room. " in report.condition.message
+    assert cluster.server.writes == []
+    cluster.now += timedelta(minutes=59, seconds=50)
+    await cluster.reconcile_schedule()
+    assert cluster.server.writes == ["overwrite Job first"]
 
 
 async def test_a_job_that_was_ended_says_why_its_pod_could_not_start(cluster: FakeCluster) -> None:
@@ -1008,7 +1050,8 @@ async def test_a_schedule_that_is_refused_is_reported(cluster: FakeCluster) -> N
 
 
 def test_every_failure_of_the_command_is_a_reason() -> None:
-    assert {one.reason for one in BackupError.__subclasses__()} <= {str(one) for one in BackupReason}
+    reasons = {one.reason for base in BackupError.__subclasses__() for one in (base, *base.__subclasses__())}
+    assert reasons <= {str(one) for one in BackupReason}
 
 
 def test_sizes_are_written_for_people() -> None:

@@ -10,8 +10,10 @@ import pytest
 from rotation_harness import RotatingShop
 from test_reconciler import DEPLOYMENT, KEY, FakeCluster, Manifest, releases, run_version
 
-from platform_operator.api.kinds import HANDOVER_MANAGER, LABEL_MANAGED_BY, PLATFORM, RELEASE, Kind
+from platform_operator.api.kinds import HANDOVER_MANAGER, LABEL_MANAGED_BY, PLATFORM, RELEASE, Kind, PlatformKey
+from platform_operator.cache.observed import observe
 from platform_operator.errors import ApiError
+from platform_operator.secrets.master_key import KeyRing
 from platform_operator.workqueue import MAX_CONFLICTS
 
 RECORD = ("ConfigMap", "shop-rotation")
@@ -76,6 +78,29 @@ async def test_a_new_leader_that_has_not_seen_the_record_of_a_rotation_does_not_
 
     await assert_repeated(shop.cluster, seen)
     assert shop.cluster.server.objects[RECORD] == record
+
+
+async def test_a_record_of_a_rotation_that_comes_during_a_pass_is_not_replaced(
+    shop: RotatingShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.ask("grpc:first")
+    seen = seen_by_watches(shop.cluster)
+    await shop.reconcile()
+    record = copy.deepcopy(shop.cluster.server.objects[RECORD])
+    shop.cluster.now += timedelta(seconds=20)
+    shop.cluster.restart()
+    reconciler = shop.cluster.reconciler
+    keys_for = reconciler.master_keys.keys_for
+
+    async def after_an_event(key: PlatformKey, *, may_create: bool) -> KeyRing:
+        reconciler.cache.store(key, observe(record))
+        return await keys_for(key, may_create=may_create)
+
+    monkeypatch.setattr(reconciler.master_keys, "keys_for", after_an_event)
+    with pytest.raises(ApiError) as refused:
+        await shop.cluster.make_pass(seen)
+    assert refused.value.conflict
+    assert shop.cluster.server.objects[RECORD] == record, "the pass was decided by an earlier one"
 
 
 async def test_a_platform_that_was_created_again_is_read_when_its_status_is_refused(cluster: FakeCluster) -> None:

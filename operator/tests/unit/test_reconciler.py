@@ -286,6 +286,8 @@ class FakeCluster:
         installation = Installation(self.version, store_images=store_images)
         policy, fights, retries = UpgradePolicy(), FieldFights(), JobRetries()
         meter = StepMeter(self.scrape, self.count_requests)
+        self.queue: WorkQueue[PlatformKey] = WorkQueue(lambda: 0.0)
+        """Counts the failures; it queues nothing."""
         self.reconciler = Reconciler(
             server, cache, renderer, MasterKeyStore(server, "operator", Cache(), self.clock), installation,
             ReleaseChooser(server, cache, renderer, meter, self.version, policy, self.clock),
@@ -294,7 +296,7 @@ class FakeCluster:
                 server, cache, EventRecorder(server, "test"), store_images, self.scrape, {}, fights, retries,
                 self.clock,
             ),
-            self.clock, self.new_salt, fights, retries,
+            self.clock, self.new_salt, fights, retries, self.queue.tolerates_conflict,
         )  # fmt: skip
 
     def clock(self) -> datetime:
@@ -344,7 +346,13 @@ class FakeCluster:
             elif CHILD_LABELS.items() <= stored["metadata"].get("labels", {}).items():
                 cache.store(KEY, observe(stored))
         self.server.writes.clear()
-        return await self.reconciler.reconcile(KEY)
+        try:
+            requeue = await self.reconciler.reconcile(KEY)
+        except Exception:
+            self.queue.add_rate_limited(KEY)
+            raise
+        self.queue.forget(KEY)
+        return requeue
 
     def lose_label(self, identity: ObjectId) -> None:
         """Removes the operator's label.

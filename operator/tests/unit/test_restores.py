@@ -38,7 +38,7 @@ from platform_operator.api.spec import WITH_DATABASE, parse
 from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import BACKUP_LABELS, CHILD_KINDS, CRON_JOB, JOB, policy_target, target_digest
 from platform_operator.backups.restore_controller import RestoreController
-from platform_operator.backups.restore_retries import pause_after
+from platform_operator.backups.restore_retries import retry_pause
 from platform_operator.backups.restore_status import check_failure_advice
 from platform_operator.backups.store import BackupStore, restore_key, schedule_key
 from platform_operator.cache.observed import observe, observe_platform
@@ -162,9 +162,13 @@ class FakeCluster:
         self.controller = controller
         keys = [restore_key("shop", name) for name in names or ["now"]]
         try:
-            return (await asyncio.gather(*map(controller.reconcile, keys)))[-1]
+            results = await asyncio.gather(*map(controller.reconcile, keys), return_exceptions=True)
         finally:
             await recorder.flush()
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return cast(Requeue, results[-1])
 
     async def delete(self, name: str = "now") -> None:
         """Deletes a PlatformRestore, with its Job, and makes a pass over the shop."""
@@ -585,6 +589,44 @@ async def test_a_bucket_that_goes_away_during_a_restore_is_tried_again_while_the
     assert (cluster.mark, cluster.said()[0]) == ("now/uid-now/Opening", "Opening")
 
 
+@pytest.mark.parametrize(
+    ("reason", "mark", "state"),
+    [
+        ("DatabaseUnreachable", "", "nothing was changed"),
+        ("RestoreInterrupted", "/inconsistent", "its databases may be inconsistent"),
+    ],
+)
+async def test_a_restore_that_has_lost_a_database_is_run_again(
+    cluster: FakeCluster, reason: str, mark: str, state: str
+) -> None:
+    """The pod of a database is evicted with its node, and comes again."""
+    cluster.restore()
+    await cluster.until_restoring()
+    first = cluster.job()["metadata"]["uid"]
+    cluster.end("Failed", {"reason": reason, "message": "the database of order: psql ended with 2"})
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == (f"now/uid-now/Closing{mark}", ("Closing", "Unknown", reason))
+    assert f"The shop stays closed, and {state}: the restore is retried at" in cluster.said()[3]
+    cluster.now += timedelta(seconds=10)
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[0]) == (f"now/uid-now/Restoring{mark}", "Restoring")
+    assert cluster.job()["metadata"]["uid"] != first
+    cluster.end("Complete", RESTORED)
+    await cluster.reconcile()
+    assert cluster.mark == "now/uid-now/Opening"
+
+
+@pytest.mark.parametrize("reason", ["DatabaseUnreachable", "RestoreInterrupted"])
+async def test_a_database_that_stays_away_ends_the_restore_at_its_deadline(cluster: FakeCluster, reason: str) -> None:
+    cluster.restore(backup="before", deadlineSeconds=600)
+    await cluster.until_restoring()
+    cluster.now += timedelta(seconds=301)
+    cluster.end("Failed", {"reason": reason, "message": "the database of order: psql ended with 2"})
+    assert (await cluster.reconcile()).delay is None
+    assert cluster.said()[:3] == ("Failed", "False", reason)
+    assert ("do not open it" in cluster.said()[3]) == (reason == "RestoreInterrupted")
+
+
 @pytest.mark.parametrize("pods", INTERRUPTED)
 async def test_a_restore_whose_pod_was_taken_away_is_run_again_once_that_pod_is_gone(
     cluster: FakeCluster, pods: list[Manifest]
@@ -601,7 +643,15 @@ async def test_a_restore_whose_pod_was_taken_away_is_run_again_once_that_pod_is_
     cluster.now += timedelta(seconds=10)
     cluster.server.backup_pods = [backup_pod("restore", "Running")]
     await cluster.reconcile()
-    assert (cluster.said()[0], cluster.job()["metadata"]["uid"]) == ("Closing", first), "two would work at once"
+    assert (cluster.said()[:3], cluster.job()["metadata"]["uid"]) == (
+        ("Closing", "Unknown", "JobFailed"), first
+    ), "two would work at once"  # fmt: skip
+    assert cluster.said()[3].endswith(
+        "its databases may be inconsistent: the restore is retried when no pod and no Job uses the databases, and not "
+        "after 2026-01-01T18:00:00Z."
+    )
+    await cluster.reconcile()
+    assert cluster.server.writes == []
     cluster.server.backup_pods = []
     await cluster.reconcile()
     assert (cluster.mark, cluster.said()[0]) == ("now/uid-now/Restoring/inconsistent", "Restoring")
@@ -658,6 +708,61 @@ async def test_a_restore_that_could_not_be_retried_before_its_deadline_fails(clu
     cluster.now += timedelta(seconds=1)
     await cluster.reconcile()
     assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed", ("Failed", "False", "DestinationUnavailable"))
+
+
+async def test_a_retry_names_the_failure_and_the_backup_that_it_waits_for(cluster: FakeCluster) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.end("Failed", AWAY)
+    await cluster.reconcile()
+    cluster.other_job("market-backup-1", "create")
+    cluster.now += timedelta(seconds=10)
+    await cluster.reconcile()
+    assert cluster.said() == (
+        "Closing", "Unknown", "DestinationUnavailable",
+        "the bucket backups does not answer (503). The shop stays closed, and nothing was changed: the restore is "
+        "retried when no pod and no Job uses the databases, and not after 2026-01-01T18:00:00Z. Job market-backup-1 "
+        "still uses the databases: the restore begins when it has ended.",
+    )  # fmt: skip
+
+
+async def test_a_restore_whose_job_is_gone_in_the_pause_is_retried_until_its_deadline(cluster: FakeCluster) -> None:
+    cluster.restore(backup="before", deadlineSeconds=600)
+    await cluster.until_restoring()
+    cluster.end("Failed", AWAY)
+    await cluster.reconcile()
+    del cluster.server.objects[JOB.kind, "shop", "restore-now"]
+    cluster.server.backup_pods = [backup_pod("restore", "Running")]
+    cluster.now += timedelta(seconds=599)
+    await cluster.reconcile()
+    assert cluster.said()[:3] == ("Closing", "Unknown", "JobLost")
+    assert "retried when no pod and no Job uses the databases, and not after 2026-01-01T12:10:00Z" in cluster.said()[3]
+    cluster.server.backup_pods = []
+    cluster.now += timedelta(seconds=1)
+    assert (await cluster.reconcile()).delay is None
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed", ("Failed", "False", "JobLost"))
+    assert (
+        "another attempt would begin after 2026-01-01T12:10:00Z, the end of spec.deadlineSeconds" in (cluster.said()[3])
+    )
+    assert cluster.jobs_named("restore-") == []
+
+
+async def test_a_check_whose_job_is_gone_is_not_started_after_the_deadline(cluster: FakeCluster) -> None:
+    cluster.finds_backups = False
+    cluster.restore(backup="before", deadlineSeconds=600)
+    await cluster.reconcile()
+    cluster.end("Failed", AWAY, "check-now")
+    await cluster.reconcile()
+    del cluster.server.objects[JOB.kind, "shop", "check-now"]
+    cluster.now += timedelta(seconds=600)
+    assert (await cluster.reconcile()).delay is None
+    assert (cluster.mark, cluster.said()[:3]) == (None, ("Failed", "False", "JobLost"))
+    assert cluster.said()[3] == (
+        "The Job check-now does not exist. It is not retried: another attempt would begin after 2026-01-01T12:10:00Z, "
+        "the end of spec.deadlineSeconds. Nothing was changed, and the shop stays open: correct this and create "
+        "another PlatformRestore."
+    )
+    assert cluster.jobs_named("") == []
 
 
 async def test_a_shop_whose_restore_was_deleted_before_it_is_retried_can_be_opened_as_it_was(
@@ -772,7 +877,7 @@ async def test_a_backup_whose_id_is_never_read_ends_the_restore_as_a_failed_job(
 
 @pytest.mark.parametrize(("failing", "pause"), [(1, 10), (10, 10), (40, 40), (299, 299), (4000, 300)])
 def test_a_retry_pauses_for_as_long_as_it_has_failed(failing: int, pause: int) -> None:
-    assert pause_after(timedelta(seconds=failing)) == timedelta(seconds=pause)
+    assert retry_pause(timedelta(seconds=failing)) == timedelta(seconds=pause)
 
 
 async def test_the_newest_backup_is_looked_for_again_if_its_id_was_not_read(cluster: FakeCluster) -> None:
@@ -1058,7 +1163,9 @@ async def test_another_restore_repairs_a_shop_after_one_that_has_failed(cluster:
 async def test_of_two_restores_at_once_one_has_the_shop_to_its_end(cluster: FakeCluster) -> None:
     cluster.restore()
     cluster.restore("again", backup="before")
-    await cluster.reconcile("now", "again")
+    with pytest.raises(ApiError) as refused:
+        await cluster.reconcile("now", "again")
+    assert refused.value.conflict
     assert (cluster.mark, cluster.said("now")[0]) == ("now/uid-now/Closing", "Closing")
     cluster.shop_says("Restoring")
     await cluster.reconcile("again", "now")
@@ -1427,11 +1534,31 @@ async def test_a_shop_that_has_changed_since_it_was_read_is_looked_at_again(clus
     del cluster.server.objects[PLATFORM_RESTORE.kind, "shop", "now"]
     await cluster.reconcile()
     cluster.shop_says("Restoring")
-    await cluster.controller.reconcile_shop(SHOP)
-    assert cluster.mark == "now/uid-now/Closing"
-    await cluster.reconcile()
-    await cluster.controller.reconcile_shop(SHOP)
+    with pytest.raises(ApiError) as refused:
+        await cluster.controller.reconcile_shop(SHOP)
+    assert (refused.value.conflict, cluster.mark) == (True, "now/uid-now/Closing")
+    await cluster.controller.reconcile_shop(SHOP)  # no event has come since: it was read again
     assert cluster.mark == "now/uid-now/Failed"
+
+
+async def test_a_restore_that_finds_the_shop_changed_reads_it_again(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply = cluster.server.apply
+
+    async def after_a_change(kind: Kind, *rest: Any, **named: Any) -> Any:
+        if kind is PLATFORM:
+            monkeypatch.undo()
+            cluster.shop_says("Reopening")
+        return await apply(kind, *rest, **named)
+
+    cluster.restore()
+    monkeypatch.setattr(cluster.server, "apply", after_a_change)
+    with pytest.raises(ApiError) as refused:
+        await cluster.reconcile()
+    assert (refused.value.conflict, cluster.mark) == (True, None)
+    await cluster.controller.reconcile(restore_key("shop", "now"))  # no event has come since
+    assert (cluster.mark, cluster.said()[0]) == ("now/uid-now/Closing", "Closing")
 
 
 async def test_a_shop_whose_restore_was_deleted_while_it_opens_is_opened(cluster: FakeCluster) -> None:
@@ -1574,7 +1701,7 @@ def test_the_mark_of_a_restore_that_has_succeeded_closes_nothing() -> None:
 
 def test_every_failure_of_the_command_is_a_reason() -> None:
     of_verifications = {"BackupNotRestorable", "InvariantBroken", "ScratchServerFailed"}
-    reasons = {one.reason for one in BackupError.__subclasses__()}
+    reasons = {one.reason for base in BackupError.__subclasses__() for one in (base, *base.__subclasses__())}
     assert reasons - of_verifications <= {str(one) for one in RestoreReason}
 
 

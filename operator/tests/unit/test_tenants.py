@@ -40,7 +40,7 @@ from platform_operator.tenants.objects import TENANT_OBJECT_KINDS, contains, mer
 from platform_operator.tenants.observed import observe_object
 from platform_operator.tenants.store import TenantStore
 from platform_operator.tenants.usage import OrderCounter, parse_quantity, usage
-from platform_operator.workqueue import Requeue
+from platform_operator.workqueue import MAX_CONFLICTS, Requeue, WorkQueue
 
 ROOT = Path(__file__).parents[3]
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -125,10 +125,12 @@ class FakeCluster:
     def restart(self) -> None:
         self.queued: set[str] = set()
         self.woken: list[PlatformKey] = []
+        self.queue: WorkQueue[str] = WorkQueue(lambda: 0.0)
+        """Counts the failures; it queues nothing."""
         self.store, self.shops = TenantStore(self.queued.add), Cache()
         self.controller = TenantController(
             cast(Any, self.server), self.store, self.shops, self.woken.append, "tenant-admin", lambda: self.now,
-            self.scrape, self.now.timestamp(),
+            self.scrape, self.queue.tolerates_conflict, self.now.timestamp(),
         )  # fmt: skip
 
     def scrape(self, key: PlatformKey) -> dict[str, ScrapeResult]:
@@ -168,7 +170,13 @@ class FakeCluster:
             metadata = other["metadata"]
             self.server.objects[other["kind"], metadata.get("namespace", ""), metadata["name"]] = other
         self.server.writes.clear()
-        return await self.controller.reconcile(name)
+        try:
+            requeue = await self.controller.reconcile(name)
+        except Exception:
+            self.queue.add_rate_limited(name)
+            raise
+        self.queue.forget(name)
+        return requeue
 
     def get(self, kind: str, name: str, namespace: str) -> Manifest:
         return self.server.objects[kind, namespace, name]
@@ -434,6 +442,25 @@ async def test_an_edit_that_admins_make_during_a_pass_is_not_undone(cluster: Fak
     await cluster.controller.reconcile("acme")  # no event has come since: it was read again
     spec = cluster.shop("acme")["spec"]
     assert (spec["settings"], spec["hibernated"]) == ({"currencies": ["USD"]}, True)
+
+
+async def test_a_conflict_of_a_tenant_that_comes_again_and_again_is_said(cluster: FakeCluster) -> None:
+    cluster.tenant("acme")
+    await cluster.reconcile("acme")
+    status = copy.deepcopy(cluster.status("acme"))
+
+    def refuse() -> None:
+        raise ApiError(409, "Conflict", "the object has been modified")
+
+    cluster.server.before_shop = refuse
+    cluster.tenant("acme", suspended=True)
+    for _ in range(MAX_CONFLICTS):
+        with pytest.raises(ApiError):
+            await cluster.reconcile("acme")
+        assert cluster.status("acme") == status
+    with pytest.raises(ApiError):
+        await cluster.reconcile("acme")
+    assert "the object has been modified" in cluster.message("acme", "Ready")
 
 
 async def test_a_new_leader_that_has_not_seen_a_shop_does_not_undo_what_its_admins_have_set(
