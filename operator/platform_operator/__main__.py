@@ -29,13 +29,14 @@ def _run() -> int:
     from platform_operator import logs
     from platform_operator.app import run
     from platform_operator.errors import OperatorError
-    from platform_operator.heap import freeze_heap
+    from platform_operator.heap import freeze_heap, keep_collections_short
     from platform_operator.settings import Settings
 
     try:
         settings = Settings.from_environment()
         logs.configure(settings.log_level)
         freeze_heap()
+        keep_collections_short()
         asyncio.run(run(settings))
     except OperatorError as error:
         print(f"platform_operator: {error}", file=sys.stderr)

@@ -1,8 +1,13 @@
-"""Exempts long-lived objects from garbage collection (docs/adr/0072)."""
+"""Exempts long-lived objects from garbage collection (docs/adr/0072, docs/adr/0082)."""
 
 from __future__ import annotations
 
 import gc
+
+MAX_SURVIVORS = 20_000
+"""Objects that a full collection may leave to the next one: 8 ms of it, and the cache of thirty shops."""
+_OLDEST = 2
+"""The generation of which a collection is a full one."""
 
 
 def freeze_heap() -> None:
@@ -13,3 +18,16 @@ def freeze_heap() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def keep_collections_short() -> None:
+    """Freezes, after each full collection, what has survived it if that is more than MAX_SURVIVORS objects.
+
+    A fleet that is created after the cache was filled would otherwise be looked at by each full collection.
+    """
+    gc.callbacks.append(_freeze_survivors)
+
+
+def _freeze_survivors(phase: str, info: dict[str, int]) -> None:
+    if phase == "stop" and info["generation"] == _OLDEST and len(gc.get_objects(_OLDEST)) > MAX_SURVIVORS:
+        gc.freeze()

@@ -238,9 +238,24 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.watching.server_timeout = WATCH_SECONDS
     settings.watching.inactivity_timeout = WATCH_SECONDS + WRITE_TIMEOUT  # a stalled watch is restarted after that time
     settings.networking.request_timeout = READ_TIMEOUT
+    settings.persistence.diffbase_storage = _NoComparison()
     settings.process.ultimate_exiting_timeout = None  # it would kill the process after Kopf was started again
     logging.getLogger("kopf").setLevel(logging.WARNING)
     return settings
+
+
+class _NoComparison(kopf.DiffBaseStorage):
+    """Stores nothing, and lets Kopf compare nothing: it would copy each event's platform, status included, to find out
+    what changed for handlers of a kind that the operator does not have."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Iterable[Any] | None = None) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Stores nothing."""
 
 
 def as_manifest(body: Any) -> Manifest:

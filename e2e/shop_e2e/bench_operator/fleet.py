@@ -12,7 +12,7 @@ from typing import Any
 from platform_operator.api.kinds import CHILD_KINDS, LEASE, PLATFORM, Manifest
 from platform_operator.client import KubernetesClient
 from shop_e2e.bench_operator.control_plane import ControlPlane, create, create_namespace, retry
-from shop_e2e.bench_operator.operator_process import OperatorProcess, Readings
+from shop_e2e.bench_operator.operator_process import OperatorProcess
 from shop_e2e.bench_operator.progress import Progress
 
 RELEASE, NEXT_RELEASE = "1.0", "2.0"
@@ -84,6 +84,8 @@ class Fleet:
     work: float
     """The most processor time in one callback of the event loop."""
     leader_kept: bool
+    own_block: float | None = None
+    """The longest block without the time in which no processor was free. None in a run before it was measured."""
 
 
 async def measure_fleet(
@@ -100,6 +102,7 @@ async def measure_fleet(
         creation = await operator.during(_create(client, operator, options, say))
         created = await operator.read()
         say(creation)
+        say(f"requests: {created.counts()}")
         await operator.until_quiet()
     with operator.running():
         began = time.monotonic()
@@ -126,6 +129,7 @@ async def measure_fleet(
         creation, restart, restarted.writes, resync, sorted(latencies), upgrade,
         resident=max(one.resident for one in readings), block=max(one.block for one in readings),
         work=max(one.work for one in readings), leader_kept=transitions == 2,
+        own_block=max(one.own_block for one in readings),
     )  # fmt: skip
 
 
@@ -156,15 +160,11 @@ async def _resync(operator: OperatorProcess, options: Options) -> Resync:
     before = await operator.read()
     await asyncio.sleep(options.resync)
     after = await operator.read()
-    lists, watches = (_requests(after, verb) - _requests(before, verb) for verb in ("GET", "WATCH"))
+    lists, watches = (after.sent(verb) - before.sent(verb) for verb in ("GET", "WATCH"))
     return Resync(
         options.resync, lists / options.shops, watches / options.shops, (after.bytes - before.bytes) / options.shops,
         after.writes - before.writes, (after.processor - before.processor) / options.shops,
     )  # fmt: skip
-
-
-def _requests(readings: Readings, verb: str) -> float:
-    return readings.requests.get(verb, 0)
 
 
 async def _change_shops(client: KubernetesClient, options: Options) -> list[float]:

@@ -20,6 +20,7 @@ from shop_e2e.bench.processes import processor_seconds, resident_bytes
 from shop_e2e.bench_operator.control_plane import ControlPlane, run_process
 
 T = TypeVar("T")
+READS = ("GET", "WATCH")
 WRITES = ("PATCH", "PUT", "POST", "DELETE")
 QUIET = 5.0
 """Seconds."""
@@ -29,14 +30,16 @@ TIMEOUT = 600.0
 
 @dataclass(frozen=True)
 class Readings:
-    """The metrics of the operator at one time. Requests are by verb."""
+    """The metrics of the operator at one time. Requests are by verb and resource. Blocks are seconds."""
 
     passes: int
     queued: int
     leading: bool
-    requests: Mapping[str, float]
+    requests: Mapping[tuple[str, str], float]
     bytes: float
     block: float
+    own_block: float
+    """The longest block without the time in which no processor was free."""
     work: float
     """The most processor time in one callback of the event loop, in seconds."""
     resident: int
@@ -48,11 +51,20 @@ class Readings:
     @property
     def total(self) -> float:
         """All requests but the renewals of the Lease, of which there are as many for any number of shops."""
-        return sum(count for verb, count in self.requests.items() if verb != "RENEWAL")
+        return self.sent(*READS, *WRITES)
 
     @property
     def writes(self) -> int:
-        return int(sum(self.requests.get(verb, 0) for verb in WRITES))
+        return int(self.sent(*WRITES))
+
+    def counts(self) -> str:
+        """Returns the number of requests by verb and resource, the most frequent ones first."""
+        ordered = sorted(self.requests.items(), key=lambda item: (-item[1], item[0]))
+        return ", ".join(f"{verb} {resource} {count:.0f}" for (verb, resource), count in ordered)
+
+    def sent(self, *verbs: str) -> float:
+        """The requests of these verbs."""
+        return sum(count for (verb, _), count in self.requests.items() if verb in verbs)
 
 
 @dataclass
@@ -147,9 +159,14 @@ class OperatorProcess:
             passes=int(plain.get("ecommerce_operator_reconcile_duration_seconds_count", 0)),
             queued=int(plain.get("ecommerce_operator_queue_depth", 0)),
             leading=plain.get("ecommerce_operator_leading") == 1,
-            requests={one.labels["verb"]: one.value for one in samples if one.name == "bench_api_requests_total"},
+            requests={
+                (one.labels["verb"], one.labels["resource"]): one.value
+                for one in samples
+                if one.name == "bench_api_requests_total"
+            },
             bytes=plain.get("bench_api_bytes_total", 0),
             block=plain.get("bench_longest_block_seconds", 0),
+            own_block=plain.get("bench_longest_own_block_seconds", 0),
             work=plain.get("bench_longest_work_seconds", 0),
             resident=resident_bytes([self._process.pid]),
             processor=processor_seconds([self._process.pid]),

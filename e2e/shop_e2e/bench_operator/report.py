@@ -87,8 +87,13 @@ def _rows(figures: Figures) -> Iterator[tuple[str, str]]:
     yield "upgrade of one: processor time of the operator", f"{upgrade.processor:.2f} s" if upgrade else ""
     yield "resident memory, at most", f"{fleet.resident / 2**20:.0f} MiB"
     yield "longest block of the event loop", f"{fleet.block * 1000:.0f} ms"
+    yield "without the time in which no processor was free", _milliseconds(fleet.own_block)
     yield "processor time of its longest callback", f"{fleet.work * 1000:.0f} ms"
     yield "leader kept", "yes" if fleet.leader_kept else "no"
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds * 1000:.0f} ms"
 
 
 def two_columns(rows: Sequence[tuple[str, str]]) -> str:

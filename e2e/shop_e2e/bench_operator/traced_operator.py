@@ -6,6 +6,7 @@ They are metrics of the process, beside the operator's own: `bench_*`.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import threading
@@ -19,11 +20,16 @@ from prometheus_client import Counter, Gauge
 
 logger = logging.getLogger(__name__)
 
-REQUESTS = Counter("bench_api_requests", "Requests to the API server.", ["verb"])
+REQUESTS = Counter("bench_api_requests", "Requests to the API server.", ["verb", "resource"])
 BYTES = Counter("bench_api_bytes", "Bytes of the API server's answers.")
 LONGEST_BLOCK = Gauge("bench_longest_block_seconds", "The longest time in one callback of the event loop.")
 TASKS = Gauge("bench_tasks", "The unfinished tasks of the event loop.")
+LONGEST_OWN_BLOCK = Gauge(
+    "bench_longest_own_block_seconds", "The longest of these blocks without the time in which no processor was free."
+)
 LONGEST_WORK = Gauge("bench_longest_work_seconds", "The most processor time in one callback of the event loop.")
+LOGGED = 0.05
+"""Seconds of processor time in a callback from which on the log names it."""
 
 
 def main() -> int:
@@ -46,7 +52,7 @@ def _count_requests(port: int | None) -> None:
         if context.counts:
             is_renewal = threading.get_ident() != main_thread
             verb = "RENEWAL" if is_renewal else "WATCH" if "watch" in request.url.query else request.method
-            REQUESTS.labels(verb).inc()
+            REQUESTS.labels(verb, resource(request.url.path)).inc()
 
     async def received(_: object, context: SimpleNamespace, chunk: aiohttp.TraceResponseChunkReceivedParams) -> None:
         if context.counts:
@@ -67,32 +73,73 @@ def _count_requests(port: int | None) -> None:
     aiohttp.ClientSession.__init__ = traced  # type: ignore[method-assign, assignment]
 
 
+def resource(path: str) -> str:
+    """Returns the resource of a request's path, with its subresource: `secrets`, `ecommerceplatforms/status`."""
+    parts = path.split("/")[3 if path.startswith("/api/") else 4 :]
+    if len(parts) > 2 and parts[0] == "namespaces":
+        parts = parts[2:]
+    return "/".join([*parts[:1], *parts[2:]])
+
+
 def _time_callbacks() -> None:
     """Times every callback of the main thread's event loop, which has no hook for it. The Lease's thread is left out:
     it blocks no one.
 
-    On a machine that other processes use too, a block is longer than the work in it. The log names the callback of each
-    new record.
+    On a machine that other processes use too, a block is longer than the work in it: the kernel counts how long a
+    thread that could run waited for a processor. The log names each callback with much work, and what of it was the
+    collection of garbage.
     """
     main_thread = threading.get_ident()
-    longest = most = 0.0
-    run = asyncio.Handle._run  # noqa: SLF001
+    longest = own = most = 0.0
+    run, collections = asyncio.Handle._run, _Collections()  # noqa: SLF001
+    gc.callbacks.append(collections.observe)
+    waited = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
 
     def timed(handle: asyncio.Handle) -> None:
-        nonlocal longest, most
+        nonlocal longest, own, most
+        if threading.get_ident() != main_thread:
+            run(handle)
+            return
+        collections.seconds, delay = 0.0, _delay(waited)
         began, worked = time.perf_counter(), time.thread_time()
         run(handle)
         took, worked = time.perf_counter() - began, time.thread_time() - worked
-        if took > longest and threading.get_ident() == main_thread:
+        delay = _delay(waited) - delay
+        if took > longest:
             longest = took
             LONGEST_BLOCK.set(took)
-        if worked > most and threading.get_ident() == main_thread:
+        if took - delay > own:
+            own = took - delay
+            LONGEST_OWN_BLOCK.set(own)
+        if worked > most:
             most = worked
             LONGEST_WORK.set(worked)
-            place = _place(handle)
-            logger.warning("a callback took %.0f ms, %.0f ms of work: %s", took * 1000, worked * 1000, place)
+        if worked > LOGGED:
+            logger.warning(
+                "a callback took %.0f ms, %.0f ms of them without a processor, %.0f ms of work, %.0f ms of garbage: %s",
+                took * 1000, delay * 1000, worked * 1000, collections.seconds * 1000, _place(handle),
+            )  # fmt: skip
 
     asyncio.Handle._run = timed  # type: ignore[method-assign, assignment]  # noqa: SLF001
+
+
+class _Collections:
+    """The processor time of collections of garbage, in seconds."""
+
+    def __init__(self) -> None:
+        self.seconds = self._began = 0.0
+
+    def observe(self, phase: str, _: object) -> None:
+        """Is called by the collector at the start and at the stop of each collection."""
+        if phase == "start":
+            self._began = time.thread_time()
+        else:
+            self.seconds += time.thread_time() - self._began
+
+
+def _delay(schedstat: int) -> float:
+    """Returns for how many seconds a thread could run and no processor was free for it."""
+    return int(os.pread(schedstat, 64, 0).split()[1]) / 1e9
 
 
 def _place(handle: asyncio.Handle) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from shop_e2e.bench_operator.control_plane import ControlPlane
 from shop_e2e.bench_operator.operator_process import OperatorProcess
+from shop_e2e.bench_operator.traced_operator import resource
 
 
 async def test_work_fails_when_the_operator_has_ended(tmp_path: Path) -> None:
@@ -17,3 +18,22 @@ async def test_work_fails_when_the_operator_has_ended(tmp_path: Path) -> None:
     operator = OperatorProcess(plane, tmp_path, charts=tmp_path, version="", resync=1)
     with operator.running(), pytest.raises(RuntimeError, match="the operator has ended"):
         await operator.during(asyncio.Event().wait())
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/api/v1/namespaces/shop-1/secrets/shop-jwt", "secrets"),
+        ("/api/v1/namespaces/shop-1/secrets", "secrets"),
+        ("/api/v1/secrets", "secrets"),
+        ("/api/v1/namespaces/shop-1", "namespaces"),
+        ("/apis/apps/v1/namespaces/shop-1/deployments/shop-order", "deployments"),
+        ("/apis/apps/v1/deployments", "deployments"),
+        (
+            "/apis/platform.ecommerce.dev/v1alpha1/namespaces/shop-1/ecommerceplatforms/shop/status",
+            "ecommerceplatforms/status",
+        ),
+    ],
+)
+def test_requests_are_counted_by_resource(path: str, expected: str) -> None:
+    assert resource(path) == expected

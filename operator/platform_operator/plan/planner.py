@@ -96,10 +96,9 @@ def _progress(
     ordered: Sequence[DesiredObject], due: Sequence[Change], observed: Children, attempted: frozenset[ObjectId]
 ) -> Progress:
     due_ids = frozenset(change.object.id for change in due)
-    known = [one for one in ordered if one.id in observed and (one.id not in due_ids or one.id in attempted)]
-    blockers = {one.id: found for one in known if (found := blocker(one, observed))}
-    unready = frozenset(one.id for one in ordered if one.id in observed and blocker(one, observed))
-    return Progress(observed, blockers, due_ids, attempted, unready)
+    unready = {one.id: found for one in ordered if one.id in observed and (found := blocker(one, observed))}
+    blockers = {one: found for one, found in unready.items() if one not in due_ids or one in attempted}
+    return Progress(observed, blockers, due_ids, attempted, frozenset(unready))
 
 
 def _waiting(ordered: Sequence[DesiredObject], due: Sequence[Change], progress: Progress) -> tuple[Waiting, ...]:

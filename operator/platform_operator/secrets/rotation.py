@@ -521,7 +521,7 @@ def rotation_id(key: PlatformKey) -> ObjectId:
 def read_rotations(key: PlatformKey, observed: Children) -> Rotations:
     """Returns the rotations of a platform from their record, or as far as that is lost from its Secrets."""
     recorded = recorded_rotations(key, observed)
-    marked = {kind: _marked(kind, key, observed) for kind in RotationKind}
+    marked = _marked_rotations(key, observed)
     if not _annotated_ids(key, observed):
         recorded = {kind: _with_keys_of(marked[kind], one) for kind, one in recorded.items()}
     return {kind: max(recorded[kind], marked[kind], key=_position) for kind in RotationKind}
@@ -601,15 +601,14 @@ def _load(text: str) -> Rotation:
 _TIMES = ("since", "rolledOut", "finished")
 
 
-def _marked(kind: RotationKind, key: PlatformKey, observed: Children) -> Rotation:
-    """Returns the furthest rotation that Secrets of a kind were written for."""
-    marks = (
-        _parse_mark(seen.state.annotations.get(ANNOTATION_GENERATION, ""), key_ids(seen))
-        for identity, seen in observed.items()
-        if identity.kind == "Secret" and isinstance(seen.state, StoredData) and key_ids(seen)
-        and kind_of(identity.name.removeprefix(f"{key.name}-")) is kind
-    )  # fmt: skip
-    return max(marks, key=_position, default=Rotation())
+def _marked_rotations(key: PlatformKey, observed: Children) -> Rotations:
+    """Returns for each kind the furthest rotation that its Secrets were written for."""
+    marks: dict[RotationKind, list[Rotation]] = {kind: [] for kind in RotationKind}
+    for identity, seen in observed.items():
+        if identity.kind == "Secret" and isinstance(seen.state, StoredData) and (ids := key_ids(seen)):
+            kind = kind_of(identity.name.removeprefix(f"{key.name}-"))
+            marks[kind].append(_parse_mark(seen.state.annotations.get(ANNOTATION_GENERATION, ""), ids))
+    return {kind: max(found, key=_position, default=Rotation()) for kind, found in marks.items()}
 
 
 def _parse_mark(mark: str, ids: Sequence[str]) -> Rotation:

@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import kopf
 import pytest
 
 from platform_operator.api.kinds import CHILD_KINDS, CHILD_LABELS, PLATFORM, Kind, Manifest, PlatformKey
 from platform_operator.cache.observed import ObservedObject, observe, observe_platform
 from platform_operator.cache.store import Cache
 from platform_operator.errors import ApiError
-from platform_operator.informers import PLATFORMS_INTERVAL, Informers, resync_offset
+from platform_operator.informers import PLATFORMS_INTERVAL, Informers, kopf_settings, resync_offset
 
 KEY = PlatformKey("shop", "shop")
 DEPLOYMENTS = CHILD_KINDS["Deployment"]
@@ -252,3 +253,12 @@ async def test_kinds_are_listed_again_one_after_the_other(cluster: FakeCluster) 
         await cluster.informers.resync_children(600.0)
     assert [kind for _, kind in schedule.lists[: len(CHILD_KINDS)]] == [*CHILD_KINDS], "a failed one stops no other"
     assert len({at for at, _ in schedule.lists}) == len(schedule.lists) == 2 * len(CHILD_KINDS) - 1
+
+
+def test_kopf_copies_nothing_of_a_platform_to_find_out_what_changed() -> None:
+    storage = kopf_settings().persistence.diffbase_storage
+    handled = {"kopf.zalando.org/last-handled-configuration": "{}"}
+    metadata = {"name": "shop", "labels": {"a": "b"}, "annotations": handled}
+    stored: Any = {"metadata": metadata, "spec": {"version": "1.0"}, "status": {"conditions": []}}
+    assert storage.build(body=kopf.Body(stored)) == {}
+    assert storage.fetch(body=kopf.Body(stored)) is None
