@@ -177,10 +177,7 @@ class NeighbourMethod:
 
     async def __call__(self, request: Any, *, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - gRPC's name
         """Returns the reply. Raises AioRpcError, and NeighbourUnavailable while the circuit is open."""
-        with (
-            self._circuit.attempt(self._neighbour),
-            tracing.tracer.start_as_current_span(self._name, kind=tracing.SpanKind.CLIENT),
-        ):
+        with self._circuit.attempt(self._neighbour), tracing.client_span(self._name):
             metadata = (self._authorization, *tracing.inject().items())
             return await self._send(request, timeout=timeout, metadata=metadata)
 

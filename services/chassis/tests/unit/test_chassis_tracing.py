@@ -156,6 +156,76 @@ with tracing.continue_trace("effect", tracing.SpanKind.SERVER, {"x-request-id": 
     assert (line["example"], line["is_recorded"], line["loaded"]) == (None, False, [])
 
 
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+@pytest.fixture
+def _without_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "_may_record", False)
+
+
+@pytest.mark.usefixtures("_without_collector")
+@pytest.mark.parametrize(
+    ("carried", "flags", "state"),
+    [
+        ({"traceparent": f"00-{TRACE}-{PARENT}-00"}, "00", None),
+        ({"traceparent": f"00-{TRACE}-{PARENT}-01"}, "01", None),
+        ({"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "vendor=1"}, "01", "vendor=1"),
+        ({"traceparent": f"01-{TRACE}-{PARENT}-00-later"}, "00", None),
+    ],
+)
+def test_without_a_collector_a_trace_is_continued_under_new_span_ids(
+    carried: dict[str, str], flags: str, state: str | None
+) -> None:
+    with tracing.continue_trace("effect", tracing.SpanKind.CONSUMER, {**carried, tracing.REQUEST_ID: "r-1"}):
+        with tracing.client_span("shopapi.user.v1.UserService/GetUser"):
+            sent = tracing.inject()
+        with tracing.continued_trace("batch", tracing.SpanKind.CONSUMER, carried) as batch, batch.current():
+            beside = tracing.inject()
+
+    version, trace_id, span_id, sent_flags = sent["traceparent"].split("-")
+    assert (version, trace_id, sent_flags) == ("00", TRACE, flags)
+    assert len({span_id, PARENT, beside["traceparent"].split("-")[2]}) == 3
+    assert beside["traceparent"].split("-")[1] == TRACE
+    assert (sent.get("tracestate"), sent[tracing.REQUEST_ID]) == (state, "r-1")
+
+
+@pytest.mark.usefixtures("_without_collector")
+@pytest.mark.parametrize(
+    "parent",
+    ["", "00-short", f"00-{'0' * 32}-{PARENT}-01", f"00-{TRACE}-{'0' * 16}-01", f"00-{TRACE.upper()}-{PARENT}-01x"],
+)
+def test_without_a_collector_a_malformed_parent_begins_a_trace(parent: str) -> None:
+    with tracing.continue_trace("effect", tracing.SpanKind.SERVER, {"traceparent": parent}) as span:
+        context = span.get_span_context()
+
+    assert context.is_valid
+    assert format_trace_id(context.trace_id) != TRACE
+    assert not context.trace_flags.sampled
+
+
+@pytest.mark.usefixtures("_without_collector")
+def test_without_a_collector_a_trace_from_outside_is_not_continued() -> None:
+    outside = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
+    with tracing.begin_trace("GET", tracing.SpanKind.SERVER, outside) as span:
+        assert format_trace_id(span.get_span_context().trace_id) != TRACE
+        assert tracing.exemplar() is None
+
+
+@pytest.mark.usefixtures("_without_collector")
+def test_without_a_collector_the_span_and_request_id_before_return_after_an_error() -> None:
+    cause = {"traceparent": f"00-{TRACE}-{PARENT}-00", tracing.REQUEST_ID: "r-1"}
+    with tracing.continue_trace("cause", tracing.SpanKind.SERVER, cause):
+        before = tracing.inject()
+        effect = tracing.continue_trace("effect", tracing.SpanKind.CONSUMER, {**before, tracing.REQUEST_ID: "r-2"})
+        with contextlib.suppress(ValueError), effect:
+            assert get_contextvars()["request_id"] == "r-2"
+            raise ValueError
+
+        assert tracing.inject() == before
+    assert tracing.inject() == {}
+
+
 def only(spans: InMemorySpanExporter) -> ReadableSpan:
     (span,) = spans.get_finished_spans()
     return span
