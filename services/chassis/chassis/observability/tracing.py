@@ -52,7 +52,7 @@ def inject() -> dict[str, str]:
 def continue_trace(name: str, kind: SpanKind, carrier: Mapping[str, str]) -> Iterator[Span]:
     """Opens a span that continues the trace of a carrier, which `inject` filled. Its log lines have the request id."""
     with (
-        tracer.start_as_current_span(name, propagate.extract(carrier), kind) as span,
+        trace.use_span(tracer.start_span(name, propagate.extract(carrier), kind), end_on_exit=True) as span,
         bound_contextvars(**_request_id(carrier)),
     ):
         yield span
@@ -90,7 +90,7 @@ def begin_trace(name: str, kind: SpanKind, carrier: Mapping[str, str]) -> Iterat
     (W3C Trace Context, section 4.2). Log lines have the request id.
     """
     with (
-        tracer.start_as_current_span(name, Context(), kind, links=_links(carrier)) as span,
+        trace.use_span(tracer.start_span(name, Context(), kind, links=_links(carrier)), end_on_exit=True) as span,
         bound_contextvars(**_request_id(carrier)),
     ):
         yield span
