@@ -12,7 +12,9 @@ from typing import Any
 from chassis.database import redis_client
 from chassis.observability import logs
 from chassis.types.circuit_breaker import Attempt, BreakerPolicy, CircuitBreaker, CircuitState
+from hiredis import pack_command
 from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 _BREAKER_POLICY = BreakerPolicy(min_failures=3, failure_ratio=0.5, window_seconds=5.0, cooldown_seconds=1.0)
@@ -44,7 +46,8 @@ class RedisPipeline:
     def __init__(self, redis: Redis, clock: Callable[[], float], timeout: float) -> None:
         """`clock` returns seconds, and never goes back. `timeout` is how many seconds Redis has to respond."""
         self._redis = redis
-        self._pool = redis.connection_pool
+        self._idle: list[AbstractConnection] = []
+        self._turns = asyncio.Semaphore(_CONNECTIONS)
         self._breaker = CircuitBreaker(_BREAKER_POLICY, clock)
         self._timeout = timeout
         self._pending: list[_Pending] = []
@@ -70,8 +73,10 @@ class RedisPipeline:
         return reply
 
     async def close(self) -> None:
+        await asyncio.gather(*self._flushes, return_exceptions=True)
+        for connection in self._idle:
+            await connection.disconnect()
         await self._redis.aclose()
-        await self._pool.disconnect()
 
     def _receiver(self) -> "asyncio.Future[Reply | None]":
         """Returns the future of a reply of the next pipeline, and schedules that if it is not."""
@@ -118,14 +123,27 @@ class RedisPipeline:
     async def _exchange(self, commands: Sequence[tuple[Argument, ...]]) -> Sequence[Reply]:
         """Sends commands on one connection and reads their replies, as Redis sends them.
 
-        It takes the connections of the client by themselves: its pipelines cost as much again as the exchange.
+        It has the connections of the client to itself: the pool and the pipelines of redis-py cost more than the
+        exchange (docs/adr/0079).
         """
-        connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]  # of redis-py
-        try:
-            await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-            return [await connection.read_response() for _ in commands]
-        except BaseException:
-            await connection.disconnect(nowait=True)  # replies that were not read would answer other commands
-            raise
-        finally:
-            await self._pool.release(connection)
+        async with self._turns:
+            connection = await self._connection()
+            try:
+                packed = [pack_command(command) for command in commands]  # type: ignore[arg-type]  # of hiredis
+                await connection.send_packed_command(packed, check_health=False)
+                replies = [await connection.read_response() for _ in commands]
+            except BaseException:
+                await connection.disconnect(nowait=True)  # replies that were not read would answer other commands
+                raise
+            self._idle.append(connection)
+            return replies
+
+    async def _connection(self) -> AbstractConnection:
+        """Returns the connection that was used last and is still open, else a new one, which connects when it sends."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not await connection.can_read():
+                return connection
+            await connection.disconnect(nowait=True)
+        new: AbstractConnection = self._redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+        return new

@@ -237,6 +237,18 @@ async def test_a_command_that_redis_refuses_has_no_reply_and_spoils_no_other_bat
     await pipeline.close()
 
 
+async def test_pipelines_use_a_connection_again_unless_redis_has_closed_it() -> None:
+    redis = connect(environment_variable("TEST_REDIS_URL"))
+    pipeline = RedisPipeline(redis, lambda: 0.0, 5.0)
+    first, again = [await pipeline.send("CLIENT", "ID") for _ in range(2)]
+    await redis.client_kill_filter(_id=first)
+    await redis.ping()  # that it is closed arrives before this reply
+    other = await pipeline.send("CLIENT", "ID")
+    assert (again, type(other)) == (first, int)
+    assert other != first
+    await pipeline.close()
+
+
 async def test_a_pipeline_asks_for_the_time_once_and_last(monkeypatch: pytest.MonkeyPatch) -> None:
     sent, exchange = [], RedisPipeline._exchange
 
