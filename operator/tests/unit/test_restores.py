@@ -1084,6 +1084,7 @@ async def test_a_restore_that_has_lost_the_shop_waits_and_leaves_the_mark_alone(
     [
         ({}, {"mode": "Observe"}, "Observed"),
         ({}, {"hibernated": True}, "Hibernated"),
+        ({}, {"closed": True}, "Closed"),
         ({}, {"hibernated": "perhaps"}, "PlatformInvalid"),
         ({"databases": DATABASES[1:]}, {}, "DatabasesNotReady"),
         ({"databases": [*DATABASES[1:], {"name": DATABASES[0]["name"], "ready": True}]}, {}, "DatabasesNotReady"),
