@@ -513,6 +513,7 @@ INTERRUPTED: list[list[Manifest]] = [
     [ended_pod(1, "Error", deletionTimestamp="2026-01-01T12:00:30Z")],
     [ended_pod(137, "Error")],
     [ended_pod(143, "Error")],
+    [ended_pod(139, "Error")],
 ]
 """What is left of a pod that was deleted, evicted, drained or killed."""
 
