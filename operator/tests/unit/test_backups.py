@@ -379,7 +379,7 @@ async def test_a_pod_that_cannot_start_is_explained(cluster: FakeCluster) -> Non
 
 
 async def test_a_closed_shop_is_backed_up(charts: Path, helm: str) -> None:
-    """As the last step of a shop that moves: nothing is ordered after it."""
+    """It is the last backup of a shop that moves: nothing is ordered after it."""
     cluster = FakeCluster(charts, helm)
     cluster.shop(closed=True, backup=POLICY)
     cluster.backup()

@@ -365,7 +365,7 @@ async def test_a_shop_is_not_closed_while_a_service_completes_requests(cluster: 
 
 
 async def test_a_closed_shop_can_be_hibernated_and_is_closed_when_it_wakes(cluster: ScalableCluster) -> None:
-    """As the old shop of a move, which is kept for some days."""
+    """The old shop of a move is kept for some days."""
     await cluster.start()
     cluster.spec({"closed": True})
     await cluster.reconcile()
