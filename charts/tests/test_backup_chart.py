@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
+import yaml
 from platform_backup.settings import BackupSettings
 
 Manifest: TypeAlias = dict[str, Any]
 Render: TypeAlias = Callable[..., list[Manifest]]
 Run: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
 
+CHARTS = Path(__file__).parents[1]
+LABEL = "app.kubernetes.io/"
 BUCKET = (
     "--set=keySecret=key,destination.s3.bucket=backups,destination.s3.prefix=shops,destination.s3.secret=bucket",
     "--set=destination.s3.endpoint=https://minio.example.com:9000",
@@ -62,7 +65,9 @@ def test_the_shop_admits_backups_to_its_databases_and_backups_reach_the_bucket(r
 
     assert own["podSelector"]["matchLabels"].items() <= labels.items()
     assert [rule["ports"][0]["port"] for rule in own["egress"]] == [53, 5432, 9000]
-    assert "ingress" not in own
+    assert [rule.get("to") for rule in own["egress"]] == [None, [{"podSelector": databases["podSelector"]}], None]
+    assert ("ingress" not in own, own["policyTypes"]) == (True, ["Ingress", "Egress"]), "nothing connects to them"
+    assert [rule["ports"] for rule in databases["ingress"]] == [[{"port": 5432, "protocol": "TCP"}]]
     assert databases["ingress"][0]["from"] == [{"podSelector": own["podSelector"]}]
     platform = render("platform", "--values", secrets)
     stores = [each for each in platform if each["kind"] == "StatefulSet" and each["metadata"]["name"].endswith("-db")]
@@ -70,6 +75,28 @@ def test_the_shop_admits_backups_to_its_databases_and_backups_reach_the_bucket(r
     for store in stores:
         admitted = databases["podSelector"]["matchLabels"]
         assert admitted.items() <= store["spec"]["template"]["metadata"]["labels"].items()
+
+
+@pytest.mark.parametrize(
+    ("external", "expected"),
+    [({}, [("own", 5432)]), ({"order"}, [("own", 5432), ("any", 6432)]), ("all", [("any", 6432)])],
+)
+def test_backups_reach_databases_of_their_shop_alone_unless_these_are_external(
+    render: Render, external: set[str] | str, expected: list[tuple[str, int]]
+) -> None:
+    values = yaml.safe_load((CHARTS / "backup/values.yaml").read_text())
+    names = values["services"] if external == "all" else external
+    settings = [f"--set=databaseSecrets.{name}=outside,databasePorts={{6432}}" for name in names]
+    manifests = render("backup", *VOLUME, *settings, release="nightly")
+    own, _ = (manifest["spec"] for manifest in manifests if manifest["kind"] == "NetworkPolicy")
+    _, *databases = own["egress"]
+    reached = [("own" if "to" in rule else "any", one["port"]) for rule in databases for one in rule["ports"]]
+    assert reached == expected
+    assert [rule["to"] for rule in databases if "to" in rule] == [
+        [{"podSelector": {"matchLabels": {f"{LABEL}instance": "shop", f"{LABEL}name": "postgres"}}}]
+        for where, _ in expected
+        if where == "own"
+    ]
 
 
 def test_a_job_runs_one_command_without_retries(render: Render) -> None:

@@ -46,6 +46,8 @@ STATES: dict[str, tuple[Manifest, str, str]] = {
     ),
     "observed": (shop(condition("Ready", "False", "Observing"), generation=2), "Suspended", "current"),
     "hibernated": (shop(condition("Ready", "False", "Hibernated"), generation=2), "Suspended", "current"),
+    "closed": (shop(condition("Ready", "False", "Closed"), generation=2), "Suspended", "current"),
+    "closing": (shop(condition("Ready", "False", "Closing"), generation=2), "Progressing", ""),
     "hibernating": (shop(condition("Ready", "False", "Hibernating"), generation=2), "Progressing", ""),
 }
 """Objects with their health for Argo CD, and the first expression that is true for Flux."""

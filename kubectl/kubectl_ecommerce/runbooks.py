@@ -41,6 +41,7 @@ FINE = frozenset(
         "Rotated",
         "MailServerSet",
         "Awake",
+        "Open",
         "BackedUp",
         "NotRestoring",
     }
@@ -106,6 +107,8 @@ RUNBOOKS: Mapping[str, Runbook] = {
     ),
     "Hibernating": Runbook("Wait: the pods are being stopped.", _WATCH, "hibernate-a-shop", waits=True),
     "Waking": Runbook("Wait: the shop is being started.", _WATCH, "hibernate-a-shop", waits=True),
+    "Closing": Runbook("Wait: the pods of the services are being stopped.", _WATCH, "close-a-shop", waits=True),
+    "Opening": Runbook("Wait: the services are being started.", _WATCH, "close-a-shop", waits=True),
     "Restoring": Runbook("Wait: the databases of the shop are being replaced.", _RESTORES, _RESTORE, waits=True),
     "Reopening": Runbook("Wait: the restored shop is being opened.", _RESTORES, _RESTORE, waits=True),
     "RestoreFailed": Runbook("Do what the message of the PlatformRestore says.", _RESTORES, _RESTORE),
@@ -151,6 +154,11 @@ RUNBOOKS: Mapping[str, Runbook] = {
         "The shop has no pods, and keeps its data: wake it.",
         "kubectl ecommerce wake {name} -n {namespace}",
         "hibernate-a-shop",
+    ),
+    "Closed": Runbook(
+        "The services have no pods, and the stores run: open the shop.",
+        """kubectl patch ecp {name} -n {namespace} --type merge --patch '{{"spec": {{"closed": false}}}}'""",
+        "close-a-shop",
     ),
     "InvalidSpec": Runbook("Correct the field that the message names.", _EDIT),
     "RenderFailed": Runbook("Correct the field of the spec that the message names.", _EDIT),

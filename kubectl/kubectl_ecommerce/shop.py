@@ -18,7 +18,7 @@ FAILED_UPGRADES = ("RolledBack", "RollbackFailed", "Stopped")
 Row = Mapping[str, Any]
 
 _TRUE_IS_BAD = frozenset({"Degraded", "FieldFight"})
-_BY_PRECEDENCE = ("Degraded", "FieldFight", "Hibernated", "Upgraded", "Ready", "Progressing")
+_BY_PRECEDENCE = ("Degraded", "FieldFight", "Hibernated", "Closed", "Upgraded", "Ready", "Progressing")
 """Conditions in order of precedence. Of several with the same reason only the first one is listed."""
 
 
@@ -114,6 +114,8 @@ class Shop:
             return str(self.upgrade["phase"])
         if self.condition("Hibernated").get("status") == "True":
             return "Hibernated"
+        if self.condition("Closed").get("status") == "True":
+            return "Closed"
         return "Ready" if self.condition("Ready").get("status") == "True" else "Progressing"
 
     @property

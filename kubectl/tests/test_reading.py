@@ -121,6 +121,18 @@ def test_a_hibernated_shop_says_once_how_to_wake_it(cluster: FakeApiServer, plug
     ]
 
 
+def test_a_closed_shop_says_once_how_to_open_it(cluster: FakeApiServer, plugin: Plugin) -> None:
+    conditions = [
+        condition(type_, status, "Closed", "No service runs.")
+        for type_, status in (("Ready", "False"), ("Upgraded", "False"), ("Closed", "True"))
+    ]
+    cluster.add(shop(conditions=conditions))
+    data = json.loads(plugin("why", "-o", "json").text)
+    assert data["state"] == "Closed"
+    opening = """kubectl patch ecp shop -n shop --type merge --patch '{"spec": {"closed": false}}'"""
+    assert [(one["type"], one["command"]) for one in data["causes"]] == [("Closed", opening)]
+
+
 def test_a_reason_of_a_newer_operator_is_judged_by_its_status(cluster: FakeApiServer, plugin: Plugin) -> None:
     conditions = [condition("Ready", "True", "AsNew", "well"), condition("Degraded", "True", "Melted", "not well")]
     cluster.add(shop(conditions=conditions))

@@ -191,7 +191,8 @@ class Reconciler:
         next_change = surge_at(spec, self.now()).next_change if spec else None
         surge = max(0.0, (next_change - self.now()).total_seconds()) if next_change else None
         stops = 0.0 if self._begins_to_hibernate(key, spec, result) else None
-        drains = result.hibernation is Hibernation.SERVICES and not is_closed(platform)
+        stays = is_closed(platform) or (spec is not None and not spec.hibernated)
+        drains = result.draining or (result.hibernation is Hibernation.SERVICES and not stays)
         drain = EARLY_RECHECK if drains else None
         fights = self.fights.next_look(key, self.now())
         return Requeue.earliest(recheck, secrets, rotation, turn, step, surge, stops, drain, fights)
@@ -201,7 +202,7 @@ class Reconciler:
         known = self.cache.platforms.get(key)
         if spec is None or spec.observes or result.error is not None or known is None:
             return False
-        stops = spec.hibernated or is_closed(known)
+        stops = spec.stops_services or is_closed(known)
         return stops and result.hibernation is Hibernation.NONE and not is_in_steps(known.status)
 
     def _recheck(self, key: PlatformKey, spec: Spec | None, result: PassResult) -> float | None:
@@ -252,7 +253,7 @@ class Reconciler:
                 return spec, PassResult(name_conflicts=(keys,))
             named = await self._named_secrets(platform, spec, keys.base)
             release = await self._release_secrets(platform, spec)
-            draining = spec.hibernated and await self._drains(platform.key, spec)
+            draining = spec.stops_services and await self._drains(platform.key, spec)
 
             def pass_for(version: str) -> _Pass:
                 tls = self._store_tls(platform.key, spec, version, keys, inventory, release)
@@ -264,7 +265,8 @@ class Reconciler:
             this = pass_for(choice.target.version)
             result = await self._carry_out(this, choice)
             result = replace(result, secrets=named, target=choice.target, upgrade=choice.upgrade, migration_times=times)
-            result = replace(result, hibernation=Hibernation(this.values["global"].get("hibernated", "")))
+            hibernation = Hibernation(this.values["global"].get("hibernated", ""))
+            result = replace(result, hibernation=hibernation, draining=draining)
             rotation = await self.rotator.advance(platform, spec, rotations, recorded, keys, result)
             return spec, replace(result, rotation=rotation)
         except (ApiError, InvalidSpecError, RenderError, MasterKeyMissingError, MasterKeyChangedError) as error:

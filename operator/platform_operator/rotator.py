@@ -64,7 +64,7 @@ class Rotator:
         `recorded` is the record that the rotations were read from when the pass began. Raises ApiError.
         """
         key = platform.key
-        is_stopped = spec.hibernated or is_closed(platform)
+        is_stopped = spec.stops_services or is_closed(platform)
         goes_on = result.converged and not result.holds and not spec.observes and not is_stopped
         observed = self.cache.children(key)
         own = self.version

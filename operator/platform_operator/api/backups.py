@@ -91,6 +91,7 @@ class RestoreReason(StrEnum):
     PLATFORM_REPLACED = "PlatformReplaced"
     OBSERVED = "Observed"
     HIBERNATED = "Hibernated"
+    CLOSED = "Closed"
     UPGRADING = "Upgrading"
     DATABASES_NOT_READY = "DatabasesNotReady"
     BACKUP_MISSING = "BackupMissing"

@@ -59,6 +59,11 @@ class ConditionReason(StrEnum):
     WAKING = "Waking"
     AWAKE = "Awake"
 
+    CLOSED = "Closed"
+    CLOSING = "Closing"
+    OPENING = "Opening"
+    OPEN = "Open"
+
     RESTORING = "Restoring"
     REOPENING = "Reopening"
     RESTORE_FAILED = "RestoreFailed"

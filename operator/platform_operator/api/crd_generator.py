@@ -545,7 +545,10 @@ _TENANT_STATUS: Manifest = {
         "plan": _TEXT | {"description": "Plan that was applied last."},
         "planUID": _TEXT | {"description": "UID of the plan that was applied last."},
         "planGeneration": _COUNT64 | {"description": "Generation of the plan that was applied last."},
-        "settled": {"type": "boolean", "description": "Whether the shop is ready or hibernated, as its own spec says."},
+        "settled": {
+            "type": "boolean",
+            "description": "Whether the shop is ready, hibernated or closed, as its spec says.",
+        },
         "servicesReady": _TEXT | {"description": "Ready services of all services, e.g. 8/8."},
         "url": _TEXT | {"description": "URL of the shop."},
         "deletionTime": _TIME | {"description": "When the namespace of a deleted tenant is deleted."},

@@ -738,6 +738,11 @@ class Spec(Model):
         description="Stop every pod of the services and builtin stores, and keep volumes, Secrets and the version. "
         "false starts them again.",
     )
+    closed: bool = Field(
+        default=False,
+        description="Stop every pod of the services, and let the stores run: nothing changes the data, so a backup has "
+        "all of it. false opens the shop again.",
+    )
     surge: list[SurgeWindow] = Field(
         default=[], max_length=20, description="Times in which the shop has more pods, for load that is known before."
     )
@@ -763,6 +768,11 @@ class Spec(Model):
     def observes(self) -> bool:
         """Tells whether nothing of the shop may be changed."""
         return self.paused or self.mode == "Observe"
+
+    @property
+    def stops_services(self) -> bool:
+        """Tells whether no service is to have a pod."""
+        return self.hibernated or self.closed
 
 
 def parse(spec: Mapping[str, Any]) -> Spec:

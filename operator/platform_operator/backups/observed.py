@@ -17,8 +17,8 @@ MAX_TEXT = 500
 """Characters of what a pod reports that are kept."""
 UNKNOWN = "unknown"
 """The id of a backup whose pod has not reported it."""
-_KILLED = (137, 143)
-"""The exit codes of SIGKILL and SIGTERM."""
+_BY_SIGNAL = 128
+"""A process that a signal ended has a greater exit code: 137 after SIGKILL, 143 after SIGTERM, 139 after SIGSEGV."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +207,7 @@ def _is_disrupted(pod: Manifest) -> bool:
 
 
 def _is_killed(ended: Mapping[str, Any]) -> bool:
-    return ended.get("exitCode") in _KILLED and ended.get("reason") != "OOMKilled"
+    return ended.get("exitCode", 0) > _BY_SIGNAL and ended.get("reason") != "OOMKilled"
 
 
 def _exit_text(ended: Mapping[str, Any]) -> str:

@@ -238,6 +238,9 @@ class RestoreController:
                 "spec.suspended of its Tenant."
             )
             return pending(RestoreReason.HIBERNATED, text)
+        if spec.closed:
+            text = "The shop is closed by its spec: set spec.closed of it to false. The restore closes it by itself."
+            return pending(RestoreReason.CLOSED, text)
         if is_in_steps(shop.status):
             return pending(
                 RestoreReason.UPGRADING, "The shop is being upgraded: the restore begins when that has ended."

@@ -77,10 +77,9 @@ class InvariantScraper:
             await self.sleep(max(1.0, INTERVAL - (self.clock() - began)))
 
     async def scrape_all(self) -> None:
-        """Scrapes all platforms once and forgets those that are gone, hibernated or closed for a restore."""
+        """Scrapes all platforms once and forgets those that are gone, hibernated or closed."""
         known = self.cache.platforms.values()
-        running = (one for one in known if not one.spec.get("hibernated") and not is_closed(one))
-        platforms = [one for one in running if not one.deleting]
+        platforms = [one for one in known if not (one.deleting or _is_stopped(one))]
         gone = self._results.keys() - {platform.key for platform in platforms}
         for key in gone:
             del self._results[key]
@@ -142,6 +141,10 @@ class InvariantScraper:
         nodes = takewhile(children.__contains__, (own._replace(name=f"{own.name}-{node}") for node in count()))
         states = [state_of(one, children) for one in ([own] if own in children else nodes)]
         return [one for one in states if isinstance(one, ServiceAddress) and METRICS_PORT in one.ports]
+
+
+def _is_stopped(platform: Platform) -> bool:
+    return bool(platform.spec.get("hibernated") or platform.spec.get("closed")) or is_closed(platform)
 
 
 def _sources(platform: Platform) -> tuple[str, ...]:

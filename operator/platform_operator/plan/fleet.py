@@ -17,7 +17,7 @@ from platform_operator.api.kinds import PlatformKey
 from platform_operator.api.restore_marks import restore_mark
 from platform_operator.api.spec import DAYS, Maintenance, Spec
 from platform_operator.cache.observed import Platform
-from platform_operator.plan.hibernation import keeps_release, was_hibernated
+from platform_operator.plan.hibernation import keeps_release, was_stopped, was_stopped_by
 from platform_operator.plan.inventory import DesiredObject, Inventory
 from platform_operator.plan.upgrades import (
     ANNOTATION_RETRY_UPGRADE,
@@ -133,6 +133,8 @@ def _target_of_kept_release(platform: Platform, running: Release, release: Targe
     """Returns the target of a shop without pods: its version with the operator's charts, which replace no pod."""
     target = Target(running[0], release.charts)
     wait = Wait(ConditionReason.HIBERNATED, "The shop is hibernated: it is upgraded when it is awake again.")
+    if platform.spec.get("closed") or was_stopped_by(platform.status, "Closed"):
+        wait = Wait(ConditionReason.CLOSED, "The shop is closed: it is upgraded when it is open again.")
     if restore_mark(platform.annotations, platform.status) is not None:
         wait = Wait(ConditionReason.RESTORING, "The shop is being restored: it is upgraded when it serves again.")
     return target if target == wanted else replace(target, wait=wait)
@@ -216,7 +218,7 @@ def _members(fleet: Iterable[Platform]) -> Iterable[_Member]:
     """Yields the shops that count: those that ran before, that the operator may change, and that are awake."""
     for one in fleet:
         target, running = stored_target(one.status), running_release(one.status)
-        is_still = one.deleting or one.status.get("mode") == "Observe" or was_hibernated(one.status)
+        is_still = one.deleting or one.status.get("mode") == "Observe" or was_stopped(one.status)
         if target and running and not is_still and restore_mark(one.annotations, one.status) is None:
             follows, failed = not one.spec.get("version"), failed_release(one.status)
             yield _Member(one.key, target, running, is_met(one.status, "Degraded"), follows, failed)

@@ -1,4 +1,4 @@
-"""Decides how far a shop is hibernated. Pure.
+"""Decides how far a shop is hibernated or closed. Pure.
 
 docs/adr/0055-a-hibernated-shop-keeps-its-release.md says why a hibernated shop is not upgraded.
 """
@@ -30,7 +30,8 @@ class Hibernation(StrEnum):
 
 
 def hibernation_of(platform: Platform, spec: Spec, observed: Children, *, draining: bool = False) -> Hibernation:
-    """Returns how far a shop is to be hibernated now: the stores follow when no service has pods.
+    """Returns how far a shop is to be hibernated now: the stores follow when no service has pods, unless it is only
+    closed.
 
     `draining` says that pods of services still complete requests: a Deployment no longer counts them.
 
@@ -44,7 +45,7 @@ def hibernation_of(platform: Platform, spec: Spec, observed: Children, *, draini
     if mark is not None and mark.closes and not (spec.hibernated and mark.phase is RestorePhase.FAILED):
         return Hibernation.SERVICES
     if not spec.hibernated:
-        return Hibernation.NONE
+        return Hibernation.SERVICES if spec.closed else Hibernation.NONE
     has_ended = not draining and not _has_pods(observed, "Deployment")
     return Hibernation.ALL if has_ended or stores_are_stopped(observed, spec) else Hibernation.SERVICES
 
@@ -96,7 +97,8 @@ def running_clusters(observed: Children, spec: Spec) -> list[str]:
 
 
 def keeps_release(spec: Spec, status: Mapping[str, Any], annotations: Mapping[str, str]) -> bool:
-    """Returns whether a shop keeps its release, since it is hibernated, being hibernated or waking, or being restored.
+    """Returns whether a shop keeps its release, since it is hibernated or closed, or that begins or ends, or since it
+    is being restored.
 
     A shop that cannot wake, or be opened after a restore, at its version takes another one that its spec names.
     """
@@ -105,17 +107,26 @@ def keeps_release(spec: Spec, status: Mapping[str, Any], annotations: Mapping[st
     mark = restore_mark(annotations, status)
     if mark is not None:
         return mark.closes or not _is_corrected(spec, status)
-    return spec.hibernated or (was_hibernated(status) and not _is_corrected(spec, status))
+    return spec.stops_services or (was_stopped(status) and not _is_corrected(spec, status))
 
 
 def _is_corrected(spec: Spec, status: Mapping[str, Any]) -> bool:
     return is_met(status, "Degraded") and spec.version not in (None, status.get("version"))
 
 
-def was_hibernated(status: Mapping[str, Any]) -> bool:
-    """Returns whether the status says that a shop was hibernated and has not been awake since."""
-    stored = stored_condition(status, "Hibernated")
-    return stored is not None and stored["reason"] != ConditionReason.AWAKE
+_RUNNING = {"Hibernated": ConditionReason.AWAKE, "Closed": ConditionReason.OPEN}
+"""The conditions of a shop whose spec has stopped it, each with its reason when the shop runs."""
+
+
+def was_stopped(status: Mapping[str, Any]) -> bool:
+    """Returns whether the status says that a shop was hibernated or closed by its spec, and has not run since."""
+    return any(was_stopped_by(status, type_) for type_ in _RUNNING)
+
+
+def was_stopped_by(status: Mapping[str, Any], type_: str) -> bool:
+    """Returns whether the condition Hibernated or Closed says that a shop was stopped, and has not run since."""
+    stored = stored_condition(status, type_)
+    return stored is not None and stored["reason"] != _RUNNING[type_]
 
 
 def is_in_steps(status: Mapping[str, Any]) -> bool:

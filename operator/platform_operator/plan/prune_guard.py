@@ -51,7 +51,7 @@ def declared_removals(key: PlatformKey, spec: Spec, *, closed: bool = False) -> 
     if not spec.monitoring.enabled:
         parts.append("monitoring")
     kinds = [] if spec.network_policies.enabled else ["NetworkPolicy"]
-    kinds += ["Job", "HorizontalPodAutoscaler"] if spec.hibernated or closed else []
+    kinds += ["Job", "HorizontalPodAutoscaler"] if spec.stops_services or closed else []
     return Removals(frozenset(f"{key.name}-{part}" for part in parts), frozenset(kinds))
 
 

@@ -68,6 +68,8 @@ class PassResult:
     """The problem that the pods of `degraded_part` report."""
     hibernation: Hibernation = Hibernation.NONE
     """What has no pods."""
+    draining: bool = False
+    """True while pods of services that are being stopped complete requests."""
     migration_times: MigrationTimes | None = None
     """When each database was migrated. None if the pass ended before this was known."""
 
@@ -120,10 +122,30 @@ def hibernated_condition(
     return Condition("Hibernated", False, ConditionReason.AWAKE, "The shop runs.")
 
 
-_STOPPING = (ConditionReason.HIBERNATING, ConditionReason.RESTORING)
+def closed_condition(result: PassResult, spec: Spec, *, was_closed: bool, reported_before: bool) -> Condition | None:
+    """Returns the condition Closed; None for a shop whose spec never closed it.
+
+    `was_closed` says whether its spec has closed the shop and it has not been open since.
+    """
+    if spec.closed:
+        is_stopped = result.converged and result.hibernation is not Hibernation.NONE and not result.draining
+        if is_stopped:
+            text = "No service runs, and nothing changes the data. To open the shop: set spec.closed to false."
+            return Condition("Closed", True, ConditionReason.CLOSED, text)
+        text = "The pods of the services are being stopped."
+        if result.hibernation is Hibernation.NONE:
+            text = "The services are stopped when the upgrade has ended."
+        return Condition("Closed", False, ConditionReason.CLOSING, text)
+    if was_closed and not result.converged:
+        return Condition("Closed", False, ConditionReason.OPENING, "The services are being started.")
+    return Condition("Closed", False, ConditionReason.OPEN, "The shop is open.") if reported_before else None
+
+
+_STOPPING = (ConditionReason.HIBERNATING, ConditionReason.CLOSING, ConditionReason.RESTORING)
 _STOP_REASONS = (
     *_STOPPING,
     ConditionReason.HIBERNATED,
+    ConditionReason.CLOSED,
     ConditionReason.RESTORE_FAILED,
     ConditionReason.RESTORE_INCOMPLETE,
 )
@@ -157,8 +179,8 @@ def _failed_restore(key: PlatformKey, mark: RestoreMark) -> Condition:
 def ready_condition(
     result: PassResult, degraded: Condition, ready_services: int, stop: Condition | None, *, observes: bool
 ) -> Condition:
-    """Returns the condition Ready. `stop` is the condition Hibernated, or Restoring of a closed shop."""
-    if stop is not None and _stops(stop) and not (degraded.status or observes):
+    """Returns the condition Ready. `stop` is the condition Hibernated or Closed, or Restoring of a closed shop."""
+    if stop is not None and stops(stop) and not (degraded.status or observes):
         return Condition("Ready", False, stop.reason, stop.message)
     if result.converged:
         return Condition("Ready", True, ConditionReason.ALL_READY, "All parts of the shop are as specified and ready.")
@@ -170,7 +192,8 @@ def ready_condition(
     return Condition("Ready", False, reason, f"{ready_services} of {len(SERVICES)} services are ready. {message}")
 
 
-def _stops(condition: Condition) -> bool:
+def stops(condition: Condition) -> bool:
+    """Returns whether a condition says that services are stopped, or are to be."""
     return condition.reason in _STOP_REASONS
 
 
@@ -182,7 +205,7 @@ def progressing_condition(
     if degraded.status and degraded.reason is not ConditionReason.PROGRESS_DEADLINE_EXCEEDED:
         message = "Stopped until the failure that condition Degraded reports is resolved."
         return Condition("Progressing", False, degraded.reason, message)
-    if stop is not None and _stops(stop):
+    if stop is not None and stops(stop):
         return Condition("Progressing", stop.reason in _STOPPING, stop.reason, stop.message)
     if result.converged:
         return Condition("Progressing", False, ConditionReason.STABLE, "All changes are rolled out.")

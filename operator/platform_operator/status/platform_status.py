@@ -18,7 +18,7 @@ from platform_operator.invariants.rows import Row, invariant_rows, known_sources
 from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.plan.data_loss import recorded_times
 from platform_operator.plan.fleet import running_release
-from platform_operator.plan.hibernation import has_pods, is_closed, running_clusters, was_hibernated
+from platform_operator.plan.hibernation import has_pods, is_closed, running_clusters, was_stopped_by
 from platform_operator.plan.readiness import is_ready, required_pods
 from platform_operator.plan.surge import surge_at
 from platform_operator.render.profiles import PROFILES
@@ -32,6 +32,7 @@ from platform_operator.status.blocked import Row as BlockedRow
 from platform_operator.status.blocked import blocked_rows
 from platform_operator.status.conditions import (
     PassResult,
+    closed_condition,
     degraded_condition,
     fight_condition,
     hibernated_condition,
@@ -40,6 +41,7 @@ from platform_operator.status.conditions import (
     progressing_condition,
     ready_condition,
     restoring_condition,
+    stops,
     upgraded_condition,
 )
 from platform_operator.status.pending import pending_changes
@@ -75,8 +77,10 @@ def describe(snapshot: Snapshot, result: PassResult) -> Status:
     services = [_service(platform.key.name, name, snapshot.children) for name in SERVICES]
     ready = sum(service["ready"] for service in services)
     degraded = degraded_condition(platform.key, result, spec.databases.provider if spec else "builtin")
-    hibernated, restoring = _hibernated(snapshot, result), _restoring(platform)
-    stop = restoring if is_closed(platform) else hibernated
+    hibernated, closed = _hibernated(snapshot, result), _closed(snapshot, result)
+    restoring = _restoring(platform)
+    by_spec = hibernated if hibernated and stops(hibernated) else closed
+    stop = restoring if is_closed(platform) else by_spec
     backup = snapshot.backup or _stored_backup(snapshot)
     conditions = (
         ready_condition(result, degraded, ready, stop, observes=observes),
@@ -85,6 +89,7 @@ def describe(snapshot: Snapshot, result: PassResult) -> Status:
         *invariant_conditions(rows, platform.key),
         mail_condition(spec),
         *([hibernated] if hibernated else []),
+        *([closed] if closed else []),
         *([restoring] if restoring else []),
         *_upgraded(platform, result),
         *_fight(platform, result),
@@ -132,17 +137,32 @@ def _rotating(platform: Platform, result: PassResult) -> Iterable[Condition]:
 def _hibernated(snapshot: Snapshot, result: PassResult) -> Condition | None:
     platform, spec = snapshot.platform, snapshot.spec
     stored = stored_condition(platform.status, "Hibernated")
-    if spec is None:  # what is stored stands
-        reason = ConditionReason(stored["reason"]) if stored else ConditionReason.AWAKE
-        return Condition("Hibernated", stored["status"] == "True", reason, stored["message"]) if stored else None
+    if spec is None:
+        return _as_stored(stored)
     return hibernated_condition(
         result,
         spec,
         has_pods=has_pods(snapshot.children, spec),
         running=running_clusters(snapshot.children, spec),
-        was_hibernated=was_hibernated(platform.status),
+        was_hibernated=was_stopped_by(platform.status, "Hibernated"),
         reported_before=stored is not None,
     )
+
+
+def _closed(snapshot: Snapshot, result: PassResult) -> Condition | None:
+    stored = stored_condition(snapshot.platform.status, "Closed")
+    if snapshot.spec is None:
+        return _as_stored(stored)
+    was_closed = was_stopped_by(snapshot.platform.status, "Closed")
+    return closed_condition(result, snapshot.spec, was_closed=was_closed, reported_before=stored is not None)
+
+
+def _as_stored(stored: Mapping[str, Any] | None) -> Condition | None:
+    """Returns a condition that stands while the spec is invalid."""
+    if stored is None:
+        return None
+    reason = ConditionReason(stored["reason"])
+    return Condition(stored["type"], stored["status"] == "True", reason, stored["message"])
 
 
 def _restoring(platform: Platform) -> Condition | None:
@@ -199,7 +219,7 @@ def _effective_deletion_policy(snapshot: Snapshot) -> str:
 
 def _invariant_rows(snapshot: Snapshot) -> list[Row]:
     stored = snapshot.platform.status.get("invariants", ())
-    if (snapshot.spec is not None and snapshot.spec.hibernated) or is_closed(snapshot.platform):
+    if (snapshot.spec is not None and snapshot.spec.stops_services) or is_closed(snapshot.platform):
         return [*stored]  # no service checks them, and none changes what they are about
     names = known_sources(snapshot.spec, stored)
     return invariant_rows(stored, snapshot.scrape_results, names, snapshot.now.timestamp())

@@ -68,13 +68,13 @@ def _has_plan(tenant: Tenant, plan: StoredTenantPlan) -> bool:
 
 
 def is_settled(shop: Platform | None) -> bool:
-    """Returns whether a shop has reached what its newest spec asks for: it is ready, or hibernated.
+    """Returns whether a shop has reached what its newest spec asks for: it is ready, hibernated or closed.
 
     `status.settled` of its Tenant has that. A changed plan goes on to the next tenant when this one's shop is settled.
     """
     if shop is None or shop.status.get("observedGeneration") != shop.generation:
         return False
-    return is_met(shop.status, "Ready") or is_met(shop.status, "Hibernated")
+    return any(is_met(shop.status, one) for one in ("Ready", "Hibernated", "Closed"))
 
 
 def deletion_time(tenant: Tenant, spec: TenantSpec) -> datetime | None:

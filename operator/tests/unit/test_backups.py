@@ -382,6 +382,15 @@ async def test_a_pod_that_cannot_start_is_explained(cluster: FakeCluster) -> Non
     )  # fmt: skip
 
 
+async def test_a_closed_shop_is_backed_up(charts: Path, helm: str) -> None:
+    """It is the last backup of a shop that moves: nothing is ordered after it."""
+    cluster = FakeCluster(charts, helm)
+    cluster.shop(closed=True, backup=POLICY)
+    cluster.backup()
+    await cluster.reconcile()
+    assert cluster.job()
+
+
 @pytest.mark.parametrize(
     ("spec", "reason"),
     [

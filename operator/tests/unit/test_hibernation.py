@@ -16,6 +16,7 @@ from platform_operator.cache.store import Cache
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
 from platform_operator.invariants.scraper import InvariantScraper
 from platform_operator.plan.hibernation import keeps_release
+from platform_operator.secrets.rotation import is_rotating
 
 BROKER = ObjectId("StatefulSet", "shop-rabbitmq")
 AUTOSCALER = ObjectId("HorizontalPodAutoscaler", DEPLOYMENT.name)
@@ -265,9 +266,11 @@ async def test_what_was_known_of_invariants_stays_while_a_shop_is_hibernated(clu
     assert cluster.state("NothingOversold") == ("True", "AllHold")
 
 
-async def test_a_hibernated_shop_is_not_scraped(cluster: ScalableCluster) -> None:
+@pytest.mark.parametrize("field", ["hibernated", "closed"])
+async def test_a_stopped_shop_is_not_scraped(cluster: ScalableCluster, field: str) -> None:
     await cluster.start()
-    await cluster.hibernate()
+    cluster.spec({field: True})
+    await cluster.reconcile()
     asked: list[Any] = []
 
     async def fetch(url: str) -> str:
@@ -289,6 +292,17 @@ async def test_an_invalid_spec_does_not_hide_that_a_shop_is_hibernated(cluster: 
     assert cluster.state() == ("True", "Hibernated")
 
 
+async def test_an_invalid_spec_does_not_hide_that_a_shop_is_closed(cluster: ScalableCluster) -> None:
+    await cluster.start()
+    cluster.spec({"closed": True})
+    await cluster.reconcile()
+    cluster.settle(DEPLOYMENT)
+    await cluster.reconcile()
+    cluster.spec({"closed": True, "services": {"order": {"replicas": "many"}}})
+    await cluster.reconcile()
+    assert cluster.state("Closed") == ("True", "Closed")
+
+
 async def test_a_new_shop_may_be_hibernated_and_is_migrated_when_it_wakes(cluster: ScalableCluster) -> None:
     cluster.spec({"hibernated": True})
     await cluster.reconcile()
@@ -304,6 +318,90 @@ async def test_a_new_shop_may_be_hibernated_and_is_migrated_when_it_wakes(cluste
 
 def closed(phase: str) -> Manifest:
     return {"annotations": {"platform.ecommerce.dev/restore": f"now/uid/{phase}"}}
+
+
+async def test_a_shop_is_closed_by_its_spec_while_its_stores_run_and_opened_again(cluster: ScalableCluster) -> None:
+    await cluster.start()
+    cluster.spec({"closed": True})
+    await cluster.reconcile()
+    assert [cluster.pods(one) for one in WORKLOADS] == [1, 1, 0]
+    assert AUTOSCALER not in cluster.server.objects, "it would start pods"
+    assert (cluster.state("Closed"), cluster.state("Ready")) == (("False", "Closing"), ("False", "Closing"))
+    cluster.settle(DEPLOYMENT)
+    await cluster.reconcile()
+    requeue = await cluster.reconcile()
+    for type_, status in (("Closed", "True"), ("Ready", "False"), ("Progressing", "False")):
+        assert cluster.state(type_) == (status, "Closed")
+    assert [cluster.pods(one) for one in WORKLOADS] == [1, 1, 0]
+    assert (cluster.server.writes, requeue.delay) == ([], None), "a shop that stays closed for days is not looked at"
+
+    cluster.spec({})
+    await cluster.reconcile()
+    assert (cluster.state("Closed"), cluster.pods(DEPLOYMENT)) == (("False", "Opening"), 0), "migrations run first"
+    cluster.come_up(cluster.migration())
+    await cluster.reconcile()
+    cluster.settle(DEPLOYMENT)
+    await cluster.reconcile()
+    await cluster.reconcile()
+    assert (cluster.state("Closed"), cluster.state("Ready")) == (("False", "Open"), ("True", "AllReady"))
+    assert AUTOSCALER in cluster.server.objects
+
+
+async def test_a_shop_is_not_closed_while_a_service_completes_requests(cluster: ScalableCluster) -> None:
+    """A backup that begins then may lack what these requests write."""
+    await cluster.start()
+    cluster.spec({"closed": True})
+    await cluster.reconcile()
+    cluster.settle(DEPLOYMENT)
+    ends = (NOW + timedelta(seconds=30)).isoformat()
+    cluster.server.pods = [{"metadata": {"name": "shop-order-1", "deletionTimestamp": ends}}]
+    requeue = await cluster.reconcile()
+    assert cluster.state("Closed") == ("False", "Closing")
+    assert requeue.delay is not None, "no event announces their end"
+    assert requeue.delay <= 5
+    cluster.server.pods = []
+    await cluster.reconcile()
+    assert cluster.state("Closed") == ("True", "Closed")
+
+
+async def test_a_closed_shop_can_be_hibernated_and_is_closed_when_it_wakes(cluster: ScalableCluster) -> None:
+    """The old shop of a move is kept for some days."""
+    await cluster.start()
+    cluster.spec({"closed": True})
+    await cluster.reconcile()
+    cluster.settle(DEPLOYMENT)
+    cluster.spec({"closed": True, "hibernated": True})
+    await cluster.reconcile()
+    assert [cluster.pods(one) for one in WORKLOADS] == [0, 0, 0]
+    cluster.settle(STORE)
+    cluster.settle(BROKER)
+    await cluster.reconcile()
+    assert (cluster.state("Hibernated"), cluster.state("Closed")) == (("True", "Hibernated"), ("True", "Closed"))
+    assert cluster.state("Ready") == ("False", "Hibernated")
+    cluster.spec({"closed": True})
+    await cluster.reconcile()
+    assert [cluster.pods(one) for one in WORKLOADS] == [1, 1, 0]
+    cluster.settle(STORE)
+    cluster.settle(BROKER)
+    await cluster.reconcile()
+    assert (cluster.state("Hibernated"), cluster.state("Ready")) == (("False", "Awake"), ("False", "Closed"))
+
+
+async def test_a_closed_shop_keeps_its_release(cluster: ScalableCluster) -> None:
+    await cluster.start()
+    cluster.spec({"closed": True})
+    await cluster.reconcile()
+    cluster.settle(DEPLOYMENT)
+    cluster.upgrade_operator("2")
+    await cluster.reconcile()
+    assert (versions(cluster)[0], cluster.state("Upgraded")) == ("1", ("False", "Closed"))
+
+
+@pytest.mark.parametrize(("spec", "waits"), [({}, True), ({"closed": True}, False), ({"hibernated": True}, False)])
+def test_no_shop_waits_for_the_rotation_of_one_that_is_stopped(spec: Manifest, waits: bool) -> None:
+    status = {"rotation": [{"name": "databases", "step": "Use"}]}
+    metadata = {"name": "shop", "namespace": "shop", "uid": "1", "resourceVersion": "1", "generation": 1}
+    assert is_rotating(observe_platform({"metadata": metadata, "spec": spec, "status": status})) is waits
 
 
 async def test_a_restore_closes_the_services_and_no_store_until_it_opens_the_shop(cluster: ScalableCluster) -> None:

@@ -517,6 +517,7 @@ INTERRUPTED: list[list[Manifest]] = [
     [ended_pod(1, "Error", deletionTimestamp="2026-01-01T12:00:30Z")],
     [ended_pod(137, "Error")],
     [ended_pod(143, "Error")],
+    [ended_pod(139, "Error")],
 ]
 """What is left of a pod that was deleted, evicted, drained or killed."""
 
@@ -1191,6 +1192,7 @@ async def test_a_restore_that_has_lost_the_shop_waits_and_leaves_the_mark_alone(
     [
         ({}, {"mode": "Observe"}, "Observed"),
         ({}, {"hibernated": True}, "Hibernated"),
+        ({}, {"closed": True}, "Closed"),
         ({}, {"hibernated": "perhaps"}, "PlatformInvalid"),
         ({"databases": DATABASES[1:]}, {}, "DatabasesNotReady"),
         ({"databases": [*DATABASES[1:], {"name": DATABASES[0]["name"], "ready": True}]}, {}, "DatabasesNotReady"),
