@@ -1,4 +1,4 @@
-"""Exempts long-lived objects from garbage collection (docs/adr/0072, docs/adr/0082)."""
+"""Exempts long-lived objects from garbage collection (docs/adr/0072, docs/adr/0081)."""
 
 from __future__ import annotations
 
