@@ -24,13 +24,17 @@ from devtools.stack import StackError
 
 from shop_e2e.api.mailbox import mailbox
 from shop_e2e.bench.catalogue import BASE_PRODUCTS, base_catalogue
-from shop_e2e.bench.http_client import Connection
+from shop_e2e.bench.http_client import BROKEN, Connection
 from shop_e2e.bench.samples import quantile
 from shop_e2e.bench.servers import StoreServers, durable_servers, shared_servers
 from shop_e2e.bench.targets.target import Buyer, Refused, TargetError, new_buyer
 from shop_e2e.bench.targets.this_shop import ThisShop
 
-_SAID_EVERY = 500
+_PROGRESS_EVERY = 500
+_MAILS = 2
+"""The mails of an order: it is confirmed, and paid."""
+_REFUSED_SECONDS = 60.0
+"""How long a request is repeated that the shop refuses temporarily."""
 _DONE_SECONDS = 600.0
 """How long the shop may take to finish what the orders caused; mails are the last."""
 
@@ -58,7 +62,9 @@ class Rush:
 
     @property
     def is_consistent(self) -> bool:
-        return not self.lost and not self.inconsistencies
+        """Tells whether each order is there once, paid, with its mails, and the services agree."""
+        are_single = len(set(self.ordered)) == len(self.ordered)
+        return are_single and self.mails == _MAILS * len(self.ordered) and not self.lost and not self.inconsistencies
 
     def __str__(self) -> str:
         times = sorted(self.milliseconds)
@@ -78,7 +84,7 @@ class Rush:
 
 
 async def run_rush(servers: StoreServers, orders: int, buyers: int, logs: Path, say: Callable[[str], None]) -> Rush:
-    """Runs a shop for one rush. Raises StackError, Refused, and TimeoutError if its work does not end."""
+    """Runs a shop for one rush. Raises StackError, Refused, BROKEN, and TimeoutError if its work does not end."""
     async with AsyncExitStack() as closing:
         box = await closing.enter_async_context(mailbox())
         shop = ThisShop(servers, logs, box.port)
@@ -88,11 +94,12 @@ async def run_rush(servers: StoreServers, orders: int, buyers: int, logs: Path, 
         closing.push_async_callback(shop.stop)
         await shop.start()
         checker = await closing.enter_async_context(open_checker(shop.stack))
-        lanes = [await _enter(closing, shop) for _ in range(buyers)]
+        lanes = [await _log_in_buyer(closing, shop) for _ in range(buyers)]
         await _wait_until_done(checker)
         rush, welcomes = Rush(), len(box.mails)
         await _sell(shop, lanes, orders, rush, say)
-        rush.unfinished, since = sum((await checker.unfinished_work()).values()), time.monotonic()
+        since = time.monotonic()
+        rush.unfinished = sum((await checker.unfinished_work()).values())
         say(f"all orders are paid; {rush.unfinished:,} events, payments and mails are left")
         await _wait_until_done(checker)
         rush.finished_after, rush.mails = time.monotonic() - since, len(box.mails) - welcomes
@@ -101,7 +108,7 @@ async def run_rush(servers: StoreServers, orders: int, buyers: int, logs: Path, 
         return rush
 
 
-async def _enter(closing: AsyncExitStack, shop: ThisShop) -> tuple[Connection, Buyer]:
+async def _log_in_buyer(closing: AsyncExitStack, shop: ThisShop) -> tuple[Connection, Buyer]:
     """Registers a buyer, and logs them in, on a connection of their own."""
     lane, buyer = Connection(shop.port), new_buyer()
     closing.push_async_callback(lane.close)
@@ -122,7 +129,7 @@ async def _wait_until_done(checker: ConsistencyChecker) -> None:
 async def _sell(
     shop: ThisShop, lanes: Sequence[tuple[Connection, Buyer]], orders: int, rush: Rush, say: Callable[[str], None]
 ) -> None:
-    """Lets all buyers order until so many orders are paid. Raises Refused."""
+    """Places and pays so many orders, by all buyers at once. Raises Refused."""
     numbers, began = iter(range(orders)), time.monotonic()
 
     async def order(lane: Connection, buyer: Buyer) -> None:
@@ -133,23 +140,29 @@ async def _sell(
             await _send(rush, partial(shop.pay, lane, buyer, key))
             rush.milliseconds.append((time.monotonic() - since) * 1000)
             rush.ordered.append(str(buyer.order))
-            if len(rush.ordered) % _SAID_EVERY == 0:
+            if len(rush.ordered) % _PROGRESS_EVERY == 0:
                 say(f"{len(rush.ordered):,} orders")
 
-    await asyncio.gather(*(order(*lane) for lane in lanes))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for lane in lanes:
+                group.create_task(order(*lane))
+    except* Refused as refused:
+        raise refused.exceptions[0] from None
     rush.seconds = time.monotonic() - began
 
 
 async def _send(rush: Rush, request: Callable[[], Awaitable[None]]) -> None:
-    """Repeats a request as long as the shop refuses it temporarily, when it says. Raises Refused.
+    """Repeats a request while the shop refuses it temporarily, when it says. Raises Refused, after a minute this too.
 
     A repeated cart may have two units instead of one: it has no idempotency key.
     """
+    end = time.monotonic() + _REFUSED_SECONDS
     while True:
         try:
             return await request()
         except Refused as refused:
-            if not refused.is_temporary:
+            if not refused.is_temporary or time.monotonic() > end:
                 raise
             rush.refused += 1
             await asyncio.sleep(float(refused.reply.header("Retry-After") or 1))
@@ -166,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     try:
         rush = asyncio.run(_run(chosen))
-    except (TargetError, StackError, Refused, TimeoutError) as error:
+    except (TargetError, StackError, Refused, *BROKEN) as error:
         sys.exit(f"{type(error).__name__}: {error}")
     print(rush)
     sys.exit(not rush.is_consistent)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shop_e2e.bench.__main__ import SMOKE
+from shop_e2e.bench.__main__ import SMOKE, main
 from shop_e2e.bench.profiles import time_per_library
 from shop_e2e.bench.samples import Case, Sample, summarize
 from shop_e2e.bench.targets.floor import COMMIT
@@ -78,6 +78,14 @@ def test_memory_and_starts_are_measured_and_settings_named(results: Mapping[str,
     assert all(life["start_seconds"] > 0 and life["rest_bytes"] > 0 for life in lives.values())
     assert results["servers"]["server_version"].startswith("17")
     assert "RATE_LIMITS" in results["targets"]["this shop"]["settings that differ from the defaults"]
+
+
+def test_an_overload_without_journeys_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--works", OVERLOAD])
+
+    assert ended.value.code == 2
+    assert "overload needs journey" in capsys.readouterr().err
 
 
 def test_results_are_a_table_and_a_plot_too(output: Path) -> None:

@@ -72,7 +72,7 @@ class ThisShop:
 
     @property
     def stack(self) -> Stack:
-        """Its processes and stores, for who checks its data."""
+        """Its processes and stores, for a check of its data."""
         return self._stack
 
     @property

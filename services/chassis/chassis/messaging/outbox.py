@@ -12,6 +12,7 @@ import math
 import time
 from collections import Counter as Tally
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -39,8 +40,8 @@ _BATCH = 200
 _POLL_SECONDS = 1.0
 """How often the relay measures the table, reads what waits in it, and retries what the broker refused.
 
-It leaves younger events to the process that has recorded them: those of a process that has crashed wait for twice as
-long at most.
+It leaves younger events to the process that has recorded them, except in a retry: those of a process that has crashed
+wait for twice as long at most.
 """
 _BACKLOG_LIMIT = 10_000
 PRUNE_INTERVAL_SECONDS = 3600.0
@@ -184,20 +185,29 @@ class Outbox:
         other has locked.
         """
         self._is_relaying = True
-        while True:
-            self._woken.clear()
-            try:
-                await self._publish_committed()
-                if time.monotonic() >= self._read_at:
-                    self._read_at = time.monotonic() + _POLL_SECONDS
-                    await self._publish_waiting()
-            except (BrokerUnavailable, DatabaseUnavailable) as error:
-                log.warning("events wait in the outbox", reason=str(error))
-            try:
-                async with asyncio.timeout(max(0.0, self._read_at - time.monotonic())):
-                    await self._woken.wait()
-            except TimeoutError:
-                continue
+        try:
+            while True:
+                await self._publish_due()
+                await self._wait()
+        finally:
+            self._is_relaying = False
+            self._committed.clear()
+
+    async def _publish_due(self) -> None:
+        self._woken.clear()
+        try:
+            await self._publish_committed()
+            if time.monotonic() >= self._read_at:
+                self._read_at = time.monotonic() + _POLL_SECONDS
+                await self._publish_waiting()
+        except (BrokerUnavailable, DatabaseUnavailable) as error:
+            log.warning("events wait in the outbox", reason=str(error))
+
+    async def _wait(self) -> None:
+        """Waits for a commit, or until the table is read again."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, self._read_at - time.monotonic())):
+                await self._woken.wait()
 
     async def prune(self, retention: timedelta) -> None:
         """Deletes the events that were published longer ago than `retention`, along outbox_published_by_age."""
@@ -212,8 +222,8 @@ class Outbox:
     async def _publish_committed(self) -> None:
         """Publishes what this process has committed since the last time, and moves what the broker has confirmed.
 
-        Nothing is locked: a relay of another process leaves events alone that are so young. After an outage all events
-        are read from the table, until no older one waits there.
+        Nothing is locked: a relay of another process leaves events alone that are so young, unless it retries a refused
+        one. After an outage all events are read from the table, until no older one waits there.
         """
         if self._is_behind:
             self._committed.clear()
@@ -234,7 +244,8 @@ class Outbox:
         """Publishes the rows that wait in the table. Those that the broker refused are retried once in _POLL_SECONDS.
 
         A row may become visible behind a later one: while rows are refused, it is read with their next retry. A retry
-        reads young rows too, which follow the refused ones in their aggregates.
+        reads young rows too, which follow the refused ones in their aggregates; some of them may be published twice, by
+        the process that has committed them.
         """
         if time.monotonic() >= self._refusals.retry_at:
             self._refusals = _Refusals()
@@ -259,7 +270,8 @@ class Outbox:
                 await _MOVE.execute(transaction, sequences=[row.sequence for row in batch.confirmed])
         for row in batch.confirmed:
             self._committed.pop(row.sequence, None)
-        self._export_backlog(max(0, self._backlog - len(batch.confirmed)))
+        left = len(rows) - len(batch.confirmed)
+        self._export_backlog(max(left, self._backlog - len(batch.confirmed)))
         self._conclude(batch)
         if rows:
             self._refusals.pass_over(rows)

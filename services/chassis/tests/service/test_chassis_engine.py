@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from sqlalchemy import Column, Integer, MetaData, Table, Text, event, insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 CUPS = Table("cups", MetaData(), Column("id", Integer, primary_key=True), Column("name", Text))
 
@@ -80,6 +81,13 @@ async def test_a_function_is_not_called_if_its_transaction_is_rolled_back_or_its
             await transaction.execute(text("INSERT INTO saucers VALUES (2), (2)"))
 
     assert called == []
+
+
+def test_a_transaction_that_cannot_say_when_it_is_committed_is_refused() -> None:
+    other = AsyncConnection(create_async_engine("postgresql+asyncpg://database.invalid"))
+
+    with pytest.raises(TypeError, match=r"Database\.begin"):
+        call_after_commit(other, pytest.fail)
 
 
 async def test_a_value_that_cannot_be_stored_is_not_an_outage(database: Database) -> None:

@@ -586,6 +586,34 @@ async def test_events_that_pass_a_refused_one_do_not_hide_that_it_waits(
     await cancel_all(relay)
 
 
+async def test_events_that_are_committed_during_a_retry_do_not_hide_that_a_refused_one_waits(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped, measure = uuid7(), Outbox._measure
+    reported: list[float | None] = []
+
+    async def publish(_broker: Broker, _key: str, _event_id: UUID, body: bytes) -> None:
+        if events.decode(body).subject == str(stopped):
+            raise PublishRefused("no queue takes it")
+
+    async def measure_and_commit(outbox: Outbox) -> None:
+        await measure(outbox)
+        reported.append(REGISTRY.get_sample_value("outbox_backlog"))
+        for _ in range(3 if len(reported) == 1 else 0):
+            await record_cancellation(backend, other, uuid7())
+
+    monkeypatch.setattr(Broker, "publish", publish)
+    other = Outbox(backend.database, Broker(backend.broker_url, "order"))
+    await record_cancellation(backend, other, stopped)
+    monkeypatch.setattr(Outbox, "_measure", measure_and_commit)
+    _, relay = backend.start_relay()
+    await backend.wait_for_rows("outbox_published", 3)
+
+    assert reported[0] == 1
+    assert REGISTRY.get_sample_value("outbox_backlog") == 1
+    await cancel_all(relay)
+
+
 async def test_a_process_that_does_not_relay_keeps_no_events_in_memory(backend: Backend) -> None:
     outbox = Outbox(backend.database, Broker(backend.broker_url, "order"))
     payload = OrderCancelled(order_id="x" * 1_000_000)
@@ -596,11 +624,12 @@ async def test_a_process_that_does_not_relay_keeps_no_events_in_memory(backend: 
 
     await record()  # what the first event of a process needs once
     tracemalloc.start()
-    for _ in range(10):
-        await record()
-
-    kept, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+    try:
+        for _ in range(10):
+            await record()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
     assert kept < 5_000_000
 
 

@@ -98,7 +98,7 @@ class ReservationExpiry:
         async with self._database.begin() as transaction:
             if not await ReservationRepository(transaction).lock_overdue([order_id], self._now()):
                 return False
-            await self._reservations.commit_confirmed_order(transaction, order_id, lines=())  # it holds its units
+            await self._reservations.commit_confirmed_order(transaction, order_id, lines=None)
         COMMITTED.inc()
         log.info("reservation committed before its order's event arrived", order_id=str(order_id))
         return True

@@ -83,12 +83,12 @@ class ReservationService:
             await self._reject(transaction, order_id)
 
     async def commit_confirmed_order(
-        self, transaction: AsyncConnection, order_id: OrderId, lines: Sequence[Line]
+        self, transaction: AsyncConnection, order_id: OrderId, lines: Sequence[Line] | None
     ) -> None:
         """Commits the units of a paid order: they stay on hand until it is shipped.
 
         Where its reservation expired, commits available units; where the stock is gone, publishes that the reservation
-        is rejected.
+        is rejected. `lines` is None for an order that is known to hold its units. Raises LookupError if it does not.
         """
         if await ReservationRepository(transaction).commit_pending(order_id):
             await self._change_held(transaction, [order_id], Stock.commit_reserved)
@@ -193,8 +193,11 @@ class ReservationService:
             await _store_lines(reservations, order_id, lines, is_new=False)
         await reservations.extend(order_id, until)
 
-    async def _commit(self, transaction: AsyncConnection, order_id: OrderId, requested: Sequence[Line]) -> None:
-        """Commits the units reserved for the order, or else available ones. Raises OutOfStock, as `_reserve` does."""
+    async def _commit(self, transaction: AsyncConnection, order_id: OrderId, requested: Sequence[Line] | None) -> None:
+        """Commits the units reserved for the order, or else available ones.
+
+        Raises OutOfStock, as `_reserve` does, and LookupError if it is not said which units.
+        """
         reservations = ReservationRepository(transaction)
         new = Reservation(order_id, ReservationStatus.PENDING, self._now())
         reservation = await reservations.lock_or_create(new)
@@ -202,6 +205,8 @@ class ReservationService:
             return
         if reservation is not new and reservation.is_reserved:
             await self._change_held(transaction, [order_id], Stock.commit_reserved)
+        elif requested is None:
+            raise LookupError(f"order {order_id} holds no units")
         else:
             lines = merge_lines(requested)
             await self._take_available(transaction, lines, Stock.commit_available, is_placed=True)

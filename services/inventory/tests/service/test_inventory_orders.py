@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import pytest
-from chassis.types.ids import uuid7
+from chassis.types.ids import OrderId, uuid7
 from inventory_harness import UseCases
 from inventory_service.domain.errors import OutOfStock
 
@@ -103,6 +103,16 @@ async def test_a_cancelled_order_never_holds_stock_again(use_cases: UseCases) ->
     await use_cases.receive_shipped(order)
 
     assert await final_state(use_cases, order, product) == ("released", 1, 0, 0)
+
+
+async def test_an_order_is_not_committed_without_units(use_cases: UseCases) -> None:
+    order = uuid7()
+
+    with pytest.raises(LookupError, match=str(order)):
+        async with use_cases.database.begin() as transaction:
+            await use_cases.reservations.commit_confirmed_order(transaction, OrderId(order), lines=None)
+
+    assert await use_cases.status(order) is None
 
 
 async def test_the_same_delivery_twice_takes_effect_once(use_cases: UseCases) -> None:
