@@ -44,6 +44,7 @@ from platform_operator.backups.restore_status import (
     shop_key,
     status_manifest,
     waiting_advice,
+    without_retry_advice,
 )
 from platform_operator.backups.shop_opener import ShopOpener
 from platform_operator.backups.shop_specs import blocker_text, spec_of
@@ -63,6 +64,8 @@ logger = logging.getLogger(__name__)
 
 INTERVAL = 5.0
 """Seconds between two looks at a restore: no event announces the end of a pod, and the shop is closed until then."""
+_REFUSALS = (RestoreReason.REFUSED, RestoreReason.NAME_TAKEN)
+"""The reasons of a Job that was not created."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ class _Failure:
     reason: RestoreReason
     message: str
     retry: Retry
+    job: Child | None = None
+    """The Job, which is deleted before another one is created; None if it is gone."""
 
 
 @dataclass
@@ -276,9 +281,7 @@ class RestoreController:
         source = self.source_finder.find(restore, parse_restore(restore.spec), spec)
         if isinstance(source, RestoreOutcome):
             return await self._wait(restore, source.reason, source.message)
-        if created is not None and failure is not None and not await self.jobs.delete(created):
-            return self._wait_to_retry(shop, failure)
-        return await self._start(restore, shop, spec, source)
+        return await self._start(restore, shop, spec, source, failure)
 
     async def _last_failure(
         self, restore: Backup, shop: Platform, created: Child | None
@@ -295,11 +298,19 @@ class RestoreController:
         retry = next_retry(restore, run, self.now())
         if retry.is_too_late or self.now() < retry.at:
             return await self._pause(restore, shop, run, retry)
-        return _Failure(failure_reason(run), run.message, retry)
+        return _Failure(failure_reason(run), run.message, retry, created)
 
     async def _lost_job(self, restore: Backup, shop: Platform) -> _Failure | RestoreOutcome:
-        """Returns that a Job is gone whose retry was due or pending. After the deadline, the restore has failed."""
-        reason, text = RestoreReason.JOB_LOST, f"The Job {restore.status['job']} does not exist any more."
+        """Returns that a Job is gone whose retry was due or pending. After the deadline, the restore has failed.
+
+        If this operator has deleted it and could not create the next one, the reason and the message stay.
+        """
+        stored = stored_condition(restore.status, "Complete")
+        is_starting = self.marks.is_marked(restore, shop, RestorePhase.RESTORING)
+        if stored is not None and (is_starting or stored["reason"] in _REFUSALS):
+            reason, text = RestoreReason(stored["reason"]), without_retry_advice(stored["message"])
+        else:
+            reason, text = RestoreReason.JOB_LOST, f"The Job {restore.status['job']} does not exist any more."
         retry = next_retry(restore, None, self.now())
         if retry.is_too_late:
             return await self._failed(restore, reason, text, shop, note=retry.note)
@@ -331,13 +342,22 @@ class RestoreController:
         text = retry_advice(failure.message, failure.retry.when_free, blocker, inconsistent=inconsistent)
         return RestoreOutcome(RestorePhase.CLOSING, failure.reason, text)
 
-    async def _start(self, restore: Backup, shop: Platform, spec: Spec, source: Source) -> RestoreOutcome:
+    async def _start(
+        self, restore: Backup, shop: Platform, spec: Spec, source: Source, failure: _Failure | None
+    ) -> RestoreOutcome:
+        """Creates the Job, in place of one that has failed. Raises ApiError, RenderError.
+
+        The mark comes before the deletion, so that a later pass knows who has deleted the former Job.
+        """
         name = restore_release(restore.name)
         deadline = parse_restore(restore.spec).deadline_seconds
         values = restore_values(shop, spec, source, self.installation, deadline)
         objects = await self.jobs.render_job(restore, shop.key.name, name, values)
         if other := await self.marks.set(restore, shop, RestorePhase.RESTORING):
             return _other_restore(other)
+        if failure is not None and failure.job is not None and not await self.jobs.delete(failure.job):
+            await self.marks.set(restore, shop, RestorePhase.CLOSING)
+            return self._wait_to_retry(shop, failure)
         refusal = await self.jobs.start(objects, restore.uid)
         if refusal is None:
             return begins_to_restore(name, source)
