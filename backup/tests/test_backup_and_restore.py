@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -484,6 +485,29 @@ async def test_a_database_that_is_away_is_told_from_one_that_refuses_the_login(
     wrong = order.model_copy(update={"db_port": port or order.db_port, "db_password": password or order.db_password})
     with pytest.raises(DatabaseFailed, match="database of order does not answer") as failed:
         async with connect("order", wrong):
+            pass
+    assert failed.type is error
+
+
+@pytest.mark.parametrize(
+    ("refusal", "error"),
+    [
+        (asyncpg.TooManyConnectionsError("sorry, too many clients already"), DatabaseUnreachable),
+        (ssl.SSLEOFError(), DatabaseUnreachable),
+        (ssl.SSLZeroReturnError(), DatabaseUnreachable),
+        (ssl.SSLCertVerificationError(), DatabaseFailed),
+        (ssl.SSLError(1, "tlsv1 alert protocol version"), DatabaseFailed),
+    ],
+)
+async def test_a_database_that_is_full_is_told_from_one_whose_tls_is_wrong(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, refusal: Exception, error: type[BackupError]
+) -> None:
+    async def refuse(**_: object) -> None:
+        raise refusal
+
+    monkeypatch.setattr(asyncpg, "connect", refuse)
+    with pytest.raises(DatabaseFailed, match="database of order does not answer") as failed:
+        async with connect("order", shop.databases["order"]):
             pass
     assert failed.type is error
 
