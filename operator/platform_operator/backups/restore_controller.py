@@ -7,8 +7,7 @@ the shop (docs/adr/0071). So any pass may be the last one of a process.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -17,7 +16,7 @@ from platform_operator.api.conditions import TIME_FORMAT, ConditionReason, store
 from platform_operator.api.kinds import ObjectKey, PlatformKey
 from platform_operator.api.restore_marks import RestoreMark, last_restore, restore_mark
 from platform_operator.api.spec import WITH_DATABASE, Spec
-from platform_operator.apply.conflicts import read_again
+from platform_operator.apply.conflicts import reading_again
 from platform_operator.backups.database_clients import DatabaseClients
 from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import Source, restore_release, restore_values
@@ -51,7 +50,7 @@ from platform_operator.backups.shop_specs import blocker_text, spec_of
 from platform_operator.backups.status import has_progressed
 from platform_operator.cache.observed import Platform
 from platform_operator.cache.store import Cache
-from platform_operator.errors import ApiError, InvalidSpecError, PlatformInvalidError, RenderError, RenderTimeoutError
+from platform_operator.errors import InvalidSpecError, PlatformInvalidError, RenderError, RenderTimeoutError
 from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.plan.hibernation import is_in_steps
 from platform_operator.render.values import Installation
@@ -118,7 +117,7 @@ class RestoreController:
         shop = shop_key(restore)
         if shop not in self.shops.platforms and self.shops.is_of_another(shop):
             return Requeue.never()
-        async with self._reading_again(shop):
+        async with reading_again(self.jobs.client, self.shops, shop):
             outcome = await self._outcome_of(restore)
         await self._report(restore, outcome)
         if outcome.phase in FINISHED:
@@ -131,18 +130,8 @@ class RestoreController:
 
         If the API server refused a write as out of date, the shop is read again first.
         """
-        async with self._reading_again(key):
+        async with reading_again(self.jobs.client, self.shops, key):
             await self.marks.finish_deleted_restore(key)
-
-    @asynccontextmanager
-    async def _reading_again(self, shop: PlatformKey) -> AsyncIterator[None]:
-        """Reads the shop again if what is done in the context is refused as out of date, and raises that ApiError."""
-        try:
-            yield
-        except ApiError as error:
-            if error.conflict:
-                await read_again(self.jobs.client, self.shops, shop)
-            raise
 
     async def _report(self, restore: Backup, outcome: RestoreOutcome) -> None:
         restore, now = self.jobs.store.newest(restore), self.now()
