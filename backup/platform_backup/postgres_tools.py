@@ -19,6 +19,11 @@ _PIPE_BYTES = 1 << 20
 _STDERR_BYTES = 2000
 _CONNECTION_LOST = 2
 """The exit status of psql after it has lost its connection, or got none."""
+_LOST_SERVER = "keepalives_idle=30 keepalives_interval=10 keepalives_count=3 tcp_user_timeout=120000"
+"""What ends a program's connection to a server whose node is gone without a reset: after two minutes, idle or not.
+
+libpq has no variables for these. What this string does not have is still taken from the variables.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,8 @@ class PostgresTools:
         variables: Mapping[str, str] = MappingProxyType({}),
     ) -> AsyncIterator["Program"]:
         """Runs a program until the block ends, and kills it if it still runs then."""
+        if database is not None:
+            arguments = [*arguments, f"--dbname={_LOST_SERVER}"]
         async with _environment(database) as environment:
             process = await self._start(program, arguments, {**environment, **variables}, stdin=stdin)
             running = Program(program, process)

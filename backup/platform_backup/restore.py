@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import asyncpg
-from chassis.database.engine import Database, database_tls, database_url
+from chassis.database.engine import Database, database_tls, database_url, driver_error
 from chassis.database.roles import RuntimeRole, grant_runtime_role
 from chassis.errors import DatabaseUnavailable, RuntimeRoleRefused
 from chassis.messaging.resend import MAX_AGE, Selection, resend
@@ -74,7 +74,10 @@ _LEAVING_SECONDS, _LEAVING_INTERVAL_SECONDS = 3.0, 0.1
 _ANALYZE_TIMEOUT_SECONDS = 600.0
 _STATEMENT_REFUSED = 3
 """The exit status of psql after an error that the server answered."""
-_DATABASE_ERRORS = (SQLAlchemyError, DatabaseUnavailable, RuntimeRoleRefused, OSError, TimeoutError)
+_DATABASE_ERRORS = (
+    SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, DatabaseUnavailable, RuntimeRoleRefused,
+    OSError, TimeoutError,
+)  # fmt: skip
 
 log = logs.get_logger(__name__)
 
@@ -242,8 +245,8 @@ async def _commit(service: str, session: Program, committed: Sequence[str]) -> N
     """Commits a database after those that are `committed`.
 
     Raises DatabaseFailed if PostgreSQL refuses the first one, so that none has changed, and RestoreIncomplete if it
-    refuses a later one. Raises RestoreInterrupted if the connection is lost: whether a database is committed is not
-    known then.
+    refuses a later one. Raises RestoreInterrupted if the connection is lost or psql is killed: whether a database is
+    committed is not known then.
     """
     try:
         await _await_answer(session, b"COMMIT;\n")
@@ -252,13 +255,13 @@ async def _commit(service: str, session: Program, committed: Sequence[str]) -> N
         if is_refused and not committed:
             text = f"PostgreSQL refused to commit, and the database of {service} is not restored, nor is another"
             raise DatabaseFailed(f"{text}: {error}") from None
-        text = (
-            f"PostgreSQL refused to commit, and the database of {service} is not restored"
-            if is_refused
-            else f"the connection was lost, and whether the database of {service} is restored is not known"
-        )
         others = f"{', '.join(committed)} is restored already" if committed else "no other one is restored"
-        raise _incomplete(error, f"{text}: {error}; {others}: run the restore again with --replace") from None
+        advice = f"{error}; {others}: run the restore again with --replace"
+        if is_refused:
+            text = f"PostgreSQL refused to commit, and the database of {service} is not restored"
+            raise RestoreIncomplete(f"{text}: {advice}") from None
+        text = f"COMMIT had no answer, and whether the database of {service} is restored is not known"
+        raise RestoreInterrupted(f"{text}: {advice}") from None
     session.close_input()
     with suppress(DatabaseFailed):  # it is committed, however psql ends
         await session.succeeded()
@@ -329,7 +332,8 @@ def _incomplete(error: Exception, text: str) -> RestoreIncomplete:
 
 def _is_connection_lost(error: Exception) -> bool:
     if isinstance(error, DBAPIError):
-        return error.connection_invalidated
+        cause = driver_error(error.orig)
+        return error.connection_invalidated or (cause is not None and is_connection_lost(cause))
     return isinstance(error, DatabaseUnreachable | DatabaseUnavailable) or is_connection_lost(error)
 
 

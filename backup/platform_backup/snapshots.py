@@ -25,9 +25,11 @@ _STATEMENT_TIMEOUT_SECONDS = 60.0
 _DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 _LOST = (
     asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError,
-    asyncpg.CannotConnectNowError, OSError, TimeoutError,
+    asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError, OSError, TimeoutError,
 )  # fmt: skip
-"""The errors of a server that is away, starts or stops."""
+"""The errors of a server that is away, starts, stops or has no connection left."""
+_LOST_WITHIN_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+"""The errors of a connection that has ended. Each other error of TLS is one of its settings or certificates."""
 _OUTBOX_POSITION = """
     SELECT greatest(
                (SELECT coalesce(max(sequence), 0) FROM outbox),
@@ -117,8 +119,10 @@ def _failure(error: Exception) -> type[DatabaseFailed]:
 
 
 def is_connection_lost(error: BaseException) -> bool:
-    """Returns whether a server is away, starts or stops, rather than that it refuses something."""
-    return isinstance(error, _LOST) and not isinstance(error, ssl.SSLCertVerificationError)
+    """Returns whether a server is away, starts, stops or is full, rather than that it refuses something."""
+    if isinstance(error, ssl.SSLError):
+        return isinstance(error, _LOST_WITHIN_TLS)
+    return isinstance(error, _LOST)
 
 
 async def has_table(connection: asyncpg.Connection, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -36,6 +37,7 @@ from platform_backup.postgres_tools import Program
 from platform_backup.restore import RESEND_MARGIN, restore_backup
 from platform_backup.retention import Retention
 from platform_backup.snapshots import connect
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 NOW = datetime.now(UTC)
 PUBLISHED = "INSERT INTO outbox_published VALUES ($1, $2, 'order.placed.v1', '', $3, $3)"
@@ -364,6 +366,7 @@ REFUSED_AT_COMMIT = (
     b"CREATE TEMP TABLE t (id int UNIQUE DEFERRABLE INITIALLY DEFERRED); INSERT INTO t VALUES (1), (1);\n"
 )
 LOST_BEFORE_COMMIT = b"SELECT pg_terminate_backend(pg_backend_pid());\n"
+KILLED_BEFORE_COMMIT = b"\\! kill -KILL $PPID\n"
 
 
 @pytest.mark.parametrize(
@@ -373,6 +376,7 @@ LOST_BEFORE_COMMIT = b"SELECT pg_terminate_backend(pg_backend_pid());\n"
         ("order", REFUSED_AT_COMMIT, RestoreIncomplete, "notification is restored already", {"notification"}),
         ("notification", LOST_BEFORE_COMMIT, RestoreInterrupted, "whether the database of notification is r", set()),
         ("order", LOST_BEFORE_COMMIT, RestoreInterrupted, "notification is restored already", {"notification"}),
+        ("order", KILLED_BEFORE_COMMIT, RestoreInterrupted, "whether the database of order is r", {"notification"}),
     ],
 )
 async def test_a_commit_that_is_refused_is_told_from_one_without_an_answer(
@@ -441,17 +445,36 @@ async def test_a_database_that_is_stopped_during_the_restore_is_told_from_one_th
     assert not any([late in await received(database) for database in shop.databases.values()])
 
 
+@pytest.mark.parametrize("error", [ConnectionRefusedError(), asyncpg.CannotConnectNowError("it is starting up")])
 async def test_a_database_that_is_stopped_after_the_commits_is_restored_again(
-    shop: Shop, runtime: dict[str, DatabaseSettings], monkeypatch: pytest.MonkeyPatch
+    shop: Shop, runtime: dict[str, DatabaseSettings], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     manifest = await create_backup(shop, "abcdef")
 
     async def stopped(*_: Any) -> None:
-        raise ConnectionRefusedError
+        raise error
 
     monkeypatch.setattr(restoring, "grant_runtime_role", stopped)
     with pytest.raises(RestoreInterrupted, match="did not get its privileges"):
         await restore_backup(shop, manifest, runtime, NOW, replace=True)
+
+
+@pytest.mark.parametrize(
+    ("code", "error"), [("cannot_connect_now", RestoreInterrupted), ("insufficient_privilege", RestoreIncomplete)]
+)
+async def test_a_statement_after_the_commits_that_a_starting_server_refuses_is_told_from_one_without_rights(
+    shop: Shop, runtime: dict[str, DatabaseSettings], monkeypatch: pytest.MonkeyPatch, code: str, error: type
+) -> None:
+    manifest = await create_backup(shop, "abcdef")
+
+    async def refused(connection: AsyncConnection, *_: Any) -> None:
+        await connection.exec_driver_sql(f"DO $$ BEGIN RAISE {code}; END $$")
+
+    monkeypatch.setattr(restoring, "grant_runtime_role", refused)
+    with pytest.raises(RestoreIncomplete, match="did not get its privileges") as failed:
+        await restore_backup(shop, manifest, runtime, NOW, replace=True)
+
+    assert failed.type is error
 
 
 @pytest.mark.parametrize(("port", "password", "error"), [(1, "", DatabaseUnreachable), (0, "wrong", DatabaseFailed)])
@@ -462,6 +485,29 @@ async def test_a_database_that_is_away_is_told_from_one_that_refuses_the_login(
     wrong = order.model_copy(update={"db_port": port or order.db_port, "db_password": password or order.db_password})
     with pytest.raises(DatabaseFailed, match="database of order does not answer") as failed:
         async with connect("order", wrong):
+            pass
+    assert failed.type is error
+
+
+@pytest.mark.parametrize(
+    ("refusal", "error"),
+    [
+        (asyncpg.TooManyConnectionsError("sorry, too many clients already"), DatabaseUnreachable),
+        (ssl.SSLEOFError(), DatabaseUnreachable),
+        (ssl.SSLZeroReturnError(), DatabaseUnreachable),
+        (ssl.SSLCertVerificationError(), DatabaseFailed),
+        (ssl.SSLError(1, "tlsv1 alert protocol version"), DatabaseFailed),
+    ],
+)
+async def test_a_database_that_is_full_is_told_from_one_whose_tls_is_wrong(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, refusal: Exception, error: type[BackupError]
+) -> None:
+    async def refuse(**_: object) -> None:
+        raise refusal
+
+    monkeypatch.setattr(asyncpg, "connect", refuse)
+    with pytest.raises(DatabaseFailed, match="database of order does not answer") as failed:
+        async with connect("order", shop.databases["order"]):
             pass
     assert failed.type is error
 

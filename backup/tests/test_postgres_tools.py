@@ -47,6 +47,17 @@ async def test_the_authorities_of_the_system_are_named_as_libpq_names_them(tmp_p
     assert await output(show, DATABASE) == " \n"
 
 
+async def test_a_program_notices_that_the_node_of_its_server_is_gone(tmp_path: Path) -> None:
+    """A real connection with these parameters is in the tests of backups."""
+    show = tools_with(tmp_path, 'echo "$1 $PGHOST"')
+
+    shown = await output(show, DATABASE)
+
+    assert shown == (
+        "--dbname=keepalives_idle=30 keepalives_interval=10 keepalives_count=3 tcp_user_timeout=120000 db\n"
+    )
+
+
 async def test_a_program_that_fails_says_why(tmp_path: Path) -> None:
     fails = tools_with(tmp_path, "echo part; echo 'no such snapshot' >&2; exit 3")
 

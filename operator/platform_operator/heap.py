@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 
 MAX_SURVIVORS = 20_000
-"""Objects that a full collection may leave to the next one: 8 ms of it, and the cache of thirty shops."""
+"""Objects that a full collection may leave, whose next full collection takes 8 ms: the cache of thirty shops."""
 _OLDEST = 2
 """The generation of which a collection is a full one."""
 
@@ -23,7 +23,8 @@ def freeze_heap() -> None:
 def keep_collections_short() -> None:
     """Freezes, after each full collection, what has survived it if that is more than MAX_SURVIVORS objects.
 
-    A fleet that is created after the cache was filled would otherwise be looked at by each full collection.
+    A fleet that is created after the cache was filled would otherwise be looked at by each full collection. The
+    collector counts no survivors, so each full collection lists them for that: 0.3 ms for 20,000, 1.2 ms for 100,000.
     """
     gc.callbacks.append(_freeze_survivors)
 

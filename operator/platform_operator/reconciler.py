@@ -22,7 +22,7 @@ from platform_operator.api.kinds import (
 )
 from platform_operator.api.spec import SERVICES, Spec, parse
 from platform_operator.apply.applier import apply_object, delete_object, find_free_names, find_name_conflict, prune
-from platform_operator.apply.conflicts import read_again
+from platform_operator.apply.conflicts import reading_again
 from platform_operator.apply.deletion import finish_deletion, set_finalizer
 from platform_operator.apply.helm_release import adopts_release, delete_release_records
 from platform_operator.apply.inventory_store import inventory_id, is_stored, read_inventory, write_inventory
@@ -148,12 +148,8 @@ class Reconciler:
         Raises ApiError or UnexpectedError if the pass has to be retried. If the API server refused a write as out of
         date, the platform and its records are read again first, and the status says nothing of it if that is tolerated.
         """
-        try:
+        async with reading_again(self.client, self.cache, key):
             return await self._make_pass(key)
-        except ApiError as error:
-            if error.conflict:
-                await read_again(self.client, self.cache, key)
-            raise
 
     async def _make_pass(self, key: PlatformKey) -> Requeue:
         platform = self.cache.platforms.get(key)

@@ -62,6 +62,8 @@ class WorkQueue(Generic[K]):
     _delayed: list[tuple[float, int, K]] = field(init=False, default_factory=list)
     _deadlines: dict[K, float] = field(init=False, default_factory=dict)
     _failures: dict[K, int] = field(init=False, default_factory=dict)
+    _conflicts: dict[K, int] = field(init=False, default_factory=dict)
+    """How many of the last passes of a key have ended at a conflict, in a row."""
     _turns: OrderedDict[K, float] = field(init=False, default_factory=OrderedDict)
     """When each key was given to a worker, within the last `spacing`; the earliest comes first."""
     _count: int = field(init=False, default=0)
@@ -112,11 +114,19 @@ class WorkQueue(Generic[K]):
 
     def tolerates_conflict(self, key: K) -> bool:
         """Returns whether a pass of a key that ends at a conflict is repeated as if it had not been made."""
-        return self.failures(key) < MAX_CONFLICTS
+        return self._conflicts.get(key, 0) < MAX_CONFLICTS
+
+    def count_conflict(self, key: K, error: Exception) -> None:
+        """Counts the conflicts in a row: the error of a pass is a further one, or ends the row."""
+        if isinstance(error, ApiError) and error.conflict:
+            self._conflicts[key] = self._conflicts.get(key, 0) + 1
+        else:
+            self._conflicts.pop(key, None)
 
     def forget(self, key: K) -> None:
-        """Forgets the failures of a key that succeeded."""
+        """Forgets the failures and the conflicts of a key that succeeded."""
         self._failures.pop(key, None)
+        self._conflicts.pop(key, None)
 
     async def get(self) -> K:
         """Waits for the next key. The caller gives it back with `done`."""
@@ -185,10 +195,12 @@ async def _reconcile_one(key: K, queue: WorkQueue[K], reconcile: Callable[[K], A
     except LeadershipLostError:
         raise
     except Exception as error:
+        is_tolerated = queue.tolerates_conflict(key)
+        queue.count_conflict(key, error)
         if isinstance(error, ApiError) and error.namespace_terminating:
             _wait_for_namespace(key, queue)
             return
-        if isinstance(error, ApiError) and error.conflict and queue.tolerates_conflict(key):
+        if isinstance(error, ApiError) and error.conflict and is_tolerated:
             retry = queue.add_rate_limited(key)
             logger.info("a pass is repeated: %s", error, extra={"key": str(key), "retry": retry})
             return

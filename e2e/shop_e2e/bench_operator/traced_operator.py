@@ -92,19 +92,24 @@ def _time_callbacks() -> None:
     main_thread = threading.get_ident()
     longest = own = most = 0.0
     run, collections = asyncio.Handle._run, _Collections()  # noqa: SLF001
-    gc.callbacks.append(collections.observe)
-    waited = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+    schedstat = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+
+    def first(handle: asyncio.Handle) -> None:
+        """Observes collections from now on: after the operator has registered its own callback, so that this counts."""
+        gc.callbacks.append(collections.observe)
+        asyncio.Handle._run = timed  # type: ignore[method-assign, assignment]  # noqa: SLF001
+        timed(handle)
 
     def timed(handle: asyncio.Handle) -> None:
         nonlocal longest, own, most
         if threading.get_ident() != main_thread:
             run(handle)
             return
-        collections.seconds, delay = 0.0, _delay(waited)
+        collections.seconds, delay = 0.0, _delay(schedstat)
         began, worked = time.perf_counter(), time.thread_time()
         run(handle)
         took, worked = time.perf_counter() - began, time.thread_time() - worked
-        delay = _delay(waited) - delay
+        delay = _delay(schedstat) - delay
         if took > longest:
             longest = took
             LONGEST_BLOCK.set(took)
@@ -120,17 +125,20 @@ def _time_callbacks() -> None:
                 took * 1000, delay * 1000, worked * 1000, collections.seconds * 1000, _place(handle),
             )  # fmt: skip
 
-    asyncio.Handle._run = timed  # type: ignore[method-assign, assignment]  # noqa: SLF001
+    asyncio.Handle._run = first  # type: ignore[method-assign, assignment]  # noqa: SLF001
 
 
 class _Collections:
-    """The processor time of collections of garbage, in seconds."""
+    """The processor time of collections of garbage in the thread that creates this, in seconds."""
 
     def __init__(self) -> None:
         self.seconds = self._began = 0.0
+        self._thread = threading.get_ident()
 
     def observe(self, phase: str, _: object) -> None:
-        """Is called by the collector at the start and at the stop of each collection."""
+        """Adds up the time between the start and the stop of each collection."""
+        if threading.get_ident() != self._thread:
+            return
         if phase == "start":
             self._began = time.thread_time()
         else:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from shop_e2e.bench_operator.control_plane import ControlPlane
 from shop_e2e.bench_operator.operator_process import OperatorProcess
-from shop_e2e.bench_operator.traced_operator import resource
+from shop_e2e.bench_operator.traced_operator import _Collections, resource
 
 
 async def test_work_fails_when_the_operator_has_ended(tmp_path: Path) -> None:
@@ -37,3 +39,21 @@ async def test_work_fails_when_the_operator_has_ended(tmp_path: Path) -> None:
 )
 def test_requests_are_counted_by_resource(path: str, expected: str) -> None:
     assert resource(path) == expected
+
+
+def test_a_collection_in_the_thread_of_the_lease_is_not_counted() -> None:
+    collections = _Collections()
+
+    def collect() -> None:
+        collections.observe("start", {})
+        began = time.thread_time()
+        while time.thread_time() == began:
+            pass
+        collections.observe("stop", {})
+
+    lease = threading.Thread(target=collect)
+    lease.start()
+    lease.join()
+    assert collections.seconds == 0
+    collect()
+    assert collections.seconds > 0

@@ -46,7 +46,7 @@ def create_and_wait(
     Raises BackupFailedError, UsageError.
     """
     timeout = session.arguments.timeout
-    seconds_of(timeout)  # a wrong one is refused before anything is created
+    seconds = seconds_of(timeout)  # a wrong one is refused before anything is created
     name = object_name(session, shop)
     manifest = {
         "apiVersion": f"{GROUP}/v1beta1",
@@ -56,8 +56,8 @@ def create_and_wait(
     }
 
     def wait() -> Report:
-        waiting = _Waiting(session.kubectl, kind, resource, shop.namespace, name)
-        status = waiting.until_succeeded(timeout)
+        waiting = _Waiting(session.kubectl, kind, resource, shop.namespace, name, timeout, seconds)
+        status = waiting.until_succeeded()
         named = {kind[0].lower() + kind[1:]: name}
         return result_report(shop, {**named, "status": status}, describe(status))
 
@@ -114,8 +114,12 @@ class _Waiting:
     resource: str
     namespace: str
     name: str
+    timeout: str
+    """How long to wait until it has ended, as the user wrote it."""
+    seconds: float
+    """The same in seconds."""
 
-    def until_succeeded(self, timeout: str) -> Manifest:
+    def until_succeeded(self) -> Manifest:
         """Returns its status with its result. Writes each change of its state to standard error until then.
 
         Raises BackupFailedError.
@@ -123,13 +127,13 @@ class _Waiting:
         if not self._has("phase", REPORTS_WITHIN):
             look = f"kubectl -n {OPERATOR_NAMESPACE} get pods"
             raise BackupFailedError(f"the operator has not reported about {self.kind} {self.name}: see {look}")
-        stored = self._until_ended(timeout)
+        stored = self._until_ended()
         if stored["status"]["phase"] != "Succeeded":
             raise BackupFailedError(f"{self.kind} {self.name} is {_state(stored)}")
         return stored["status"]  # type: ignore[no-any-return]
 
-    def _until_ended(self, timeout: str) -> Manifest:
-        deadline, reported = time.monotonic() + seconds_of(timeout), ""
+    def _until_ended(self) -> Manifest:
+        deadline, reported = time.monotonic() + self.seconds, ""
         while True:
             self._has("completionTime", min(INTERVAL, max(0.001, deadline - time.monotonic())))
             stored = self._read()
@@ -137,7 +141,7 @@ class _Waiting:
                 return stored
             self._require_begun(stored)
             if time.monotonic() >= deadline:
-                text = f"{self.kind} {self.name} has not ended within {timeout} and goes on"
+                text = f"{self.kind} {self.name} has not ended within {self.timeout} and goes on"
                 raise BackupFailedError(f"{text}: it is {_state(stored)}")
             if (reason := _reason(stored)) != reported:
                 sys.stderr.write(clean(f"{self.kind} {self.name} is {_state(stored)}") + "\n")

@@ -6,17 +6,32 @@ watches may be behind for as long as a broken one stays unnoticed, so that waiti
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from platform_operator.api.kinds import CHILD_KINDS, PLATFORM, PlatformKey
 from platform_operator.apply.inventory_store import inventory_id
 from platform_operator.apply.ownership import is_ours
 from platform_operator.cache.observed import observe, observe_platform
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
+from platform_operator.errors import ApiError
 from platform_operator.secrets.rotation import rotation_id
 from platform_operator.secrets.salt import salt_id
 
 
-async def read_again(client: KubernetesClient, cache: Cache, key: PlatformKey) -> None:
+@asynccontextmanager
+async def reading_again(client: KubernetesClient, cache: Cache, key: PlatformKey) -> AsyncIterator[None]:
+    """Reads a platform again if what is done in the context is refused as out of date, and raises that ApiError."""
+    try:
+        yield
+    except ApiError as error:
+        if error.conflict:
+            await _read_again(client, cache, key)
+        raise
+
+
+async def _read_again(client: KubernetesClient, cache: Cache, key: PlatformKey) -> None:
     """Stores in the cache the newest versions of a platform and of its records. Raises ApiError.
 
     What is not found stays in the cache until a watch or a list says that it is gone.

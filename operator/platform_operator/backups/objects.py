@@ -164,7 +164,6 @@ def _of_source(
 
 def _common(platform: str, spec: Spec, target: Target, installation: Installation) -> ChartValues:
     external = spec.databases.external
-    ports = {one.port or 5432 for one in external.values()} if external else {5432}
     runtime = {name: one.runtime_secret_ref.name for name, one in external.items() if one.runtime_secret_ref}
     own = [secret.name for secret in spec.pods.image_pull_secrets or ()]
     return {
@@ -172,7 +171,7 @@ def _common(platform: str, spec: Spec, target: Target, installation: Installatio
         "services": list(WITH_DATABASE),
         "databaseSecrets": {name: one.secret_ref.name for name, one in external.items()},
         "runtimeSecrets": runtime,
-        "databasePorts": sorted(ports),
+        **({"databasePorts": sorted({one.port or 5432 for one in external.values()})} if external else {}),
         "keySecret": target.key_secret,
         "destination": _destination(target.destination),
         "image": {

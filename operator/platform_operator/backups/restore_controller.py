@@ -7,8 +7,7 @@ the shop (docs/adr/0071). So any pass may be the last one of a process.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -17,7 +16,7 @@ from platform_operator.api.conditions import TIME_FORMAT, ConditionReason, store
 from platform_operator.api.kinds import ObjectKey, PlatformKey
 from platform_operator.api.restore_marks import RestoreMark, last_restore, restore_mark
 from platform_operator.api.spec import WITH_DATABASE, Spec
-from platform_operator.apply.conflicts import read_again
+from platform_operator.apply.conflicts import reading_again
 from platform_operator.backups.database_clients import DatabaseClients
 from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import Source, restore_release, restore_values
@@ -44,13 +43,14 @@ from platform_operator.backups.restore_status import (
     shop_key,
     status_manifest,
     waiting_advice,
+    without_retry_advice,
 )
 from platform_operator.backups.shop_opener import ShopOpener
 from platform_operator.backups.shop_specs import blocker_text, spec_of
 from platform_operator.backups.status import has_progressed
 from platform_operator.cache.observed import Platform
 from platform_operator.cache.store import Cache
-from platform_operator.errors import ApiError, InvalidSpecError, PlatformInvalidError, RenderError, RenderTimeoutError
+from platform_operator.errors import InvalidSpecError, PlatformInvalidError, RenderError, RenderTimeoutError
 from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.plan.hibernation import is_in_steps
 from platform_operator.render.values import Installation
@@ -63,6 +63,8 @@ logger = logging.getLogger(__name__)
 
 INTERVAL = 5.0
 """Seconds between two looks at a restore: no event announces the end of a pod, and the shop is closed until then."""
+_REFUSALS = (RestoreReason.REFUSED, RestoreReason.NAME_TAKEN)
+"""The reasons of a Job that was not created."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class _Failure:
     reason: RestoreReason
     message: str
     retry: Retry
+    job: Child | None = None
+    """The Job, which is deleted before another one is created; None if it is gone."""
 
 
 @dataclass
@@ -113,7 +117,7 @@ class RestoreController:
         shop = shop_key(restore)
         if shop not in self.shops.platforms and self.shops.is_of_another(shop):
             return Requeue.never()
-        async with self._reading_again(shop):
+        async with reading_again(self.jobs.client, self.shops, shop):
             outcome = await self._outcome_of(restore)
         await self._report(restore, outcome)
         if outcome.phase in FINISHED:
@@ -126,18 +130,8 @@ class RestoreController:
 
         If the API server refused a write as out of date, the shop is read again first.
         """
-        async with self._reading_again(key):
+        async with reading_again(self.jobs.client, self.shops, key):
             await self.marks.finish_deleted_restore(key)
-
-    @asynccontextmanager
-    async def _reading_again(self, shop: PlatformKey) -> AsyncIterator[None]:
-        """Reads the shop again if what is done in the context is refused as out of date, and raises that ApiError."""
-        try:
-            yield
-        except ApiError as error:
-            if error.conflict:
-                await read_again(self.jobs.client, self.shops, shop)
-            raise
 
     async def _report(self, restore: Backup, outcome: RestoreOutcome) -> None:
         restore, now = self.jobs.store.newest(restore), self.now()
@@ -276,9 +270,7 @@ class RestoreController:
         source = self.source_finder.find(restore, parse_restore(restore.spec), spec)
         if isinstance(source, RestoreOutcome):
             return await self._wait(restore, source.reason, source.message)
-        if created is not None and failure is not None and not await self.jobs.delete(created):
-            return self._wait_to_retry(shop, failure)
-        return await self._start(restore, shop, spec, source)
+        return await self._start(restore, shop, spec, source, failure)
 
     async def _last_failure(
         self, restore: Backup, shop: Platform, created: Child | None
@@ -295,11 +287,19 @@ class RestoreController:
         retry = next_retry(restore, run, self.now())
         if retry.is_too_late or self.now() < retry.at:
             return await self._pause(restore, shop, run, retry)
-        return _Failure(failure_reason(run), run.message, retry)
+        return _Failure(failure_reason(run), run.message, retry, created)
 
     async def _lost_job(self, restore: Backup, shop: Platform) -> _Failure | RestoreOutcome:
-        """Returns that a Job is gone whose retry was due or pending. After the deadline, the restore has failed."""
-        reason, text = RestoreReason.JOB_LOST, f"The Job {restore.status['job']} does not exist any more."
+        """Returns that a Job is gone whose retry was due or pending. After the deadline, the restore has failed.
+
+        If this operator has deleted it and could not create the next one, the reason and the message stay.
+        """
+        stored = stored_condition(restore.status, "Complete")
+        is_starting = self.marks.is_marked(restore, shop, RestorePhase.RESTORING)
+        if stored is not None and (is_starting or stored["reason"] in _REFUSALS):
+            reason, text = RestoreReason(stored["reason"]), without_retry_advice(stored["message"])
+        else:
+            reason, text = RestoreReason.JOB_LOST, f"The Job {restore.status['job']} does not exist any more."
         retry = next_retry(restore, None, self.now())
         if retry.is_too_late:
             return await self._failed(restore, reason, text, shop, note=retry.note)
@@ -331,13 +331,22 @@ class RestoreController:
         text = retry_advice(failure.message, failure.retry.when_free, blocker, inconsistent=inconsistent)
         return RestoreOutcome(RestorePhase.CLOSING, failure.reason, text)
 
-    async def _start(self, restore: Backup, shop: Platform, spec: Spec, source: Source) -> RestoreOutcome:
+    async def _start(
+        self, restore: Backup, shop: Platform, spec: Spec, source: Source, failure: _Failure | None
+    ) -> RestoreOutcome:
+        """Creates the Job, in place of one that has failed. Raises ApiError, RenderError.
+
+        The mark comes before the deletion, so that a later pass knows who has deleted the former Job.
+        """
         name = restore_release(restore.name)
         deadline = parse_restore(restore.spec).deadline_seconds
         values = restore_values(shop, spec, source, self.installation, deadline)
         objects = await self.jobs.render_job(restore, shop.key.name, name, values)
         if other := await self.marks.set(restore, shop, RestorePhase.RESTORING):
             return _other_restore(other)
+        if failure is not None and failure.job is not None and not await self.jobs.delete(failure.job):
+            await self.marks.set(restore, shop, RestorePhase.CLOSING)
+            return self._wait_to_retry(shop, failure)
         refusal = await self.jobs.start(objects, restore.uid)
         if refusal is None:
             return begins_to_restore(name, source)

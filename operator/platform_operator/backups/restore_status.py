@@ -29,6 +29,7 @@ _KEPT = (
     "platformUID", "job", "source", "checkStartTime", "startTime", "backupId", "cutTime", "sizeBytes", "resentEvents",
     "closedSeconds",
 )  # fmt: skip
+_STAYS_CLOSED = "The shop stays closed, and "
 _SERVES = (RestoreReason.CHECKING_INVARIANTS, RestoreReason.SUCCEEDED, RestoreReason.INVARIANT_BROKEN)
 """The reasons of a shop that serves again."""
 ENDS_BY_ITSELF = (
@@ -144,7 +145,12 @@ def retry_advice(message: str, retry: str, blocker: str = "", *, inconsistent: b
     """Returns why a Job that restores has failed, the state of the shop, when the Job is created again, and what may
     prevent that."""
     state = "its databases may be inconsistent" if inconsistent else "nothing was changed"
-    return _with_advice(message, f"The shop stays closed, and {state}: the restore is {retry}.{blocker}")
+    return _with_advice(message, f"{_STAYS_CLOSED}{state}: the restore is {retry}.{blocker}")
+
+
+def without_retry_advice(message: str) -> str:
+    """Returns the message that retry_advice got, or the begin of it if that was shortened."""
+    return message.partition(f". {_STAYS_CLOSED}")[0]
 
 
 def check_failure_advice(message: str, note: str = "", *, closed: bool) -> str:

@@ -348,7 +348,8 @@ class FakeCluster:
         self.server.writes.clear()
         try:
             requeue = await self.reconciler.reconcile(KEY)
-        except Exception:
+        except Exception as error:
+            self.queue.count_conflict(KEY, error)
             self.queue.add_rate_limited(KEY)
             raise
         self.queue.forget(KEY)

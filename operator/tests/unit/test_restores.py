@@ -43,7 +43,7 @@ from platform_operator.backups.restore_status import check_failure_advice
 from platform_operator.backups.store import BackupStore, restore_key, schedule_key
 from platform_operator.cache.observed import observe, observe_platform
 from platform_operator.cache.store import Cache
-from platform_operator.errors import ApiError, RenderError
+from platform_operator.errors import ApiError, RenderError, RenderTimeoutError
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
 from platform_operator.render.values import Installation
 from platform_operator.status.recorder import EventRecorder
@@ -806,6 +806,70 @@ async def test_a_failed_job_that_a_deletion_did_not_find_is_deleted_later(cluste
     cluster.server.not_found = set()
     await cluster.reconcile()
     assert (cluster.said()[0], cluster.job()["metadata"]["uid"] == first) == ("Restoring", False)
+
+
+async def until_a_retry_is_due(cluster: FakeCluster) -> None:
+    cluster.restore(backup="before", deadlineSeconds=600)
+    await cluster.until_restoring()
+    cluster.end("Failed", AWAY)
+    await cluster.reconcile()
+    cluster.now += timedelta(seconds=10)
+
+
+async def test_a_retried_job_that_is_refused_until_the_deadline_ends_the_restore_with_that_reason(
+    cluster: FakeCluster,
+) -> None:
+    await until_a_retry_is_due(cluster)
+    cluster.server.refused[JOB.kind] = ApiError(403, "Forbidden", "exceeded quota: tenant")
+    for _ in range(2):
+        await cluster.reconcile()
+        assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Closing", ("Closing", "Unknown", "Refused"))
+        assert cluster.jobs_named("restore-") == []
+    cluster.server.backup_pods = [backup_pod("restore", "Running")]
+    for _ in range(2):
+        await cluster.reconcile()
+        assert (cluster.said()[2], cluster.said()[3].count("The shop stays closed")) == ("Refused", 1)
+    cluster.now += timedelta(seconds=600)
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed", ("Failed", "False", "Refused"))
+    assert "exceeded quota: tenant" in cluster.said()[3]
+    assert "It is not retried" in cluster.said()[3]
+    assert "The shop stays closed" not in cluster.said()[3]
+
+
+async def test_a_failed_job_whose_successor_gets_no_answer_until_the_deadline_is_not_said_to_be_lost(
+    cluster: FakeCluster,
+) -> None:
+    await until_a_retry_is_due(cluster)
+    cluster.server.refused[JOB.kind] = ApiError(503, "Unavailable", "the API server is overloaded")
+    for seconds in (0, 5):
+        cluster.now += timedelta(seconds=seconds)
+        with pytest.raises(ApiError, match="overloaded"):
+            await cluster.reconcile()
+    assert cluster.jobs_named("restore-") == []
+    cluster.now += timedelta(seconds=600)
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == (
+        "now/uid-now/Failed/inconsistent", ("Failed", "False", "DestinationUnavailable")
+    ), "an answer may have been lost"  # fmt: skip
+    assert cluster.said()[3].startswith("the bucket backups does not answer (503). It is not retried")
+
+
+async def test_a_failed_job_is_not_deleted_before_the_next_one_is_rendered(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await until_a_retry_is_due(cluster)
+    failed = cluster.job()["metadata"]["uid"]
+
+    async def time_out(*_: object) -> list[Manifest]:
+        raise RenderTimeoutError("Helm has not ended within 60 seconds")
+
+    monkeypatch.setattr(RememberingHelm, "template", time_out)
+    await cluster.reconcile()
+    assert (cluster.said()[2], cluster.job()["metadata"]["uid"]) == ("RenderTimedOut", failed)
+    monkeypatch.undo()
+    await cluster.reconcile()
+    assert (cluster.said()[0], cluster.job()["metadata"]["uid"] == failed) == ("Restoring", False)
 
 
 @pytest.mark.parametrize("job", ["check-now", "restore-now"])

@@ -172,7 +172,8 @@ class FakeCluster:
         self.server.writes.clear()
         try:
             requeue = await self.controller.reconcile(name)
-        except Exception:
+        except Exception as error:
+            self.queue.count_conflict(name, error)
             self.queue.add_rate_limited(name)
             raise
         self.queue.forget(name)

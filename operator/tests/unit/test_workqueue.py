@@ -179,3 +179,29 @@ async def test_a_conflict_is_no_failure_until_it_comes_again_and_again(caplog: p
     lines = [one for one in caplog.records if one.__dict__.get("key") == "a"]
     assert [one.levelname for one in lines] == ["INFO"] * MAX_CONFLICTS + ["ERROR"]
     assert REGISTRY.get_sample_value(FAILURES) == failures + 1
+
+
+@pytest.mark.parametrize(
+    "before", [[503] * MAX_CONFLICTS, [409] * MAX_CONFLICTS + [503], [409] * MAX_CONFLICTS + [200]]
+)
+async def test_only_conflicts_in_a_row_count(caplog: pytest.LogCaptureFixture, before: list[int]) -> None:
+    caplog.set_level("INFO")
+    passes, answers, waiting = asyncio.Queue[str](), iter([*before, 409]), queue()
+
+    async def reconcile(key: str) -> Requeue:
+        passes.put_nowait(key)
+        status = next(answers) if key == "a" else 200
+        if status != 200:
+            raise ApiError(status, "Refused", f"status {status}")
+        return Requeue.never()
+
+    worker = asyncio.create_task(run_worker(waiting, reconcile))
+    for _ in range(len(before) + 1):
+        waiting.add("a")
+        await passes.get()
+    waiting.add("b")
+    await passes.get()
+    worker.cancel()
+    await asyncio.gather(worker, return_exceptions=True)
+    last = [one for one in caplog.records if one.__dict__.get("key") == "a"][-1]
+    assert (last.levelname, last.getMessage()) == ("INFO", "a pass is repeated: status 409")
