@@ -13,14 +13,11 @@ from functools import cached_property
 from platform_operator import metrics
 from platform_operator.api.kinds import (
     CLUSTER_KINDS,
-    LABEL_COMPONENT,
-    LABEL_INSTANCE,
-    POD,
     RELEASE,
     ObjectId,
     PlatformKey,
 )
-from platform_operator.api.spec import SERVICES, Spec, parse
+from platform_operator.api.spec import Spec, parse
 from platform_operator.apply.applier import apply_object, delete_object, find_free_names, find_name_conflict, prune
 from platform_operator.apply.conflicts import read_again
 from platform_operator.apply.deletion import finish_deletion, set_finalizer
@@ -28,6 +25,7 @@ from platform_operator.apply.helm_release import adopts_release, delete_release_
 from platform_operator.apply.inventory_store import inventory_id, is_stored, read_inventory, write_inventory
 from platform_operator.apply.release_history import record_release, restore_labels
 from platform_operator.apply.salt_store import recorded_or_new_salt
+from platform_operator.apply.service_pods import pods_of_services
 from platform_operator.apply.volumes import list_volumes
 from platform_operator.cache.observed import Children, ObservedObject, Platform
 from platform_operator.cache.store import Cache, same_but_for_status
@@ -61,6 +59,7 @@ from platform_operator.plan.hibernation import (
     is_closed,
     is_draining,
     is_in_steps,
+    services_are_stopped,
     stores_are_stopped,
 )
 from platform_operator.plan.inventory import DesiredObject, Inventory
@@ -253,11 +252,13 @@ class Reconciler:
                 return spec, PassResult(name_conflicts=(keys,))
             named = await self._named_secrets(platform, spec, keys.base)
             release = await self._release_secrets(platform, spec)
+            is_scaled_down = services_are_stopped(self.cache.children(platform.key))  # before the pods are listed
             draining = spec.stops_services and await self._drains(platform.key, spec)
+            stopped = spec.stops_services and is_scaled_down and not draining
 
             def pass_for(version: str) -> _Pass:
                 tls = self._store_tls(platform.key, spec, version, keys, inventory, release)
-                generated = _Generated(platform.key, spec, keys, replaced, tls, rotations, times, draining)
+                generated = _Generated(platform.key, spec, keys, replaced, tls, rotations, times, stopped)
                 values = self._values(platform, spec, version, generated, named)
                 return _Pass(platform, spec, inventory, values, generated)
 
@@ -266,7 +267,7 @@ class Reconciler:
             result = await self._carry_out(this, choice)
             result = replace(result, secrets=named, target=choice.target, upgrade=choice.upgrade, migration_times=times)
             hibernation = Hibernation(this.values["global"].get("hibernated", ""))
-            result = replace(result, hibernation=hibernation, draining=draining)
+            result = replace(result, hibernation=hibernation, services_stopped=stopped, draining=draining)
             rotation = await self.rotator.advance(platform, spec, rotations, recorded, keys, result)
             return spec, replace(result, rotation=rotation)
         except (ApiError, InvalidSpecError, RenderError, MasterKeyMissingError, MasterKeyChangedError) as error:
@@ -475,7 +476,7 @@ class Reconciler:
         roles = migration_rotation(generated.rotations)
         surge, hibernated = (
             surge_at(spec, self.now()),
-            hibernation_of(platform, spec, observed, draining=generated.draining),
+            hibernation_of(platform, spec, observed, services_stopped=generated.services_stopped),
         )
         scale = Scale(surge.factor, greatest_factor(spec), hibernated.value)
         plain = [store for store in own_stores(spec) if store not in generated.tls.stores]
@@ -536,12 +537,10 @@ class Reconciler:
             return await apply_object(self.client, self.cache, key, change.object, is_free=is_free)
 
     async def _drains(self, key: PlatformKey, spec: Spec) -> bool:
-        """Returns whether pods of services are being stopped. Raises ApiError: then no store is stopped."""
+        """Returns whether pods of services or migrations have still to end. Raises ApiError: then no store is stopped."""
         if stores_are_stopped(self.cache.children(key), spec):
             return False  # they are stopped last
-        selector = f"{LABEL_INSTANCE}={key.name},{LABEL_COMPONENT} in ({','.join(SERVICES)})"
-        pods, _ = await self.client.list(POD, key.namespace, selector)
-        return is_draining(pods, self.now())
+        return is_draining(await pods_of_services(self.client, key, self.now()), spec)
 
 
 async def _yield_to_others() -> None:
@@ -578,8 +577,8 @@ class _Generated:
     tls: StoreTls
     rotations: Rotations
     migration_times: MigrationTimes
-    draining: bool
-    """True while pods of services that a hibernation stops complete requests."""
+    services_stopped: bool
+    """True if the spec stops the services, and none had pods when the pass began."""
 
     @property
     def key_ids(self) -> str:

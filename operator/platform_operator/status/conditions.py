@@ -68,6 +68,8 @@ class PassResult:
     """The problem that the pods of `degraded_part` report."""
     hibernation: Hibernation = Hibernation.NONE
     """What has no pods."""
+    services_stopped: bool = False
+    """True if the spec stops the services, and none had pods when the pass began, nor had a migration."""
     draining: bool = False
     """True while pods of services that are being stopped complete requests."""
     migration_times: MigrationTimes | None = None
@@ -128,8 +130,7 @@ def closed_condition(result: PassResult, spec: Spec, *, was_closed: bool, report
     `was_closed` says whether its spec has closed the shop and it has not been open since.
     """
     if spec.closed:
-        is_stopped = result.converged and result.hibernation is not Hibernation.NONE and not result.draining
-        if is_stopped:
+        if result.converged and result.services_stopped and result.hibernation is not Hibernation.NONE:
             text = "No service runs, and nothing changes the data. To open the shop: set spec.closed to false."
             return Condition("Closed", True, ConditionReason.CLOSED, text)
         text = "The pods of the services are being stopped."

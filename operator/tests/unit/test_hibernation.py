@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from test_reconciler import DEPLOYMENT, JOB, KEY, NOW, STORE, FakeCluster, FakeHelm, Manifest, rendered, versions
 
-from platform_operator.api.kinds import FIELD_MANAGER, HANDOVER_MANAGER, PLATFORM, Kind, ObjectId, PlatformKey
+from platform_operator.api.kinds import FIELD_MANAGER, HANDOVER_MANAGER, PLATFORM, POD, Kind, ObjectId, PlatformKey
 from platform_operator.api.spec import Spec
-from platform_operator.cache.observed import observe_platform
+from platform_operator.cache.observed import observe, observe_platform
 from platform_operator.cache.store import Cache
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
 from platform_operator.invariants.scraper import InvariantScraper
@@ -360,6 +360,60 @@ async def test_a_shop_is_not_closed_while_a_service_completes_requests(cluster: 
     assert requeue.delay is not None, "no event announces their end"
     assert requeue.delay <= 5
     cluster.server.pods = []
+    await cluster.reconcile()
+    assert cluster.state("Closed") == ("True", "Closed")
+
+
+async def test_a_shop_is_not_closed_while_a_deployment_still_counts_pods(cluster: ScalableCluster) -> None:
+    """Its controller says that it has seen the new number before it deletes the pods."""
+    await cluster.start()
+    cluster.spec({"closed": True})
+    await cluster.reconcile()
+    deployment = cluster.server.objects[DEPLOYMENT]
+    deployment["status"]["observedGeneration"] = deployment["metadata"]["generation"]
+    cluster.server.touch(deployment)
+    await cluster.reconcile()
+    assert cluster.state("Closed") == ("False", "Closing")
+    cluster.settle(DEPLOYMENT)
+    await cluster.reconcile()
+    assert cluster.state("Closed") == ("True", "Closed")
+
+
+@pytest.mark.parametrize("field", ["closed", "hibernated"])
+async def test_pods_that_leave_their_deployment_after_they_were_listed_may_still_complete_requests(
+    cluster: ScalableCluster, monkeypatch: pytest.MonkeyPatch, field: str
+) -> None:
+    await cluster.start()
+    cluster.spec({field: True})
+    await cluster.reconcile()
+    list_ = cluster.server.list
+
+    async def before_an_event(kind: Kind, *rest: Any, **named: Any) -> tuple[list[Manifest], int]:
+        listed = await list_(kind, *rest, **named)
+        if kind is POD and cluster.server.objects[DEPLOYMENT]["status"]["replicas"]:
+            cluster.settle(DEPLOYMENT)
+            cluster.reconciler.cache.store(KEY, observe(cluster.server.objects[DEPLOYMENT]))
+        return listed
+
+    monkeypatch.setattr(cluster.server, "list", before_an_event)
+    await cluster.reconcile()
+    assert cluster.server.objects[DEPLOYMENT]["status"]["replicas"] == 0, "the event came during the pass"
+    assert cluster.state(field.capitalize())[1] in ("Closing", "Hibernating")
+    assert [cluster.pods(one) for one in WORKLOADS] == [1, 1, 0]
+
+
+async def test_a_shop_is_not_closed_while_a_migration_runs(cluster: ScalableCluster) -> None:
+    """Its pod changes the schema on until it is deleted, which is some time after its Job was."""
+    await cluster.start()
+    cluster.spec({"closed": True})
+    await cluster.reconcile()
+    cluster.settle(DEPLOYMENT)
+    cluster.server.pods = [{"metadata": {"name": "shop-order-migrate-1-x"}, "status": {"phase": "Running"}}]
+    requeue = await cluster.reconcile()
+    assert "order-migrate" in cluster.server.listed[-1]
+    assert cluster.state("Closed") == ("False", "Closing")
+    assert requeue.delay is not None, "no event announces its end"
+    cluster.server.pods[0]["status"]["phase"] = "Failed"
     await cluster.reconcile()
     assert cluster.state("Closed") == ("True", "Closed")
 
