@@ -506,7 +506,8 @@ class Reconciler:
         allowed = platform.annotations.get(ANNOTATION_ALLOW_PRUNE, "")
         closed = is_closed(platform)
         guard = PruneGuard(declared_removals(key, spec, closed=closed), allowed)
-        closes = closed and not has_stopped_store(observed, spec)
+        is_closing = spec.closed and not this.generated.services_stopped  # when it is closed, its stores may change
+        closes = (closed or is_closing) and not has_stopped_store(observed, spec)
         stops = (spec.hibernated or closes) and not is_in_steps(platform.status)
         return make_plan(desired, inventory, observed, protected, guard, attempted, stops=stops)
 
@@ -537,7 +538,10 @@ class Reconciler:
             return await apply_object(self.client, self.cache, key, change.object, is_free=is_free)
 
     async def _drains(self, key: PlatformKey, spec: Spec) -> bool:
-        """Returns whether pods of services or migrations have still to end. Raises ApiError: then no store is stopped."""
+        """Returns whether pods of services or migrations have still to end.
+
+        Raises ApiError: then no store is stopped.
+        """
         if stores_are_stopped(self.cache.children(key), spec):
             return False  # they are stopped last
         return is_draining(await pods_of_services(self.client, key, self.now()), spec)

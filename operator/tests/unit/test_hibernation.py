@@ -73,6 +73,12 @@ class ScalableCluster(FakeCluster):
         self.settle(BROKER)
         await self.reconcile()
 
+    async def close(self) -> None:
+        self.spec({"closed": True})
+        await self.reconcile()
+        self.settle(DEPLOYMENT)
+        await self.reconcile()
+
     def migration(self) -> ObjectId:
         (name,) = (name for kind, name in self.server.objects if kind == "Job")
         return ObjectId("Job", name)
@@ -416,6 +422,44 @@ async def test_a_shop_is_not_closed_while_a_migration_runs(cluster: ScalableClus
     cluster.server.pods[0]["status"]["phase"] = "Failed"
     await cluster.reconcile()
     assert cluster.state("Closed") == ("True", "Closed")
+
+
+async def test_a_shop_with_a_broken_database_can_be_closed(cluster: ScalableCluster) -> None:
+    """A service does not wait for a database of its own in order to stop."""
+    await cluster.start()
+    cluster.server.objects[STORE]["status"]["readyReplicas"] = 0
+    cluster.server.touch(cluster.server.objects[STORE])
+    cluster.spec({"closed": True})
+    await cluster.reconcile()
+    assert [cluster.pods(one) for one in WORKLOADS] == [1, 1, 0]
+
+
+async def test_an_edit_that_closes_a_shop_changes_its_stores_when_the_services_have_ended(
+    cluster: ScalableCluster,
+) -> None:
+    """A restart of a store would fail what customers request until then."""
+    await cluster.start()
+    cluster.helm.storage = 2
+    cluster.spec({"closed": True, "databases": {"storage": {"size": "2Gi"}}})
+    await cluster.reconcile()
+    assert (cluster.pods(DEPLOYMENT), cluster.applied_stores()) == (0, [])
+    cluster.settle(DEPLOYMENT)
+    ends = (NOW + timedelta(seconds=30)).isoformat()
+    cluster.server.pods = [{"metadata": {"name": "shop-order-1", "deletionTimestamp": ends}}]
+    await cluster.reconcile()
+    assert cluster.applied_stores() == []
+    cluster.server.pods = []
+    await cluster.reconcile()
+    assert cluster.server.objects[STORE]["spec"]["storage"] == 2
+
+
+async def test_the_stores_of_a_closed_shop_can_be_changed(cluster: ScalableCluster) -> None:
+    await cluster.start()
+    await cluster.close()
+    cluster.helm.storage = 2
+    cluster.spec({"closed": True, "databases": {"storage": {"size": "2Gi"}}})
+    await cluster.reconcile()
+    assert cluster.server.objects[STORE]["spec"]["storage"] == 2
 
 
 async def test_a_closed_shop_can_be_hibernated_and_is_closed_when_it_wakes(cluster: ScalableCluster) -> None:
