@@ -190,9 +190,7 @@ class Reconciler:
         next_change = surge_at(spec, self.now()).next_change if spec else None
         surge = max(0.0, (next_change - self.now()).total_seconds()) if next_change else None
         stops = 0.0 if self._begins_to_hibernate(key, spec, result) else None
-        stays = is_closed(platform) or (spec is not None and not spec.hibernated)
-        drains = result.draining or (result.hibernation is Hibernation.SERVICES and not stays)
-        drain = EARLY_RECHECK if drains else None
+        drain = EARLY_RECHECK if _awaits_pods(platform, spec, result) else None
         fights = self.fights.next_look(key, self.now())
         return Requeue.earliest(recheck, secrets, rotation, turn, step, surge, stops, drain, fights)
 
@@ -551,6 +549,14 @@ async def _yield_to_others() -> None:
     """Lets the event loop run other tasks: rendering, planning and reporting each take tens of milliseconds, and the
     API server may answer all that is awaited in between at once."""
     await asyncio.sleep(0)
+
+
+def _awaits_pods(platform: Platform, spec: Spec | None, result: PassResult) -> bool:
+    """Returns whether pods of services are being stopped, whose end no event announces."""
+    if spec is None or spec.observes or result.hibernation is Hibernation.NONE:
+        return False
+    stores_follow = spec.hibernated and not is_closed(platform)
+    return result.draining or (stores_follow and result.hibernation is Hibernation.SERVICES)
 
 
 _ENDS_WITHOUT_EVENT = (RenderTimeoutError, MasterKeyMissingError, MasterKeyChangedError, StoreLeftBehindError)

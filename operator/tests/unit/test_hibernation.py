@@ -13,6 +13,7 @@ from platform_operator.api.kinds import FIELD_MANAGER, HANDOVER_MANAGER, PLATFOR
 from platform_operator.api.spec import Spec
 from platform_operator.cache.observed import observe, observe_platform
 from platform_operator.cache.store import Cache
+from platform_operator.errors import RenderError
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
 from platform_operator.invariants.scraper import InvariantScraper
 from platform_operator.plan.hibernation import keeps_release
@@ -460,6 +461,64 @@ async def test_the_stores_of_a_closed_shop_can_be_changed(cluster: ScalableClust
     cluster.spec({"closed": True, "databases": {"storage": {"size": "2Gi"}}})
     await cluster.reconcile()
     assert cluster.server.objects[STORE]["spec"]["storage"] == 2
+
+
+async def test_a_closed_shop_stays_closed_while_a_store_restarts(cluster: ScalableCluster) -> None:
+    await cluster.start()
+    await cluster.close()
+    cluster.server.objects[STORE]["status"]["readyReplicas"] = 0
+    cluster.server.touch(cluster.server.objects[STORE])
+    await cluster.reconcile()
+    assert (cluster.state("Closed"), cluster.state("Ready")) == (("True", "Closed"), ("False", "Closed"))
+    assert cluster.state("Progressing") == ("True", "WaitingForStores")
+
+
+@pytest.mark.parametrize("field", ["closed", "hibernated"])
+async def test_a_failed_pass_leaves_a_stopped_shop_as_it_was_reported(cluster: ScalableCluster, field: str) -> None:
+    await cluster.start()
+    await (cluster.close() if field == "closed" else cluster.hibernate())
+    stopped = ("True", field.capitalize())
+    cluster.helm.error = RenderError("the charts are broken")
+    cluster.spec({field: True, "services": {"order": {"replicas": 2}}})
+    await cluster.reconcile()
+    assert (cluster.state(field.capitalize()), cluster.state("Degraded")[1]) == (stopped, "RenderFailed")
+    cluster.come_up(DEPLOYMENT)
+    await cluster.reconcile()
+    assert cluster.state(field.capitalize())[0] == "False", "a person has started a pod"
+    assert "upgrade" not in cluster.message(field.capitalize())
+
+
+async def test_a_shop_that_is_hibernated_instead_of_closed_is_not_said_to_open(cluster: ScalableCluster) -> None:
+    await cluster.start()
+    await cluster.close()
+    cluster.spec({"hibernated": True})
+    await cluster.reconcile()
+    assert (cluster.state("Closed"), cluster.message("Closed")) == (
+        ("False", "Open"),
+        "The spec does not close the shop.",
+    )
+
+
+@pytest.mark.parametrize(("field", "part"), [("closed", "service"), ("hibernated", "pod")])
+async def test_an_observed_shop_says_that_nothing_is_stopped(cluster: ScalableCluster, field: str, part: str) -> None:
+    await cluster.start()
+    cluster.server.pods = [{"metadata": {"name": "shop-order-1"}}]
+    cluster.spec({field: True, "paused": True})
+    requeue = await cluster.reconcile()
+    assert cluster.state(field.capitalize()) == ("False", "Observing")
+    assert cluster.message(field.capitalize()) == f"The shop is observed: no {part} is stopped."
+    assert requeue.delay is None, "nothing ends"
+    assert cluster.pods(DEPLOYMENT) != 0
+
+
+async def test_a_shop_that_a_restore_has_closed_is_not_closed_by_its_spec(cluster: ScalableCluster) -> None:
+    """Closed=True silences the alert, and a restore that has failed needs a person."""
+    await cluster.start()
+    await cluster.close()
+    cluster.spec({"closed": True}, **closed("Failed"))
+    await cluster.reconcile()
+    assert cluster.state("Closed") == ("False", "Restoring")
+    assert cluster.state("Ready") == ("False", "RestoreFailed")
 
 
 async def test_a_closed_shop_can_be_hibernated_and_is_closed_when_it_wakes(cluster: ScalableCluster) -> None:
