@@ -552,6 +552,9 @@ async def test_a_closed_shop_keeps_its_release(cluster: ScalableCluster) -> None
     cluster.upgrade_operator("2")
     await cluster.reconcile()
     assert (versions(cluster)[0], cluster.state("Upgraded")) == ("1", ("False", "Closed"))
+    cluster.spec({"closed": True, "hibernated": True})
+    await cluster.reconcile()
+    assert (versions(cluster)[0], cluster.state("Upgraded")) == ("1", ("False", "Hibernated")), "it has to wake first"
 
 
 @pytest.mark.parametrize(("spec", "waits"), [({}, True), ({"closed": True}, False), ({"hibernated": True}, False)])
