@@ -56,9 +56,10 @@ from platform_operator.plan.hibernation import (
     Hibernation,
     has_stopped_store,
     hibernation_of,
-    is_closed,
+    is_closed_by_restore,
     is_draining,
     is_in_steps,
+    is_stopped,
     services_are_stopped,
     stores_are_stopped,
 )
@@ -199,8 +200,7 @@ class Reconciler:
         known = self.cache.platforms.get(key)
         if spec is None or spec.observes or result.error is not None or known is None:
             return False
-        stops = spec.stops_services or is_closed(known)
-        return stops and result.hibernation is Hibernation.NONE and not is_in_steps(known.status)
+        return is_stopped(known) and result.hibernation is Hibernation.NONE and not is_in_steps(known.status)
 
     def _recheck(self, key: PlatformKey, spec: Spec | None, result: PassResult) -> float | None:
         """Returns the seconds until the next look at what changes without an event: deadlines, and causes in Events.
@@ -240,11 +240,11 @@ class Reconciler:
                 needed = spec.deletion_policy == "Delete"
                 await set_finalizer(self.client, self.cache, platform, needed=needed)
             await self._check_stores(platform.key, spec)
-            inventory = read_inventory(platform.key, self.cache.children(platform.key))
-            replaced = replaced_version(platform.key, self.cache.children(platform.key), inventory)
             observed = self.cache.children(platform.key)
+            inventory = read_inventory(platform.key, observed)
+            replaced = replaced_version(platform.key, observed, inventory)
             rotations, recorded = read_rotations(platform.key, observed), observed.get(rotation_id(platform.key))
-            times = migration_times(platform, self.cache.children(platform.key))
+            times = migration_times(platform, observed)
             keys = await self._master_keys(platform, spec)
             if isinstance(keys, NameConflict):
                 return spec, PassResult(name_conflicts=(keys,))
@@ -502,10 +502,10 @@ class Reconciler:
         clusters = {one for one in observed if one.kind in CLUSTER_KINDS}  # their volumes go with them
         protected = protected_secrets(key, spec, observed) | records | clusters
         allowed = platform.annotations.get(ANNOTATION_ALLOW_PRUNE, "")
-        closed = is_closed(platform)
-        guard = PruneGuard(declared_removals(key, spec, closed=closed), allowed)
+        closed_by_restore = is_closed_by_restore(platform)
+        guard = PruneGuard(declared_removals(key, spec, closed_by_restore=closed_by_restore), allowed)
         is_closing = spec.closed and not this.generated.services_stopped  # when it is closed, its stores may change
-        closes = (closed or is_closing) and not has_stopped_store(observed, spec)
+        closes = (closed_by_restore or is_closing) and not has_stopped_store(observed, spec)
         stops = (spec.hibernated or closes) and not is_in_steps(platform.status)
         return make_plan(desired, inventory, observed, protected, guard, attempted, stops=stops)
 
@@ -555,7 +555,7 @@ def _awaits_pods(platform: Platform, spec: Spec | None, result: PassResult) -> b
     """Returns whether pods of services are being stopped, whose end no event announces."""
     if spec is None or spec.observes or result.hibernation is Hibernation.NONE:
         return False
-    stores_follow = spec.hibernated and not is_closed(platform)
+    stores_follow = spec.hibernated and not is_closed_by_restore(platform)
     return result.draining or (stores_follow and result.hibernation is Hibernation.SERVICES)
 
 

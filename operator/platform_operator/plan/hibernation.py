@@ -49,10 +49,15 @@ def hibernation_of(platform: Platform, spec: Spec, observed: Children, *, servic
     return Hibernation.ALL if services_stopped or stores_are_stopped(observed, spec) else Hibernation.SERVICES
 
 
-def is_closed(platform: Platform) -> bool:
+def is_closed_by_restore(platform: Platform) -> bool:
     """Returns whether a PlatformRestore has closed the shop: its services have no pods until it is opened again."""
     mark = restore_mark(platform.annotations, platform.status)
     return mark is not None and mark.closes
+
+
+def is_stopped(platform: Platform) -> bool:
+    """Returns whether no service of a shop is to have a pod, since its spec or a PlatformRestore says so."""
+    return bool(platform.spec.get("hibernated") or platform.spec.get("closed")) or is_closed_by_restore(platform)
 
 
 def services_are_stopped(observed: Children) -> bool:

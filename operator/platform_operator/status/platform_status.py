@@ -20,8 +20,9 @@ from platform_operator.plan.data_loss import recorded_times
 from platform_operator.plan.fleet import running_release
 from platform_operator.plan.hibernation import (
     has_pods,
-    is_closed,
+    is_closed_by_restore,
     is_in_steps,
+    is_stopped,
     running_clusters,
     services_are_stopped,
     was_stopped_by,
@@ -87,7 +88,7 @@ def describe(snapshot: Snapshot, result: PassResult) -> Status:
     hibernated, closed = _hibernated(snapshot, result), _closed(snapshot, result)
     restoring = _restoring(platform)
     by_spec = hibernated if hibernated and stops(hibernated) else closed
-    stop = restoring if is_closed(platform) else by_spec
+    stop = restoring if is_closed_by_restore(platform) else by_spec
     backup = snapshot.backup or _stored_backup(snapshot)
     conditions = (
         ready_condition(result, degraded, ready, stop, observes=observes),
@@ -160,7 +161,7 @@ def _hibernated(snapshot: Snapshot, result: PassResult) -> Condition | None:
 
 def _closed(snapshot: Snapshot, result: PassResult) -> Condition | None:
     platform, spec = snapshot.platform, snapshot.spec
-    stored, restores = stored_condition(platform.status, "Closed"), is_closed(platform)
+    stored, restores = stored_condition(platform.status, "Closed"), is_closed_by_restore(platform)
     stays = result.error is not None and is_met(platform.status, "Closed") and not restores
     if spec is None or (stays and spec.closed and services_are_stopped(snapshot.children)):
         return _as_stored(stored)
@@ -236,7 +237,7 @@ def _effective_deletion_policy(snapshot: Snapshot) -> str:
 
 def _invariant_rows(snapshot: Snapshot) -> list[Row]:
     stored = snapshot.platform.status.get("invariants", ())
-    if (snapshot.spec is not None and snapshot.spec.stops_services) or is_closed(snapshot.platform):
+    if is_stopped(snapshot.platform):
         return [*stored]  # no service checks them, and none changes what they are about
     names = known_sources(snapshot.spec, stored)
     return invariant_rows(stored, snapshot.scrape_results, names, snapshot.now.timestamp())
