@@ -13,14 +13,11 @@ from functools import cached_property
 from platform_operator import metrics
 from platform_operator.api.kinds import (
     CLUSTER_KINDS,
-    LABEL_COMPONENT,
-    LABEL_INSTANCE,
-    POD,
     RELEASE,
     ObjectId,
     PlatformKey,
 )
-from platform_operator.api.spec import SERVICES, Spec, parse
+from platform_operator.api.spec import Spec, parse
 from platform_operator.apply.applier import apply_object, delete_object, find_free_names, find_name_conflict, prune
 from platform_operator.apply.conflicts import reading_again
 from platform_operator.apply.deletion import finish_deletion, set_finalizer
@@ -28,6 +25,7 @@ from platform_operator.apply.helm_release import adopts_release, delete_release_
 from platform_operator.apply.inventory_store import inventory_id, is_stored, read_inventory, write_inventory
 from platform_operator.apply.release_history import record_release, restore_labels
 from platform_operator.apply.salt_store import recorded_or_new_salt
+from platform_operator.apply.service_pods import pods_of_services
 from platform_operator.apply.volumes import list_volumes
 from platform_operator.cache.observed import Children, ObservedObject, Platform
 from platform_operator.cache.store import Cache, same_but_for_status
@@ -58,9 +56,11 @@ from platform_operator.plan.hibernation import (
     Hibernation,
     has_stopped_store,
     hibernation_of,
-    is_closed,
+    is_closed_by_restore,
     is_draining,
     is_in_steps,
+    is_stopped,
+    services_are_stopped,
     stores_are_stopped,
 )
 from platform_operator.plan.inventory import DesiredObject, Inventory
@@ -187,9 +187,7 @@ class Reconciler:
         next_change = surge_at(spec, self.now()).next_change if spec else None
         surge = max(0.0, (next_change - self.now()).total_seconds()) if next_change else None
         stops = 0.0 if self._begins_to_hibernate(key, spec, result) else None
-        stays = is_closed(platform) or (spec is not None and not spec.hibernated)
-        drains = result.draining or (result.hibernation is Hibernation.SERVICES and not stays)
-        drain = EARLY_RECHECK if drains else None
+        drain = EARLY_RECHECK if _awaits_pods(platform, spec, result) else None
         fights = self.fights.next_look(key, self.now())
         return Requeue.earliest(recheck, secrets, rotation, turn, step, surge, stops, drain, fights)
 
@@ -198,8 +196,7 @@ class Reconciler:
         known = self.cache.platforms.get(key)
         if spec is None or spec.observes or result.error is not None or known is None:
             return False
-        stops = spec.stops_services or is_closed(known)
-        return stops and result.hibernation is Hibernation.NONE and not is_in_steps(known.status)
+        return is_stopped(known) and result.hibernation is Hibernation.NONE and not is_in_steps(known.status)
 
     def _recheck(self, key: PlatformKey, spec: Spec | None, result: PassResult) -> float | None:
         """Returns the seconds until the next look at what changes without an event: deadlines, and causes in Events.
@@ -239,21 +236,23 @@ class Reconciler:
                 needed = spec.deletion_policy == "Delete"
                 await set_finalizer(self.client, self.cache, platform, needed=needed)
             await self._check_stores(platform.key, spec)
-            inventory = read_inventory(platform.key, self.cache.children(platform.key))
-            replaced = replaced_version(platform.key, self.cache.children(platform.key), inventory)
             observed = self.cache.children(platform.key)
+            inventory = read_inventory(platform.key, observed)
+            replaced = replaced_version(platform.key, observed, inventory)
             rotations, recorded = read_rotations(platform.key, observed), observed.get(rotation_id(platform.key))
-            times = migration_times(platform, self.cache.children(platform.key))
+            times = migration_times(platform, observed)
             keys = await self._master_keys(platform, spec)
             if isinstance(keys, NameConflict):
                 return spec, PassResult(name_conflicts=(keys,))
             named = await self._named_secrets(platform, spec, keys.base)
             release = await self._release_secrets(platform, spec)
+            is_scaled_down = services_are_stopped(self.cache.children(platform.key))  # before the pods are listed
             draining = spec.stops_services and await self._drains(platform.key, spec)
+            stopped = spec.stops_services and is_scaled_down and not draining
 
             def pass_for(version: str) -> _Pass:
                 tls = self._store_tls(platform.key, spec, version, keys, inventory, release)
-                generated = _Generated(platform.key, spec, keys, replaced, tls, rotations, times, draining)
+                generated = _Generated(platform.key, spec, keys, replaced, tls, rotations, times, stopped)
                 values = self._values(platform, spec, version, generated, named)
                 return _Pass(platform, spec, inventory, values, generated)
 
@@ -262,7 +261,7 @@ class Reconciler:
             result = await self._carry_out(this, choice)
             result = replace(result, secrets=named, target=choice.target, upgrade=choice.upgrade, migration_times=times)
             hibernation = Hibernation(this.values["global"].get("hibernated", ""))
-            result = replace(result, hibernation=hibernation, draining=draining)
+            result = replace(result, hibernation=hibernation, services_stopped=stopped, draining=draining)
             rotation = await self.rotator.advance(platform, spec, rotations, recorded, keys, result)
             return spec, replace(result, rotation=rotation)
         except (ApiError, InvalidSpecError, RenderError, MasterKeyMissingError, MasterKeyChangedError) as error:
@@ -471,7 +470,7 @@ class Reconciler:
         roles = migration_rotation(generated.rotations)
         surge, hibernated = (
             surge_at(spec, self.now()),
-            hibernation_of(platform, spec, observed, draining=generated.draining),
+            hibernation_of(platform, spec, observed, services_stopped=generated.services_stopped),
         )
         scale = Scale(surge.factor, greatest_factor(spec), hibernated.value)
         plain = [store for store in own_stores(spec) if store not in generated.tls.stores]
@@ -499,9 +498,10 @@ class Reconciler:
         clusters = {one for one in observed if one.kind in CLUSTER_KINDS}  # their volumes go with them
         protected = protected_secrets(key, spec, observed) | records | clusters
         allowed = platform.annotations.get(ANNOTATION_ALLOW_PRUNE, "")
-        closed = is_closed(platform)
-        guard = PruneGuard(declared_removals(key, spec, closed=closed), allowed)
-        closes = closed and not has_stopped_store(observed, spec)
+        closed_by_restore = is_closed_by_restore(platform)
+        guard = PruneGuard(declared_removals(key, spec, closed_by_restore=closed_by_restore), allowed)
+        is_closing = spec.closed and not this.generated.services_stopped  # when it is closed, its stores may change
+        closes = (closed_by_restore or is_closing) and not has_stopped_store(observed, spec)
         stops = (spec.hibernated or closes) and not is_in_steps(platform.status)
         return make_plan(desired, inventory, observed, protected, guard, attempted, stops=stops)
 
@@ -532,18 +532,27 @@ class Reconciler:
             return await apply_object(self.client, self.cache, key, change.object, is_free=is_free)
 
     async def _drains(self, key: PlatformKey, spec: Spec) -> bool:
-        """Returns whether pods of services are being stopped. Raises ApiError: then no store is stopped."""
+        """Returns whether pods of services or migrations have still to end.
+
+        Raises ApiError: then no store is stopped.
+        """
         if stores_are_stopped(self.cache.children(key), spec):
             return False  # they are stopped last
-        selector = f"{LABEL_INSTANCE}={key.name},{LABEL_COMPONENT} in ({','.join(SERVICES)})"
-        pods, _ = await self.client.list(POD, key.namespace, selector)
-        return is_draining(pods, self.now())
+        return is_draining(await pods_of_services(self.client, key, self.now()), spec)
 
 
 async def _yield_to_others() -> None:
     """Lets the event loop run other tasks: rendering, planning and reporting each take tens of milliseconds, and the
     API server may answer all that is awaited in between at once."""
     await asyncio.sleep(0)
+
+
+def _awaits_pods(platform: Platform, spec: Spec | None, result: PassResult) -> bool:
+    """Returns whether pods of services are being stopped, whose end no event announces."""
+    if spec is None or spec.observes or result.hibernation is Hibernation.NONE:
+        return False
+    stores_follow = spec.hibernated and not is_closed_by_restore(platform)
+    return result.draining or (stores_follow and result.hibernation is Hibernation.SERVICES)
 
 
 _ENDS_WITHOUT_EVENT = (RenderTimeoutError, MasterKeyMissingError, MasterKeyChangedError, StoreLeftBehindError)
@@ -574,8 +583,8 @@ class _Generated:
     tls: StoreTls
     rotations: Rotations
     migration_times: MigrationTimes
-    draining: bool
-    """True while pods of services that a hibernation stops complete requests."""
+    services_stopped: bool
+    """True if the spec stops the services, and none had pods when the pass began."""
 
     @property
     def key_ids(self) -> str:

@@ -24,8 +24,8 @@ _FIRST, _MOVED, _BACK = "e2e-move-first", "e2e-move-cnpg", "e2e-move-back"
 
 
 @dataclass
-class Movers:
-    """What a platform engineer who moves shops has: a bucket with its key, and a clock."""
+class ShopMove:
+    """Creates, closes and transfers shops, and times each phase."""
 
     destination: Object
     key: str = field(default_factory=backups.new_key)
@@ -84,16 +84,16 @@ class Movers:
 
 
 @pytest.fixture
-async def movers() -> AsyncIterator[Movers]:
+async def move() -> AsyncIterator[ShopMove]:
     command(str(_INSTALL), timeout=1800)
     async with s3_server.bucket() as destination:
-        yield Movers(destination)
+        yield ShopMove(destination)
 
 
 @pytest.fixture
-def first(movers: Movers) -> Iterator[Namespace]:
+def first(move: ShopMove) -> Iterator[Namespace]:
     try:
-        namespace = movers.create(_FIRST, "builtin")
+        namespace = move.create(_FIRST, "builtin")
         namespace.apply(shops.node_port("shop", _NODE_PORT))
         yield namespace
     finally:
@@ -101,7 +101,7 @@ def first(movers: Movers) -> Iterator[Namespace]:
             delete_namespace(name, wait=False)
 
 
-async def test_a_shop_moves_to_cloudnativepg_and_back_with_all_that_it_has(movers: Movers, first: Namespace) -> None:
+async def test_a_shop_moves_to_cloudnativepg_and_back_with_all_that_it_has(move: ShopMove, first: Namespace) -> None:
     secret = first.secret("shop-admin")
     async with Shop(shops.gateway_url(_NODE_PORT)) as shop:
         await shop.wait_until_healthy(120)
@@ -111,8 +111,8 @@ async def test_a_shop_moves_to_cloudnativepg_and_back_with_all_that_it_has(mover
         await customer.cancel((await customer.order((product, 2))).id)
         accounts = Accounts(admin.email, secret["ADMIN_PASSWORD"], customer.email, customer.password, product)
 
-    moved = await _move(movers, first, _MOVED, "cnpg", accounts, sold=0)
-    await _move(movers, moved, _BACK, "builtin", accounts, sold=3)
+    moved = await _move(move, first, _MOVED, "cnpg", accounts, sold=0)
+    await _move(move, moved, _BACK, "builtin", accounts, sold=3)
 
 
 @dataclass(frozen=True)
@@ -127,12 +127,12 @@ class Accounts:
 
 
 async def _move(
-    movers: Movers, old: Namespace, name: str, provider: str, accounts: Accounts, *, sold: int
+    move: ShopMove, old: Namespace, name: str, provider: str, accounts: Accounts, *, sold: int
 ) -> Namespace:
     """Sells a piece, moves the shop while others are being sold, and sells one in the moved shop."""
-    movers.seconds.clear()
-    with movers.timed("create the new shop"):
-        new = await asyncio.to_thread(movers.create, name, provider)
+    move.seconds.clear()
+    with move.timed("create the new shop"):
+        new = await asyncio.to_thread(move.create, name, provider)
     async with _people(accounts) as (admin, customer):
         await customer.buy((accounts.product, 1))
         await _stock_becomes(customer, accounts, sold + 1)
@@ -143,10 +143,10 @@ async def _move(
             orders, users = await customer.orders(), await _users(admin)
             last = await customer.order((accounts.product, 1))
             await customer.pay(last.id)
-            await asyncio.to_thread(movers.close, old)
+            await asyncio.to_thread(move.close, old)
 
-    await asyncio.to_thread(movers.transfer, old, new)
-    print(f"moved to {provider}:", ", ".join(f"{phase} {seconds:.0f} s" for phase, seconds in movers.seconds.items()))
+    await asyncio.to_thread(move.transfer, old, new)
+    print(f"moved to {provider}:", ", ".join(f"{phase} {seconds:.0f} s" for phase, seconds in move.seconds.items()))
 
     async with _people(accounts) as (admin, customer):
         confirmed = await customer.order_becomes(last.id, "confirmed")

@@ -45,7 +45,7 @@ from platform_operator.cache.observed import Platform
 from platform_operator.cache.store import Cache
 from platform_operator.digests import digest
 from platform_operator.errors import ApiError, InvalidSpecError, NameTakenError, RenderError, RenderTimeoutError
-from platform_operator.plan.hibernation import is_closed
+from platform_operator.plan.hibernation import is_closed_by_restore
 from platform_operator.render.values import Installation
 from platform_operator.status.backups import BackupReport, BackupRun, backup_report
 from platform_operator.status.events import InvolvedObject
@@ -266,7 +266,8 @@ class BackupController:
         if spec.backup is None:
             self._rendered.pop(key, None)
             return []
-        values = schedule_values(platform, spec, spec.backup, self.installation, closed=is_closed(platform))
+        is_closed = is_closed_by_restore(platform)
+        values = schedule_values(platform, spec, spec.backup, self.installation, closed_by_restore=is_closed)
         content = digest(values)
         if self._rendered.get(key, ("", []))[0] != content:
             rendered = await self.jobs.render(PlatformKey(key.namespace, schedule_release(key.name)), values)

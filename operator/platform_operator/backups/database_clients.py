@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from platform_operator.api.kinds import LABEL_COMPONENT, LABEL_INSTANCE, LABEL_PLATFORM, POD, Manifest, PlatformKey
-from platform_operator.api.spec import SERVICES
+from platform_operator.api.kinds import LABEL_COMPONENT, LABEL_PLATFORM, PlatformKey
+from platform_operator.apply.service_pods import pods_of_services, running_pods
 from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import CRON_JOB
 from platform_operator.backups.observed import command_of
@@ -41,18 +41,14 @@ class DatabaseClients:
 
     async def have_pods(self, key: PlatformKey) -> bool:
         """Returns whether a pod of a service, a migration, a backup or a restore may use a database: that of a deleted
-        Job may still run. One on a node that does not answer is past its end, and counts no longer: the restore itself
-        refuses databases with other connections."""
-        parts = ",".join([*SERVICES, *(f"{name}-migrate" for name in SERVICES)])
-        of_services = await self._pods(key, f"{LABEL_INSTANCE}={key.name},{LABEL_COMPONENT} in ({parts})")
-        if of_services:
+        Job may still run. One on a node that does not answer counts no longer: the restore itself refuses databases
+        with other connections."""
+        client, now = self.jobs.client, self.now()
+        if await pods_of_services(client, key, now):
             return True
-        of_backups = await self._pods(key, f"{LABEL_PLATFORM}={key.name},{LABEL_COMPONENT}=backup")
+        selector = f"{LABEL_PLATFORM}={key.name},{LABEL_COMPONENT}=backup"
+        of_backups = await running_pods(client, key, selector, now)
         return any(command_of(one) in _USING_DATABASES for one in of_backups)
-
-    async def _pods(self, key: PlatformKey, selector: str) -> list[Manifest]:
-        pods, _ = await self.jobs.client.list(POD, key.namespace, selector)
-        return [one for one in pods if _runs(one, self.now())]
 
     def running_jobs(self, key: PlatformKey) -> list[str]:
         """Returns the Jobs of a shop that use its databases and have not ended."""
@@ -61,9 +57,3 @@ class DatabaseClients:
             for one in self.jobs.store.children_of(key)
             if one.job and one.job.command in _USING_DATABASES and one.job.ended is None
         ]
-
-
-def _runs(pod: Manifest, now: datetime) -> bool:
-    end = pod["metadata"].get("deletionTimestamp")
-    is_over = end is not None and datetime.fromisoformat(end) <= now
-    return not is_over and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")

@@ -90,7 +90,7 @@ def with_target(rendered: Iterable[Manifest], target: str) -> list[Manifest]:
 
 
 def schedule_values(
-    platform: Platform, spec: Spec, policy: BackupPolicy, installation: Installation, *, closed: bool
+    platform: Platform, spec: Spec, policy: BackupPolicy, installation: Installation, *, closed_by_restore: bool
 ) -> ChartValues:
     """Returns the values of charts/backup for spec.backup.
 
@@ -103,7 +103,7 @@ def schedule_values(
         "verifySchedule": policy.verify_schedule or "",
         "verification": {"scratchSize": policy.verify_storage},
         "timeZone": policy.time_zone,
-        "suspend": spec.hibernated or closed,
+        "suspend": spec.hibernated or closed_by_restore,
         "retention": {"count": policy.retention.count, "days": policy.retention.days},
     }
 

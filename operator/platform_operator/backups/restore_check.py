@@ -21,7 +21,7 @@ from platform_operator.backups.restore_status import (
     pending,
 )
 from platform_operator.cache.observed import Platform
-from platform_operator.plan.hibernation import is_closed
+from platform_operator.plan.hibernation import is_closed_by_restore
 from platform_operator.render.values import Installation
 from platform_operator.status.backups import BackupRun
 
@@ -52,7 +52,9 @@ class BackupChecker:
         if run.succeeded or is_check_retried(run):
             return await self._retry(restore, shop, spec, source, child, run)
         return RestoreOutcome(
-            RestorePhase.FAILED, failure_reason(run), check_failure_advice(run.message, closed=is_closed(shop))
+            RestorePhase.FAILED,
+            failure_reason(run),
+            check_failure_advice(run.message, closed=is_closed_by_restore(shop)),
         )
 
     async def _retry(
@@ -62,11 +64,11 @@ class BackupChecker:
         retry = next_retry(self.jobs.store.newest(restore), run, self.now())
         if retry.is_too_late:
             reason = RestoreReason.JOB_FAILED if run.succeeded else failure_reason(run)
-            text = check_failure_advice(run.message, retry.note, closed=is_closed(shop))
+            text = check_failure_advice(run.message, retry.note, closed=is_closed_by_restore(shop))
             return RestoreOutcome(RestorePhase.FAILED, reason, text)
         if self.now() < retry.at:
             reason = RestoreReason.CHECKING_BACKUP if run.succeeded else failure_reason(run)
-            text = check_retry_advice(run.message, str(retry), closed=is_closed(shop))
+            text = check_retry_advice(run.message, str(retry), closed=is_closed_by_restore(shop))
             return RestoreOutcome(RestorePhase.CHECKING, reason, text)
         await self.jobs.delete(child)
         return await self._start(restore, shop, spec, source)
@@ -76,7 +78,9 @@ class BackupChecker:
         now, name = self.now(), check_release(restore.name)
         retry = next_retry(self.jobs.store.newest(restore), None, now)
         if retry.is_too_late:
-            text = check_failure_advice(f"The Job {name} does not exist.", retry.note, closed=is_closed(shop))
+            text = check_failure_advice(
+                f"The Job {name} does not exist.", retry.note, closed=is_closed_by_restore(shop)
+            )
             return RestoreOutcome(RestorePhase.FAILED, RestoreReason.JOB_LOST, text)
         seconds = max(1, int((retry.deadline - now).total_seconds()))
         values = check_values(shop, spec, source, self.installation, seconds)

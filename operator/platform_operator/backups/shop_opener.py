@@ -14,7 +14,7 @@ from platform_operator.api.spec import WITH_DATABASE
 from platform_operator.backups.observed import Backup
 from platform_operator.backups.restore_mark_store import RestoreMarkStore, is_open, is_reopening
 from platform_operator.backups.restore_status import RestoreOutcome
-from platform_operator.backups.shop_specs import blocker_text
+from platform_operator.backups.shop_specs import blocker_text, stop_by_spec
 from platform_operator.cache.observed import Platform
 from platform_operator.invariants.scrape_results import UNKNOWN_AFTER, ScrapeResult
 
@@ -40,8 +40,12 @@ class ShopOpener:
             return RestoreOutcome(RestorePhase.FAILED, RestoreReason.OTHER_RESTORE, text)
         if self.marks.is_marked(restore, shop, RestorePhase.OPENING) and not is_open(shop):
             ready = stored_condition(shop.status, "Ready")
+            blocker = blocker_text(shop)
+            stop = None if blocker else stop_by_spec(shop)
+            if stop is not None:
+                return RestoreOutcome(RestorePhase.OPENING, stop[0], f"The databases are restored. {stop[1]}")
             said = f" {ready['message']}" if is_reopening(shop) and ready else ""
-            text = f"The databases are restored, and the services are being started.{blocker_text(shop) or said}"
+            text = f"The databases are restored, and the services are being started.{blocker or said}"
             return RestoreOutcome(RestorePhase.OPENING, RestoreReason.OPENING, text)
         broken = _broken_invariants(self.scrape_results(shop.key))
         if broken is None and self._is_overdue(restore):

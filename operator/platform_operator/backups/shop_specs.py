@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from platform_operator.api.backups import RestoreReason
 from platform_operator.api.spec import Spec, parse
 from platform_operator.cache.observed import Platform
 from platform_operator.errors import InvalidSpecError, PlatformInvalidError
@@ -26,3 +27,14 @@ def blocker_text(shop: Platform) -> str:
         text = str(error)
         return f" But {text[0].lower()}{text[1:]}"
     return ""
+
+
+def stop_by_spec(shop: Platform) -> tuple[RestoreReason, str] | None:
+    """Returns why the services of a shop are not started after its restore: its spec, which may have been changed while
+    the restore ran. None if it asks for a shop that runs."""
+    if shop.spec.get("hibernated"):
+        text = "The shop is hibernated by its spec: set spec.hibernated to false, or spec.suspended of its Tenant."
+        return RestoreReason.HIBERNATED, text
+    if shop.spec.get("closed"):
+        return RestoreReason.CLOSED, "The shop is closed by its spec: set spec.closed to false."
+    return None

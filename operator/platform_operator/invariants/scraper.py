@@ -35,7 +35,7 @@ from platform_operator.invariants.scrape_results import (
     parse_metrics,
     sum_of_nodes,
 )
-from platform_operator.plan.hibernation import is_closed
+from platform_operator.plan.hibernation import is_stopped
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class InvariantScraper:
     async def scrape_all(self) -> None:
         """Scrapes all platforms once and forgets those that are gone, hibernated or closed."""
         known = self.cache.platforms.values()
-        platforms = [one for one in known if not (one.deleting or _is_stopped(one))]
+        platforms = [one for one in known if not (one.deleting or is_stopped(one))]
         gone = self._results.keys() - {platform.key for platform in platforms}
         for key in gone:
             del self._results[key]
@@ -141,10 +141,6 @@ class InvariantScraper:
         nodes = takewhile(children.__contains__, (own._replace(name=f"{own.name}-{node}") for node in count()))
         states = [state_of(one, children) for one in ([own] if own in children else nodes)]
         return [one for one in states if isinstance(one, ServiceAddress) and METRICS_PORT in one.ports]
-
-
-def _is_stopped(platform: Platform) -> bool:
-    return bool(platform.spec.get("hibernated") or platform.spec.get("closed")) or is_closed(platform)
 
 
 def _sources(platform: Platform) -> tuple[str, ...]:

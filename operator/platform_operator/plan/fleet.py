@@ -132,12 +132,16 @@ def choose_target(
 def _target_of_kept_release(platform: Platform, running: Release, release: Target, wanted: Target) -> Target:
     """Returns the target of a shop without pods: its version with the operator's charts, which replace no pod."""
     target = Target(running[0], release.charts)
-    wait = Wait(ConditionReason.HIBERNATED, "The shop is hibernated: it is upgraded when it is awake again.")
-    if platform.spec.get("closed") or was_stopped_by(platform.status, "Closed"):
-        wait = Wait(ConditionReason.CLOSED, "The shop is closed: it is upgraded when it is open again.")
+    return target if target == wanted else replace(target, wait=_wait_for_services(platform))
+
+
+def _wait_for_services(platform: Platform) -> Wait:
+    """Returns why a shop keeps its release: first what has to end first."""
     if restore_mark(platform.annotations, platform.status) is not None:
-        wait = Wait(ConditionReason.RESTORING, "The shop is being restored: it is upgraded when it serves again.")
-    return target if target == wanted else replace(target, wait=wait)
+        return Wait(ConditionReason.RESTORING, "The shop is being restored: it is upgraded when it serves again.")
+    if platform.spec.get("hibernated") or was_stopped_by(platform.status, "Hibernated"):
+        return Wait(ConditionReason.HIBERNATED, "The shop is hibernated: it is upgraded when it is awake again.")
+    return Wait(ConditionReason.CLOSED, "The shop is closed: it is upgraded when it is open again.")
 
 
 def failed_target(key: PlatformKey, upgrade: Upgrade, running: Release) -> Target:

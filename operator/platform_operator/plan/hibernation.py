@@ -6,7 +6,6 @@ docs/adr/0055-a-hibernated-shop-keeps-its-release.md says why a hibernated shop 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -29,11 +28,12 @@ class Hibernation(StrEnum):
     ALL = "All"
 
 
-def hibernation_of(platform: Platform, spec: Spec, observed: Children, *, draining: bool = False) -> Hibernation:
+def hibernation_of(platform: Platform, spec: Spec, observed: Children, *, services_stopped: bool) -> Hibernation:
     """Returns how far a shop is to be hibernated now: the stores follow when no service has pods, unless it is only
     closed.
 
-    `draining` says that pods of services still complete requests: a Deployment no longer counts them.
+    `services_stopped` says that no service had pods when the pass began, also none that completed a request: a
+    Deployment no longer counts that one.
 
     Stores that are stopped stay so, even if a person starts a pod of a service by hand. The steps of an upgrade go
     first, since each is measured by pods. A shop that is closed for a restore has its stores, whatever its spec says,
@@ -46,14 +46,18 @@ def hibernation_of(platform: Platform, spec: Spec, observed: Children, *, draini
         return Hibernation.SERVICES
     if not spec.hibernated:
         return Hibernation.SERVICES if spec.closed else Hibernation.NONE
-    has_ended = not draining and not _has_pods(observed, "Deployment")
-    return Hibernation.ALL if has_ended or stores_are_stopped(observed, spec) else Hibernation.SERVICES
+    return Hibernation.ALL if services_stopped or stores_are_stopped(observed, spec) else Hibernation.SERVICES
 
 
-def is_closed(platform: Platform) -> bool:
+def is_closed_by_restore(platform: Platform) -> bool:
     """Returns whether a PlatformRestore has closed the shop: its services have no pods until it is opened again."""
     mark = restore_mark(platform.annotations, platform.status)
     return mark is not None and mark.closes
+
+
+def is_stopped(platform: Platform) -> bool:
+    """Returns whether no service of a shop is to have a pod, since its spec or a PlatformRestore says so."""
+    return bool(platform.spec.get("hibernated") or platform.spec.get("closed")) or is_closed_by_restore(platform)
 
 
 def services_are_stopped(observed: Children) -> bool:
@@ -72,13 +76,13 @@ def has_stopped_store(observed: Children, spec: Spec) -> bool:
     return any(one.desired == 0 for one in _workloads(observed, *_store_kinds(spec)))
 
 
-def is_draining(pods: Iterable[Manifest], now: datetime) -> bool:
-    """Returns whether any pod is being stopped and within its grace period, at whose end its deletionTimestamp is.
+def is_draining(pods: Iterable[Manifest], spec: Spec) -> bool:
+    """Returns whether a shop that stops has to wait for any of the pods that have not ended.
 
-    One that is older is on a node that does not answer, and completes no request.
+    What closes a shop is that nothing changes its databases: all of them count, also one of a pruned Job that is yet to
+    be deleted. The stores of a hibernated shop wait for those that are being stopped.
     """
-    ends = (one["metadata"].get("deletionTimestamp") for one in pods)
-    return any(now < datetime.fromisoformat(end) for end in ends if end)
+    return any(spec.closed or "deletionTimestamp" in one["metadata"] for one in pods)
 
 
 def has_pods(observed: Children, spec: Spec) -> bool:

@@ -38,9 +38,9 @@ class Removals:
         )
 
 
-def declared_removals(key: PlatformKey, spec: Spec, *, closed: bool = False) -> Removals:
+def declared_removals(key: PlatformKey, spec: Spec, *, closed_by_restore: bool = False) -> Removals:
     """Returns the parts that the spec switches off: builtin stores that became external, monitoring, isolation;
-    and what acts on pods, if there are to be none, as in a shop that is closed for a restore."""
+    and what acts on pods, if its services are to have none."""
     parts: list[str] = []
     if spec.databases.provider == "external":
         parts += [f"{service}-db" for service in WITH_DATABASE]
@@ -51,7 +51,7 @@ def declared_removals(key: PlatformKey, spec: Spec, *, closed: bool = False) -> 
     if not spec.monitoring.enabled:
         parts.append("monitoring")
     kinds = [] if spec.network_policies.enabled else ["NetworkPolicy"]
-    kinds += ["Job", "HorizontalPodAutoscaler"] if spec.stops_services or closed else []
+    kinds += ["Job", "HorizontalPodAutoscaler"] if spec.stops_services or closed_by_restore else []
     return Removals(frozenset(f"{key.name}-{part}" for part in parts), frozenset(kinds))
 
 

@@ -68,6 +68,8 @@ class PassResult:
     """The problem that the pods of `degraded_part` report."""
     hibernation: Hibernation = Hibernation.NONE
     """What has no pods."""
+    services_stopped: bool = False
+    """True if the spec stops the services, and none had pods when the pass began, nor had a migration."""
     draining: bool = False
     """True while pods of services that are being stopped complete requests."""
     migration_times: MigrationTimes | None = None
@@ -99,20 +101,24 @@ def hibernated_condition(
     has_pods: bool,
     was_hibernated: bool,
     reported_before: bool,
+    upgrades: bool,
     running: Sequence[str] = (),
 ) -> Condition | None:
     """Returns the condition Hibernated; None for a shop that never was.
 
-    `was_hibernated` says whether the shop was hibernated and has not been awake since, `running` names the Clusters
-    that have still to stop.
+    `was_hibernated` says whether the shop was hibernated and has not been awake since, `upgrades` whether it is in the
+    steps of an upgrade, `running` names the Clusters that have still to stop.
     """
     if spec.hibernated:
         if result.converged and result.hibernation is Hibernation.ALL and not has_pods:
             text = "No pod runs. Volumes and Secrets are kept. To start the shop: set spec.hibernated to false."
             return Condition("Hibernated", True, ConditionReason.HIBERNATED, text)
+        if spec.observes:
+            text = "The shop is observed: no pod is stopped."
+            return Condition("Hibernated", False, ConditionReason.OBSERVING, text)
         text = "The pods are being stopped: those of the services, and then those of the stores."
         text += f" These have still to stop: {', '.join(running)}." if running else ""
-        if result.hibernation is Hibernation.NONE:
+        if upgrades:
             text = "The pods are stopped when the upgrade has ended."
         return Condition("Hibernated", False, ConditionReason.HIBERNATING, text)
     if was_hibernated and not result.converged:
@@ -122,23 +128,35 @@ def hibernated_condition(
     return Condition("Hibernated", False, ConditionReason.AWAKE, "The shop runs.")
 
 
-def closed_condition(result: PassResult, spec: Spec, *, was_closed: bool, reported_before: bool) -> Condition | None:
+def closed_condition(
+    result: PassResult, spec: Spec, *, was_closed: bool, reported_before: bool, upgrades: bool, restores: bool
+) -> Condition | None:
     """Returns the condition Closed; None for a shop whose spec never closed it.
 
-    `was_closed` says whether its spec has closed the shop and it has not been open since.
+    `was_closed` says whether its spec has closed the shop and it has not been open since, `upgrades` whether it is in
+    the steps of an upgrade, and `restores` whether a PlatformRestore closes it, which may change the data.
     """
     if spec.closed:
-        is_stopped = result.converged and result.hibernation is not Hibernation.NONE and not result.draining
-        if is_stopped:
-            text = "No service runs, and nothing changes the data. To open the shop: set spec.closed to false."
-            return Condition("Closed", True, ConditionReason.CLOSED, text)
-        text = "The pods of the services are being stopped."
-        if result.hibernation is Hibernation.NONE:
-            text = "The services are stopped when the upgrade has ended."
-        return Condition("Closed", False, ConditionReason.CLOSING, text)
-    if was_closed and not result.converged:
+        return _closed_by_spec(result, spec, upgrades=upgrades, restores=restores)
+    if was_closed and not (result.converged or spec.hibernated or restores):
         return Condition("Closed", False, ConditionReason.OPENING, "The services are being started.")
-    return Condition("Closed", False, ConditionReason.OPEN, "The shop is open.") if reported_before else None
+    if not reported_before:
+        return None
+    return Condition("Closed", False, ConditionReason.OPEN, "The spec does not close the shop.")
+
+
+def _closed_by_spec(result: PassResult, spec: Spec, *, upgrades: bool, restores: bool) -> Condition:
+    if restores:
+        text = "A PlatformRestore has closed the shop: the condition Restoring says how far that is."
+        return Condition("Closed", False, ConditionReason.RESTORING, text)
+    if result.services_stopped and result.hibernation is not Hibernation.NONE:
+        text = "No service runs, and nothing changes the data. To open the shop: set spec.closed to false."
+        return Condition("Closed", True, ConditionReason.CLOSED, text)
+    if spec.observes:
+        text = "The shop is observed: no service is stopped."
+        return Condition("Closed", False, ConditionReason.OBSERVING, text)
+    text = "The services are stopped when the upgrade has ended." if upgrades else "The services are being stopped."
+    return Condition("Closed", False, ConditionReason.CLOSING, text)
 
 
 _STOPPING = (ConditionReason.HIBERNATING, ConditionReason.CLOSING, ConditionReason.RESTORING)
@@ -205,7 +223,8 @@ def progressing_condition(
     if degraded.status and degraded.reason is not ConditionReason.PROGRESS_DEADLINE_EXCEEDED:
         message = "Stopped until the failure that condition Degraded reports is resolved."
         return Condition("Progressing", False, degraded.reason, message)
-    if stop is not None and stops(stop):
+    changes_stores = stop is not None and stop.reason is ConditionReason.CLOSED and not result.converged
+    if stop is not None and stops(stop) and not changes_stores:
         return Condition("Progressing", stop.reason in _STOPPING, stop.reason, stop.message)
     if result.converged:
         return Condition("Progressing", False, ConditionReason.STABLE, "All changes are rolled out.")

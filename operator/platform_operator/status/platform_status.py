@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from platform_operator.api.conditions import Condition, ConditionReason, dated, stored_condition
+from platform_operator.api.conditions import Condition, ConditionReason, dated, is_met, stored_condition
 from platform_operator.api.kinds import DATABASE_CLUSTER, PLATFORM, STORE_KINDS, Manifest, ObjectId
 from platform_operator.api.restore_marks import restore_mark
 from platform_operator.api.spec import SERVICES, WITH_DATABASE, Spec
@@ -18,7 +18,15 @@ from platform_operator.invariants.rows import Row, invariant_rows, known_sources
 from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.plan.data_loss import recorded_times
 from platform_operator.plan.fleet import running_release
-from platform_operator.plan.hibernation import has_pods, is_closed, running_clusters, was_stopped_by
+from platform_operator.plan.hibernation import (
+    has_pods,
+    is_closed_by_restore,
+    is_in_steps,
+    is_stopped,
+    running_clusters,
+    services_are_stopped,
+    was_stopped_by,
+)
 from platform_operator.plan.readiness import is_ready, required_pods
 from platform_operator.plan.surge import surge_at
 from platform_operator.render.profiles import PROFILES
@@ -80,7 +88,7 @@ def describe(snapshot: Snapshot, result: PassResult) -> Status:
     hibernated, closed = _hibernated(snapshot, result), _closed(snapshot, result)
     restoring = _restoring(platform)
     by_spec = hibernated if hibernated and stops(hibernated) else closed
-    stop = restoring if is_closed(platform) else by_spec
+    stop = restoring if is_closed_by_restore(platform) else by_spec
     backup = snapshot.backup or _stored_backup(snapshot)
     conditions = (
         ready_condition(result, degraded, ready, stop, observes=observes),
@@ -137,7 +145,8 @@ def _rotating(platform: Platform, result: PassResult) -> Iterable[Condition]:
 def _hibernated(snapshot: Snapshot, result: PassResult) -> Condition | None:
     platform, spec = snapshot.platform, snapshot.spec
     stored = stored_condition(platform.status, "Hibernated")
-    if spec is None:
+    stays = result.error is not None and is_met(platform.status, "Hibernated")
+    if spec is None or (stays and spec.hibernated and not has_pods(snapshot.children, spec)):
         return _as_stored(stored)
     return hibernated_condition(
         result,
@@ -146,19 +155,28 @@ def _hibernated(snapshot: Snapshot, result: PassResult) -> Condition | None:
         running=running_clusters(snapshot.children, spec),
         was_hibernated=was_stopped_by(platform.status, "Hibernated"),
         reported_before=stored is not None,
+        upgrades=is_in_steps(platform.status),
     )
 
 
 def _closed(snapshot: Snapshot, result: PassResult) -> Condition | None:
-    stored = stored_condition(snapshot.platform.status, "Closed")
-    if snapshot.spec is None:
+    platform, spec = snapshot.platform, snapshot.spec
+    stored, restores = stored_condition(platform.status, "Closed"), is_closed_by_restore(platform)
+    stays = result.error is not None and is_met(platform.status, "Closed") and not restores
+    if spec is None or (stays and spec.closed and services_are_stopped(snapshot.children)):
         return _as_stored(stored)
-    was_closed = was_stopped_by(snapshot.platform.status, "Closed")
-    return closed_condition(result, snapshot.spec, was_closed=was_closed, reported_before=stored is not None)
+    return closed_condition(
+        result,
+        spec,
+        was_closed=was_stopped_by(platform.status, "Closed"),
+        reported_before=stored is not None,
+        upgrades=is_in_steps(platform.status),
+        restores=restores,
+    )
 
 
 def _as_stored(stored: Mapping[str, Any] | None) -> Condition | None:
-    """Returns a condition that stands while the spec is invalid."""
+    """Returns a condition that stands while the spec is invalid, or while passes fail."""
     if stored is None:
         return None
     reason = ConditionReason(stored["reason"])
@@ -219,7 +237,7 @@ def _effective_deletion_policy(snapshot: Snapshot) -> str:
 
 def _invariant_rows(snapshot: Snapshot) -> list[Row]:
     stored = snapshot.platform.status.get("invariants", ())
-    if (snapshot.spec is not None and snapshot.spec.stops_services) or is_closed(snapshot.platform):
+    if is_stopped(snapshot.platform):
         return [*stored]  # no service checks them, and none changes what they are about
     names = known_sources(snapshot.spec, stored)
     return invariant_rows(stored, snapshot.scrape_results, names, snapshot.now.timestamp())

@@ -70,11 +70,16 @@ def _has_plan(tenant: Tenant, plan: StoredTenantPlan) -> bool:
 def is_settled(shop: Platform | None) -> bool:
     """Returns whether a shop has reached what its newest spec asks for: it is ready, hibernated or closed.
 
+    A closed shop whose stores are still being changed, or have failed, has not.
     `status.settled` of its Tenant has that. A changed plan goes on to the next tenant when this one's shop is settled.
     """
     if shop is None or shop.status.get("observedGeneration") != shop.generation:
         return False
-    return any(is_met(shop.status, one) for one in ("Ready", "Hibernated", "Closed"))
+    if is_met(shop.status, "Ready"):
+        return True
+    if shop.spec.get("hibernated"):
+        return is_met(shop.status, "Hibernated")
+    return is_met(shop.status, "Closed") and not (is_met(shop.status, "Progressing") or is_met(shop.status, "Degraded"))
 
 
 def deletion_time(tenant: Tenant, spec: TenantSpec) -> datetime | None:

@@ -601,7 +601,7 @@ async def test_the_cron_jobs_of_the_longest_name_of_a_shop_are_allowed(charts: P
     assert spec.backup is not None
     metadata = {"namespace": "shop", "name": name, "uid": "u", "resourceVersion": "1", "generation": 1}
     shop = observe_platform({"metadata": metadata})
-    values = schedule_values(shop, spec, spec.backup, Installation("1.2"), closed=False)
+    values = schedule_values(shop, spec, spec.backup, Installation("1.2"), closed_by_restore=False)
     release = PlatformKey("shop", schedule_release(name))
     rendered = await Helm(executable=helm).template(charts / "backup", release, values)
     names = [one["metadata"]["name"] for one in rendered if one["kind"] == CRON_JOB.kind]

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from test_reconciler import DEPLOYMENT, JOB, KEY, NOW, STORE, FakeCluster, FakeHelm, Manifest, rendered, versions
 
-from platform_operator.api.kinds import FIELD_MANAGER, HANDOVER_MANAGER, PLATFORM, Kind, ObjectId, PlatformKey
+from platform_operator.api.kinds import FIELD_MANAGER, HANDOVER_MANAGER, PLATFORM, POD, Kind, ObjectId, PlatformKey
 from platform_operator.api.spec import Spec
-from platform_operator.cache.observed import observe_platform
+from platform_operator.cache.observed import observe, observe_platform
 from platform_operator.cache.store import Cache
+from platform_operator.errors import RenderError
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
 from platform_operator.invariants.scraper import InvariantScraper
 from platform_operator.plan.hibernation import keeps_release
@@ -71,6 +72,12 @@ class ScalableCluster(FakeCluster):
         await self.reconcile()
         self.settle(STORE)
         self.settle(BROKER)
+        await self.reconcile()
+
+    async def close(self) -> None:
+        self.spec({"closed": True})
+        await self.reconcile()
+        self.settle(DEPLOYMENT)
         await self.reconcile()
 
     def migration(self) -> ObjectId:
@@ -364,6 +371,156 @@ async def test_a_shop_is_not_closed_while_a_service_completes_requests(cluster: 
     assert cluster.state("Closed") == ("True", "Closed")
 
 
+async def test_a_shop_is_not_closed_while_a_deployment_still_counts_pods(cluster: ScalableCluster) -> None:
+    """Its controller says that it has seen the new number before it deletes the pods."""
+    await cluster.start()
+    cluster.spec({"closed": True})
+    await cluster.reconcile()
+    deployment = cluster.server.objects[DEPLOYMENT]
+    deployment["status"]["observedGeneration"] = deployment["metadata"]["generation"]
+    cluster.server.touch(deployment)
+    await cluster.reconcile()
+    assert cluster.state("Closed") == ("False", "Closing")
+    cluster.settle(DEPLOYMENT)
+    await cluster.reconcile()
+    assert cluster.state("Closed") == ("True", "Closed")
+
+
+@pytest.mark.parametrize("field", ["closed", "hibernated"])
+async def test_pods_that_leave_their_deployment_after_they_were_listed_may_still_complete_requests(
+    cluster: ScalableCluster, monkeypatch: pytest.MonkeyPatch, field: str
+) -> None:
+    await cluster.start()
+    cluster.spec({field: True})
+    await cluster.reconcile()
+    list_ = cluster.server.list
+
+    async def before_an_event(kind: Kind, *rest: Any, **named: Any) -> tuple[list[Manifest], int]:
+        listed = await list_(kind, *rest, **named)
+        if kind is POD and cluster.server.objects[DEPLOYMENT]["status"]["replicas"]:
+            cluster.settle(DEPLOYMENT)
+            cluster.reconciler.cache.store(KEY, observe(cluster.server.objects[DEPLOYMENT]))
+        return listed
+
+    monkeypatch.setattr(cluster.server, "list", before_an_event)
+    await cluster.reconcile()
+    assert cluster.server.objects[DEPLOYMENT]["status"]["replicas"] == 0, "the event came during the pass"
+    assert cluster.state(field.capitalize())[1] in ("Closing", "Hibernating")
+    assert [cluster.pods(one) for one in WORKLOADS] == [1, 1, 0]
+
+
+async def test_a_shop_is_not_closed_while_a_migration_runs(cluster: ScalableCluster) -> None:
+    """Its pod changes the schema on until it is deleted, which is some time after its Job was."""
+    await cluster.start()
+    cluster.spec({"closed": True})
+    await cluster.reconcile()
+    cluster.settle(DEPLOYMENT)
+    cluster.server.pods = [{"metadata": {"name": "shop-order-migrate-1-x"}, "status": {"phase": "Running"}}]
+    requeue = await cluster.reconcile()
+    assert "order-migrate" in cluster.server.listed[-1]
+    assert cluster.state("Closed") == ("False", "Closing")
+    assert requeue.delay is not None, "no event announces its end"
+    cluster.server.pods[0]["status"]["phase"] = "Failed"
+    await cluster.reconcile()
+    assert cluster.state("Closed") == ("True", "Closed")
+
+
+async def test_a_shop_with_a_broken_database_can_be_closed(cluster: ScalableCluster) -> None:
+    """A service does not wait for a database of its own in order to stop."""
+    await cluster.start()
+    cluster.server.objects[STORE]["status"]["readyReplicas"] = 0
+    cluster.server.touch(cluster.server.objects[STORE])
+    cluster.spec({"closed": True})
+    await cluster.reconcile()
+    assert [cluster.pods(one) for one in WORKLOADS] == [1, 1, 0]
+
+
+async def test_an_edit_that_closes_a_shop_changes_its_stores_when_the_services_have_ended(
+    cluster: ScalableCluster,
+) -> None:
+    """A restart of a store would fail what customers request until then."""
+    await cluster.start()
+    cluster.helm.storage = 2
+    cluster.spec({"closed": True, "databases": {"storage": {"size": "2Gi"}}})
+    await cluster.reconcile()
+    assert (cluster.pods(DEPLOYMENT), cluster.applied_stores()) == (0, [])
+    cluster.settle(DEPLOYMENT)
+    ends = (NOW + timedelta(seconds=30)).isoformat()
+    cluster.server.pods = [{"metadata": {"name": "shop-order-1", "deletionTimestamp": ends}}]
+    await cluster.reconcile()
+    assert cluster.applied_stores() == []
+    cluster.server.pods = []
+    await cluster.reconcile()
+    assert cluster.server.objects[STORE]["spec"]["storage"] == 2
+
+
+async def test_the_stores_of_a_closed_shop_can_be_changed(cluster: ScalableCluster) -> None:
+    await cluster.start()
+    await cluster.close()
+    cluster.helm.storage = 2
+    cluster.spec({"closed": True, "databases": {"storage": {"size": "2Gi"}}})
+    await cluster.reconcile()
+    assert cluster.server.objects[STORE]["spec"]["storage"] == 2
+
+
+async def test_a_closed_shop_stays_closed_while_a_store_restarts(cluster: ScalableCluster) -> None:
+    await cluster.start()
+    await cluster.close()
+    cluster.server.objects[STORE]["status"]["readyReplicas"] = 0
+    cluster.server.touch(cluster.server.objects[STORE])
+    await cluster.reconcile()
+    assert (cluster.state("Closed"), cluster.state("Ready")) == (("True", "Closed"), ("False", "Closed"))
+    assert cluster.state("Progressing") == ("True", "WaitingForStores")
+
+
+@pytest.mark.parametrize("field", ["closed", "hibernated"])
+async def test_a_failed_pass_leaves_a_stopped_shop_as_it_was_reported(cluster: ScalableCluster, field: str) -> None:
+    await cluster.start()
+    await (cluster.close() if field == "closed" else cluster.hibernate())
+    stopped = ("True", field.capitalize())
+    cluster.helm.error = RenderError("the charts are broken")
+    cluster.spec({field: True, "services": {"order": {"replicas": 2}}})
+    await cluster.reconcile()
+    assert (cluster.state(field.capitalize()), cluster.state("Degraded")[1]) == (stopped, "RenderFailed")
+    cluster.come_up(DEPLOYMENT)
+    await cluster.reconcile()
+    assert cluster.state(field.capitalize())[0] == "False", "a person has started a pod"
+    assert "upgrade" not in cluster.message(field.capitalize())
+
+
+async def test_a_shop_that_is_hibernated_instead_of_closed_is_not_said_to_open(cluster: ScalableCluster) -> None:
+    await cluster.start()
+    await cluster.close()
+    cluster.spec({"hibernated": True})
+    await cluster.reconcile()
+    assert (cluster.state("Closed"), cluster.message("Closed")) == (
+        ("False", "Open"),
+        "The spec does not close the shop.",
+    )
+
+
+@pytest.mark.parametrize(("field", "part"), [("closed", "service"), ("hibernated", "pod")])
+async def test_an_observed_shop_says_that_nothing_is_stopped(cluster: ScalableCluster, field: str, part: str) -> None:
+    await cluster.start()
+    cluster.server.pods = [{"metadata": {"name": "shop-order-1"}}]
+    cluster.spec({field: True, "paused": True})
+    requeue = await cluster.reconcile()
+    assert cluster.state(field.capitalize()) == ("False", "Observing")
+    assert cluster.message(field.capitalize()) == f"The shop is observed: no {part} is stopped."
+    assert requeue.delay is None, "nothing ends"
+    assert cluster.pods(DEPLOYMENT) != 0
+
+
+async def test_a_shop_that_a_restore_has_closed_is_not_closed_by_its_spec(cluster: ScalableCluster) -> None:
+    """Closed=True silences the alert, and a restore that has failed needs a person."""
+    await cluster.start()
+    await cluster.close()
+    cluster.spec({"closed": True}, **closed("Failed"))
+    await cluster.reconcile()
+    assert cluster.state("Closed") == ("False", "Restoring")
+    assert cluster.state("Ready") == ("False", "RestoreFailed")
+
+
 async def test_a_closed_shop_can_be_hibernated_and_is_closed_when_it_wakes(cluster: ScalableCluster) -> None:
     """The old shop of a move is kept for some days."""
     await cluster.start()
@@ -395,6 +552,9 @@ async def test_a_closed_shop_keeps_its_release(cluster: ScalableCluster) -> None
     cluster.upgrade_operator("2")
     await cluster.reconcile()
     assert (versions(cluster)[0], cluster.state("Upgraded")) == ("1", ("False", "Closed"))
+    cluster.spec({"closed": True, "hibernated": True})
+    await cluster.reconcile()
+    assert (versions(cluster)[0], cluster.state("Upgraded")) == ("1", ("False", "Hibernated")), "it has to wake first"
 
 
 @pytest.mark.parametrize(("spec", "waits"), [({}, True), ({"closed": True}, False), ({"hibernated": True}, False)])

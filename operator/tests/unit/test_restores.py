@@ -1488,6 +1488,33 @@ async def test_a_restore_says_that_the_observed_shop_keeps_it_waiting(cluster: F
     )
 
 
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("closed", "The shop is closed by its spec: set spec.closed to false."),
+        (
+            "hibernated",
+            "The shop is hibernated by its spec: set spec.hibernated to false, or spec.suspended of its Tenant.",
+        ),
+    ],
+)
+async def test_a_restore_says_that_the_spec_of_the_shop_keeps_it_from_being_opened(
+    cluster: FakeCluster, field: str, text: str
+) -> None:
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.end("Complete", RESTORED)
+    spec = cluster.server.objects[PLATFORM.kind, "shop", SHOP.name]["spec"]
+    spec[field] = True
+    await cluster.reconcile()
+    cluster.shop_says("Reopening")
+    await cluster.reconcile()
+    assert cluster.said() == ("Opening", "Unknown", field.capitalize(), f"The databases are restored. {text}")
+    spec[field] = False
+    await cluster.reconcile()
+    assert cluster.said()[2] == "Opening"
+
+
 async def test_a_restore_waits_until_no_backup_is_scheduled(cluster: FakeCluster) -> None:
     cluster.create(CRON_JOB, "market-backup", spec={"suspend": False})
     stored = cluster.server.objects[CRON_JOB.kind, "shop", "market-backup"]

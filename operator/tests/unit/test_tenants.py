@@ -675,17 +675,28 @@ async def test_a_changed_plan_changes_so_many_tenants_at_once(cluster: FakeClust
     assert changed() == names, "what is changed in the Tenant itself waits for none"
 
 
-@pytest.mark.parametrize("condition", ["Ready", "Hibernated", "Closed"])
-async def test_a_shop_that_is_as_its_spec_says_is_settled(cluster: FakeCluster, condition: str) -> None:
+@pytest.mark.parametrize(
+    ("suspended", "conditions", "is_settled"),
+    [
+        (False, ["Ready"], True),
+        (True, ["Hibernated"], True),
+        (False, ["Closed"], True),
+        (True, ["Hibernated", "Closed"], True),
+        (True, ["Closed"], False),
+        (False, ["Closed", "Progressing"], False),
+        (False, ["Closed", "Degraded"], False),
+        (False, [], False),
+    ],
+)
+async def test_a_shop_that_is_as_its_spec_says_is_settled(
+    cluster: FakeCluster, suspended: bool, conditions: list[str], is_settled: bool
+) -> None:
     """A closed one would keep a changed plan from all tenants after it."""
-    cluster.tenant("acme")
+    cluster.tenant("acme", suspended=suspended)
     await cluster.reconcile("acme")
-    cluster.set_shop("acme", condition)
+    cluster.set_shop("acme", *conditions)
     await cluster.reconcile("acme")
-    assert cluster.status("acme")["settled"]
-    cluster.set_shop("acme")
-    await cluster.reconcile("acme")
-    assert not cluster.status("acme")["settled"]
+    assert cluster.status("acme")["settled"] is is_settled
 
 
 async def test_a_suspended_tenant_is_hibernated_and_keeps_its_data(cluster: FakeCluster) -> None:
