@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from opentelemetry import context, propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider, sampling
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags
 from structlog.contextvars import bind_contextvars, bound_contextvars, get_contextvars, reset_contextvars
@@ -26,28 +26,28 @@ _TRACEPARENT = re.compile(r"00-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0
 _FLAGS = TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID
 """The flags that are passed on; all others have to be zero (W3C Trace Context Level 2, section 3.2.2.5)."""
 _ids = RandomIdGenerator()
-_may_record = True
+_exports_spans = True
 """False if the process exports no spans: then a trace consists of its ids."""
 
 
 def configure(service: str, version: str, tenant: str, endpoint: str | None) -> None:
     """Sets the process's tracer provider, which exports to the OTLP `endpoint`.
 
-    Without an endpoint, a trace that begins here is not recorded: it has ids, for the log, and costs almost nothing.
-    With one, `OTEL_TRACES_SAMPLER` decides which traces are recorded; by default all are.
+    Without an endpoint no trace is recorded, whether it begins here or is continued: it has ids, for the log, and costs
+    almost nothing. With one, `OTEL_TRACES_SAMPLER` decides which traces are recorded; by default all are.
     """
-    global _may_record
-    _may_record = endpoint is not None
-    provider = TracerProvider(
-        sampler=sampling.DEFAULT_OFF if endpoint is None else None,
-        resource=Resource.create({"service.name": service, "service.version": version, "service.namespace": tenant}),
-    )
-    if endpoint is not None:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    global _exports_spans
+    _exports_spans = endpoint is not None
+    if endpoint is None:
+        return
 
-        exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=_EXPORT_SECONDS)
-        provider.add_span_processor(BatchSpanProcessor(exporter))
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    resource = Resource.create({"service.name": service, "service.version": version, "service.namespace": tenant})
+    provider = TracerProvider(resource=resource)
+    exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=_EXPORT_SECONDS)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
 
 
@@ -61,24 +61,26 @@ def inject() -> dict[str, str]:
 
 def continue_trace(name: str, kind: SpanKind, carrier: Mapping[str, str]) -> AbstractContextManager[Span]:
     """Opens a span that continues the trace of a carrier, which `inject` filled. Its log lines have the request id."""
-    if _may_record:
-        return _current_span(name, kind, propagate.extract(carrier), None, carrier)
+    if _exports_spans:
+        return _current_span(name, kind, parent=propagate.extract(carrier), request_id=_request_id(carrier))
     return _UnrecordedSpan(_unrecorded(carrier), _request_id(carrier))
 
 
 def client_span(name: str) -> AbstractContextManager[object]:
     """Opens the span of a call to a neighbour, unless no span of this process is recorded."""
-    return tracer.start_as_current_span(name, kind=SpanKind.CLIENT) if _may_record else nullcontext()
+    return tracer.start_as_current_span(name, kind=SpanKind.CLIENT) if _exports_spans else nullcontext()
 
 
 @contextmanager
 def _current_span(
-    name: str, kind: SpanKind, parent: Context, links: list[trace.Link] | None, carrier: Mapping[str, str]
+    name: str,
+    kind: SpanKind,
+    *,
+    parent: Context,
+    request_id: Mapping[str, str],
+    links: list[trace.Link] | None = None,
 ) -> Iterator[Span]:
-    with (
-        tracer.start_as_current_span(name, parent, kind, links=links) as span,
-        bound_contextvars(**_request_id(carrier)),
-    ):
+    with tracer.start_as_current_span(name, parent, kind, links=links) as span, bound_contextvars(**request_id):
         yield span
 
 
@@ -143,7 +145,7 @@ class ContinuedTrace:
 @contextmanager
 def continued_trace(name: str, kind: SpanKind, carrier: Mapping[str, str]) -> Iterator[ContinuedTrace]:
     """Opens a span as `continue_trace` does, without making it the current one: several are open at the same time."""
-    span = tracer.start_span(name, propagate.extract(carrier), kind) if _may_record else _unrecorded(carrier)
+    span = tracer.start_span(name, propagate.extract(carrier), kind) if _exports_spans else _unrecorded(carrier)
     try:
         yield ContinuedTrace(span, _request_id(carrier))
     finally:
@@ -156,8 +158,8 @@ def begin_trace(name: str, kind: SpanKind, carrier: Mapping[str, str]) -> Abstra
     Such a carrier is not trusted: it could add spans to a trace of the shop, or decide which requests are sampled
     (W3C Trace Context, section 4.2). Log lines have the request id.
     """
-    if _may_record:
-        return _current_span(name, kind, Context(), _links(carrier), carrier)
+    if _exports_spans:
+        return _current_span(name, kind, parent=Context(), request_id=_request_id(carrier), links=_links(carrier))
     return _UnrecordedSpan(_unrecorded_root(), _request_id(carrier))
 
 

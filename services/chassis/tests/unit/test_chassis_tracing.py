@@ -162,7 +162,7 @@ TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 @pytest.fixture
 def _without_collector(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracing, "_may_record", False)
+    monkeypatch.setattr(tracing, "_exports_spans", False)
 
 
 @pytest.mark.usefixtures("_without_collector")
