@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from redis.asyncio import BlockingConnectionPool, Redis, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
 
 from chassis.tls import SYSTEM, client_context
 
@@ -18,7 +19,8 @@ def connect(url: str, connections: int, authorities: str = "", *, decode_respons
     """Returns a client that connects on first use and never retries.
 
     With `rediss://` the server's certificate is verified by `authorities`, by default those of the system. The caller
-    sets the deadlines: the client's own cost a task per command, and swallow cancellations before Python 3.12.
+    sets the deadlines: the client's own cost a task per command, and swallow cancellations before Python 3.12. Notices
+    of maintenance are off: only Redis Enterprise sends them, and with them on the pool uses closed connections again.
     """
     pool = BlockingConnectionPool.from_url(
         url,
@@ -28,6 +30,7 @@ def connect(url: str, connections: int, authorities: str = "", *, decode_respons
         socket_connect_timeout=None,
         retry=Retry(NoBackoff(), 0),
         decode_responses=decode_responses,
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
     if urlsplit(url).scheme == "rediss":
         pool.connection_class = _EncryptedConnection

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 
 from opentelemetry import context, propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider, sampling
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags
 from structlog.contextvars import bind_contextvars, bound_contextvars, get_contextvars, reset_contextvars
@@ -21,31 +21,33 @@ before it is killed.
 """
 
 tracer = trace.get_tracer("chassis")
-_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-0([0-9a-f])")
+_TRACEPARENT = re.compile(r"00-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
 """A traceparent of version 00 (W3C Trace Context, section 3.2)."""
+_FLAGS = TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID
+"""The flags that are passed on; all others have to be zero (W3C Trace Context Level 2, section 3.2.2.5)."""
 _ids = RandomIdGenerator()
-_may_record = True
+_exports_spans = True
 """False if the process exports no spans: then a trace consists of its ids."""
 
 
 def configure(service: str, version: str, tenant: str, endpoint: str | None) -> None:
     """Sets the process's tracer provider, which exports to the OTLP `endpoint`.
 
-    Without an endpoint, a trace that begins here is not recorded: it has ids, for the log, and costs almost nothing.
-    With one, `OTEL_TRACES_SAMPLER` decides which traces are recorded; by default all are.
+    Without an endpoint no trace is recorded, whether it begins here or is continued: it has ids, for the log, and costs
+    almost nothing. With one, `OTEL_TRACES_SAMPLER` decides which traces are recorded; by default all are.
     """
-    global _may_record
-    _may_record = endpoint is not None
-    provider = TracerProvider(
-        sampler=sampling.DEFAULT_OFF if endpoint is None else None,
-        resource=Resource.create({"service.name": service, "service.version": version, "service.namespace": tenant}),
-    )
-    if endpoint is not None:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    global _exports_spans
+    _exports_spans = endpoint is not None
+    if endpoint is None:
+        return
 
-        exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=_EXPORT_SECONDS)
-        provider.add_span_processor(BatchSpanProcessor(exporter))
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    resource = Resource.create({"service.name": service, "service.version": version, "service.namespace": tenant})
+    provider = TracerProvider(resource=resource)
+    exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=_EXPORT_SECONDS)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
 
 
@@ -59,31 +61,33 @@ def inject() -> dict[str, str]:
 
 def continue_trace(name: str, kind: SpanKind, carrier: Mapping[str, str]) -> AbstractContextManager[Span]:
     """Opens a span that continues the trace of a carrier, which `inject` filled. Its log lines have the request id."""
-    if _may_record:
-        return _current_span(name, kind, propagate.extract(carrier), None, carrier)
+    if _exports_spans:
+        return _current_span(name, kind, parent=propagate.extract(carrier), request_id=_request_id(carrier))
     return _UnrecordedSpan(_unrecorded(carrier), _request_id(carrier))
 
 
 def client_span(name: str) -> AbstractContextManager[object]:
     """Opens the span of a call to a neighbour, unless no span of this process is recorded."""
-    return tracer.start_as_current_span(name, kind=SpanKind.CLIENT) if _may_record else nullcontext()
+    return tracer.start_as_current_span(name, kind=SpanKind.CLIENT) if _exports_spans else nullcontext()
 
 
 @contextmanager
 def _current_span(
-    name: str, kind: SpanKind, parent: Context, links: list[trace.Link] | None, carrier: Mapping[str, str]
+    name: str,
+    kind: SpanKind,
+    *,
+    parent: Context,
+    request_id: Mapping[str, str],
+    links: list[trace.Link] | None = None,
 ) -> Iterator[Span]:
-    with (
-        tracer.start_as_current_span(name, parent, kind, links=links) as span,
-        bound_contextvars(**_request_id(carrier)),
-    ):
+    with tracer.start_as_current_span(name, parent, kind, links=links) as span, bound_contextvars(**request_id):
         yield span
 
 
 class _UnrecordedSpan:
     """Makes a span current that has ids for log lines and carriers, and nothing else.
 
-    OpenTelemetry's own way to a span that no one records takes three times the processor time (docs/adr/0080).
+    OpenTelemetry's own way to a span that no one records takes five times the processor time (docs/adr/0080).
     """
 
     __slots__ = ("_request_id", "_span", "_span_token", "_variable_tokens")
@@ -98,24 +102,30 @@ class _UnrecordedSpan:
         return self._span
 
     def __exit__(self, *_: object) -> None:
-        reset_contextvars(**self._variable_tokens)
+        with suppress(ValueError):  # another context ends the block, as that of a generator: it has its own variables
+            reset_contextvars(**self._variable_tokens)
         context.detach(self._span_token)
 
 
 def _unrecorded(carrier: Mapping[str, str]) -> Span:
-    """Returns a span of the carrier's trace, or of the current one if the carrier has none, or of a new trace."""
-    known = _TRACEPARENT.fullmatch(carrier.get("traceparent", "")) if "tracestate" not in carrier else None
-    if known is not None and (parts := known.groups())[0].strip("0") and parts[1].strip("0"):
-        return _span_with_ids(int(parts[0], 16), int(parts[2], 16) & TraceFlags.SAMPLED)
+    """Returns a span of the carrier's trace, or of a new one if the carrier has none."""
+    known = _TRACEPARENT.fullmatch(carrier.get("traceparent", ""))
+    if known is not None and "tracestate" not in carrier:
+        return _span_with_ids(int(known[1], 16), int(known[2], 16))
     parent = trace.get_current_span(propagate.extract(carrier)).get_span_context()
     if not parent.is_valid:
-        return _span_with_ids(_ids.generate_trace_id(), TraceFlags.DEFAULT)
-    return _span_with_ids(parent.trace_id, parent.trace_flags & TraceFlags.SAMPLED, parent.trace_state)
+        return _unrecorded_root()
+    return _span_with_ids(parent.trace_id, parent.trace_flags, parent.trace_state)
+
+
+def _unrecorded_root() -> Span:
+    return _span_with_ids(_ids.generate_trace_id(), TraceFlags.RANDOM_TRACE_ID)
 
 
 def _span_with_ids(trace_id: int, flags: int, state: trace.TraceState | None = None) -> Span:
     """Returns a span of this trace with an id of its own."""
-    return NonRecordingSpan(SpanContext(trace_id, _ids.generate_span_id(), False, TraceFlags(flags), state))
+    known_flags = TraceFlags(flags & _FLAGS)
+    return NonRecordingSpan(SpanContext(trace_id, _ids.generate_span_id(), False, known_flags, state))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +145,7 @@ class ContinuedTrace:
 @contextmanager
 def continued_trace(name: str, kind: SpanKind, carrier: Mapping[str, str]) -> Iterator[ContinuedTrace]:
     """Opens a span as `continue_trace` does, without making it the current one: several are open at the same time."""
-    span = tracer.start_span(name, propagate.extract(carrier), kind) if _may_record else _unrecorded(carrier)
+    span = tracer.start_span(name, propagate.extract(carrier), kind) if _exports_spans else _unrecorded(carrier)
     try:
         yield ContinuedTrace(span, _request_id(carrier))
     finally:
@@ -148,9 +158,9 @@ def begin_trace(name: str, kind: SpanKind, carrier: Mapping[str, str]) -> Abstra
     Such a carrier is not trusted: it could add spans to a trace of the shop, or decide which requests are sampled
     (W3C Trace Context, section 4.2). Log lines have the request id.
     """
-    if _may_record:
-        return _current_span(name, kind, Context(), _links(carrier), carrier)
-    return _UnrecordedSpan(_span_with_ids(_ids.generate_trace_id(), TraceFlags.DEFAULT), _request_id(carrier))
+    if _exports_spans:
+        return _current_span(name, kind, parent=Context(), request_id=_request_id(carrier), links=_links(carrier))
+    return _UnrecordedSpan(_unrecorded_root(), _request_id(carrier))
 
 
 def _links(carrier: Mapping[str, str]) -> list[trace.Link] | None:

@@ -1,10 +1,11 @@
 """Traces: log lines have trace ids, spans describe requests, and metrics have exemplars."""
 
 import contextlib
+import contextvars
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import httpx
 import prometheus_client
@@ -17,7 +18,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import format_trace_id
+from opentelemetry.trace import format_span_id, format_trace_id
 from structlog.contextvars import bound_contextvars, get_contextvars
 
 OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
@@ -161,7 +162,7 @@ TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 @pytest.fixture
 def _without_collector(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracing, "_may_record", False)
+    monkeypatch.setattr(tracing, "_exports_spans", False)
 
 
 @pytest.mark.usefixtures("_without_collector")
@@ -171,6 +172,10 @@ def _without_collector(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"traceparent": f"00-{TRACE}-{PARENT}-00"}, "00", None),
         ({"traceparent": f"00-{TRACE}-{PARENT}-01"}, "01", None),
         ({"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "vendor=1"}, "01", "vendor=1"),
+        ({"traceparent": f"00-{TRACE}-{PARENT}-02"}, "02", None),
+        ({"traceparent": f"00-{TRACE}-{PARENT}-03"}, "03", None),
+        ({"traceparent": f"00-{TRACE}-{PARENT}-03", "tracestate": "vendor=1"}, "03", "vendor=1"),
+        ({"traceparent": f"00-{TRACE}-{PARENT}-ff"}, "03", None),
         ({"traceparent": f"01-{TRACE}-{PARENT}-00-later"}, "00", None),
     ],
 )
@@ -201,7 +206,20 @@ def test_without_a_collector_a_malformed_parent_begins_a_trace(parent: str) -> N
 
     assert context.is_valid
     assert format_trace_id(context.trace_id) != TRACE
-    assert not context.trace_flags.sampled
+    assert (context.trace_flags.sampled, context.trace_flags.random_trace_id) == (False, True)
+
+
+@pytest.mark.usefixtures("_without_collector")
+def test_without_a_collector_a_request_without_a_carrier_begins_a_trace_inside_another_one() -> None:
+    outer = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
+    with (
+        tracing.continue_trace("outer", tracing.SpanKind.SERVER, outer),
+        tracing.continue_trace("effect", tracing.SpanKind.SERVER, {}) as effect,
+    ):
+        context = effect.get_span_context()
+
+    assert context.is_valid
+    assert format_trace_id(context.trace_id) != TRACE
 
 
 @pytest.mark.usefixtures("_without_collector")
@@ -209,6 +227,7 @@ def test_without_a_collector_a_trace_from_outside_is_not_continued() -> None:
     outside = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
     with tracing.begin_trace("GET", tracing.SpanKind.SERVER, outside) as span:
         assert format_trace_id(span.get_span_context().trace_id) != TRACE
+        assert span.get_span_context().trace_flags.random_trace_id
         assert tracing.exemplar() is None
 
 
@@ -224,6 +243,40 @@ def test_without_a_collector_the_span_and_request_id_before_return_after_an_erro
 
         assert tracing.inject() == before
     assert tracing.inject() == {}
+
+
+@pytest.mark.usefixtures("_without_collector")
+def test_without_a_collector_a_span_that_another_context_ends_keeps_the_error_of_its_block(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def block() -> Generator[None, None, None]:
+        with tracing.continue_trace("effect", tracing.SpanKind.SERVER, {tracing.REQUEST_ID: "r-1"}):
+            yield
+
+    effect = block()
+    contextvars.copy_context().run(next, effect)
+    with pytest.raises(KeyError):
+        effect.throw(KeyError())
+
+    assert tracing.inject() == {}
+    assert "Failed to detach context" in caplog.text
+
+
+def test_a_call_to_a_neighbour_has_a_client_span_that_it_passes_on(spans: InMemorySpanExporter) -> None:
+    with (
+        tracing.tracer.start_as_current_span("request") as request,
+        tracing.client_span("shopapi.user.v1.UserService/GetUser"),
+    ):
+        sent = tracing.inject()["traceparent"].split("-")
+
+    call, _ = spans.get_finished_spans()
+    assert (call.name, call.kind, call.parent) == (
+        "shopapi.user.v1.UserService/GetUser",
+        tracing.SpanKind.CLIENT,
+        request.get_span_context(),
+    )
+    assert call.context is not None
+    assert sent[1:3] == [format_trace_id(call.context.trace_id), format_span_id(call.context.span_id)]
 
 
 def only(spans: InMemorySpanExporter) -> ReadableSpan:

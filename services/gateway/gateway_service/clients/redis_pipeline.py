@@ -15,7 +15,7 @@ from chassis.types.circuit_breaker import Attempt, BreakerPolicy, CircuitBreaker
 from hiredis import pack_command
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 _BREAKER_POLICY = BreakerPolicy(min_failures=3, failure_ratio=0.5, window_seconds=5.0, cooldown_seconds=1.0)
 _CONNECTIONS = 32
@@ -28,6 +28,7 @@ Reply = Any
 
 
 def connect(url: str, authorities: str = "") -> Redis:
+    """Returns the client of a `RedisPipeline`, which limits its connections itself: the pool limits all others."""
     return redis_client.connect(url, _CONNECTIONS, authorities)
 
 
@@ -47,7 +48,7 @@ class RedisPipeline:
         """`clock` returns seconds, and never goes back. `timeout` is how many seconds Redis has to respond."""
         self._redis = redis
         self._idle: list[AbstractConnection] = []
-        self._turns = asyncio.Semaphore(_CONNECTIONS)
+        self._slots = asyncio.Semaphore(_CONNECTIONS)
         self._breaker = CircuitBreaker(_BREAKER_POLICY, clock)
         self._timeout = timeout
         self._pending: list[_Pending] = []
@@ -60,7 +61,8 @@ class RedisPipeline:
     def send(self, *command: Argument) -> "asyncio.Future[Reply | None]":
         """Adds a command to the next pipeline; its reply is None if Redis did not respond.
 
-        The first command schedules the pipeline for the next step of the event loop.
+        Each word of a command's name is an argument: `CLIENT`, `ID`. The first command schedules the pipeline for the
+        next step of the event loop.
         """
         reply = self._receiver()
         self._pending.append(_Pending(command, [reply]))
@@ -73,9 +75,10 @@ class RedisPipeline:
         return reply
 
     async def close(self) -> None:
-        await asyncio.gather(*self._flushes, return_exceptions=True)
-        for connection in self._idle:
-            await connection.disconnect()
+        """Waits for the replies of all commands, also of those that are sent in the meantime, and disconnects."""
+        while self._flushes:
+            await asyncio.gather(*self._flushes, return_exceptions=True)
+        await self._close_idle(nowait=False)
         await self._redis.aclose()
 
     def _receiver(self) -> "asyncio.Future[Reply | None]":
@@ -108,9 +111,11 @@ class RedisPipeline:
         """Sends one batch; None if Redis did not respond in time, or with an error."""
         try:
             async with asyncio.timeout(self._timeout):
-                replies = await self._exchange([pending.command for pending in batch])
-        except (RedisError, OSError, TimeoutError) as error:
+                replies = await self._round_trip([pending.command for pending in batch])
+        except (RedisError, OSError, RuntimeError) as error:  # RuntimeError: uvloop's, from a connection that was reset
             attempt.failed()
+            if not isinstance(error, ResponseError):
+                await self._close_idle(nowait=True)  # what ended this connection has probably ended them too
             if self._breaker.state is CircuitState.OPEN:
                 log.warning("requests pass uncounted: Redis does not respond", reason=repr(error))
             return None
@@ -120,16 +125,16 @@ class RedisPipeline:
         finally:
             attempt.abandoned()
 
-    async def _exchange(self, commands: Sequence[tuple[Argument, ...]]) -> Sequence[Reply]:
+    async def _round_trip(self, commands: Sequence[tuple[Argument, ...]]) -> Sequence[Reply]:
         """Sends commands on one connection and reads their replies, as Redis sends them.
 
-        It has the connections of the client to itself: the pool and the pipelines of redis-py cost more than the
-        exchange (docs/adr/0079).
+        Its connections are its own, at most _CONNECTIONS: the pool and the pipelines of redis-py cost more than the
+        round trip (docs/adr/0079).
         """
-        async with self._turns:
+        packed = [pack_command(command) for command in commands]  # type: ignore[arg-type]  # of hiredis
+        async with self._slots:
             connection = await self._connection()
             try:
-                packed = [pack_command(command) for command in commands]  # type: ignore[arg-type]  # of hiredis
                 await connection.send_packed_command(packed, check_health=False)
                 replies = [await connection.read_response() for _ in commands]
             except BaseException:
@@ -147,3 +152,7 @@ class RedisPipeline:
             await connection.disconnect(nowait=True)
         new: AbstractConnection = self._redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
         return new
+
+    async def _close_idle(self, *, nowait: bool) -> None:
+        idle, self._idle = self._idle, []
+        await asyncio.gather(*(connection.disconnect(nowait=nowait) for connection in idle), return_exceptions=True)

@@ -250,13 +250,13 @@ async def test_pipelines_use_a_connection_again_unless_redis_has_closed_it() -> 
 
 
 async def test_a_pipeline_asks_for_the_time_once_and_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    sent, exchange = [], RedisPipeline._exchange
+    sent, round_trip = [], RedisPipeline._round_trip
 
     async def record(self: RedisPipeline, commands: Sequence[tuple[str | bytes | int, ...]]) -> object:
         sent.append(commands)
-        return await exchange(self, commands)
+        return await round_trip(self, commands)
 
-    monkeypatch.setattr(RedisPipeline, "_exchange", record)
+    monkeypatch.setattr(RedisPipeline, "_round_trip", record)
     pipeline = RedisPipeline(connect(environment_variable("TEST_REDIS_URL")), lambda: 0.0, 5.0)
 
     async def look() -> tuple[object, object]:
