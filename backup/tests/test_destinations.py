@@ -1,6 +1,7 @@
 """A bucket as a destination, on moto's S3 server, and what a backup says when it is away, refuses, or is full."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ import httpx
 import pytest
 from aiohttp import web
 from chassis_testing.fault_proxy import fault_proxy
-from chassis_testing.ports import free_port
+from chassis_testing.ports import free_port, stop_accepting
 from chassis_testing.s3_server import s3_server, signed_for
 from chassis_testing.waiting import eventually
 from platform_backup import destination as destinations
@@ -333,12 +334,13 @@ async def _served(answer: Callable[[web.Request], Awaitable[web.StreamResponse]]
     application.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(application)
     await runner.setup()
-    port = free_port()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    try:
-        yield port
-    finally:
-        await runner.cleanup()
+    with socket.create_server(("127.0.0.1", port := free_port())) as listening:
+        await web.SockSite(runner, listening).start()
+        try:
+            yield port
+        finally:
+            await stop_accepting(listening)
+            await runner.cleanup()
 
 
 async def test_a_folder_that_is_not_mounted_is_named(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from chassis_testing.ports import free_port
+from chassis_testing.ports import free_port, stop_accepting
 
 
 @asynccontextmanager
@@ -51,6 +51,8 @@ class FaultProxy:
     async def sever(self) -> None:
         """Ends every connection and refuses new ones."""
         if self._server is not None:
+            for listening in self._server.sockets:
+                await stop_accepting(listening)
             self._server.close()
         await self.reset_connections()
 
