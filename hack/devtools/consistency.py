@@ -57,6 +57,17 @@ class ConsistencyChecker:
         self._stack = stack
         self._of = connections
 
+    async def wait_until_done(self, within: float) -> None:
+        """Waits until no work is unfinished. Raises TimeoutError that names what is left."""
+
+        async def is_done() -> bool:
+            return not await self.unfinished_work()
+
+        try:
+            await eventually(is_done, within)
+        except TimeoutError:
+            raise TimeoutError(f"after {within} s: under way {await self.unfinished_work()}") from None
+
     async def wait_until_consistent(self, within: float) -> None:
         """Waits until no work is unfinished and no inconsistency is left. Raises AssertionError that names what is
         left.

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-BROKEN = (OSError, TimeoutError, asyncio.IncompleteReadError)
-"""What `Sender.send` raises if there is no reply."""
+CONNECTION_ERRORS = (OSError, asyncio.IncompleteReadError)
+"""The exceptions that `Sender.send` raises if it gets no reply."""
 _LARGEST_HEAD = 1 << 20
 
 

@@ -24,16 +24,13 @@ from chassis_testing.waiting import eventually
 from devtools.services import SERVICES
 
 from shop_e2e.api.mailbox import Mailbox, mailbox
-from shop_e2e.bench.catalogue import BASE_PRODUCTS, base_catalogue
 from shop_e2e.bench.http_client import Connection
 from shop_e2e.bench.processes import running_seconds, title
 from shop_e2e.bench.servers import StoreServers, shared_servers
-from shop_e2e.bench.targets.target import Buyer, Refused, new_buyer
-from shop_e2e.bench.targets.this_shop import ThisShop
+from shop_e2e.bench.targets.target import Buyer, Refused, enroll, new_buyer
+from shop_e2e.bench.targets.this_shop import MAILS_OF_AN_ORDER, ThisShop, prepared_shop
 
 _POSTGRES = "PostgreSQL"
-_MAILS = 2
-"""The mails of a journey: the order is confirmed, and paid."""
 _MAIL_SECONDS = 60.0
 _REST_SECONDS = 6.0
 _LAST_SECONDS = 0.5
@@ -59,8 +56,7 @@ class Release:
         await self.shop.start()
         for _ in range(self.lanes):
             buyer, connection = new_buyer(), Connection(self.shop.port)
-            await self.shop.register(connection, buyer)
-            await self.shop.log_in(connection, buyer)
+            await enroll(self.shop, connection, buyer)
             await connection.close()
             self.buyers.append(buyer)
 
@@ -81,7 +77,7 @@ class Release:
 
     async def make_journeys(self, journeys: int) -> None:
         """Returns once the journeys are made and their last mail has come. Raises Refused, AssertionError."""
-        mails = len(self.box.mails) + _MAILS * journeys
+        mails = len(self.box.mails) + MAILS_OF_AN_ORDER * journeys
         left = iter(range(journeys))
         await asyncio.gather(*(self._shop_with(buyer, left) for buyer in self.buyers))
 
@@ -143,10 +139,8 @@ async def _run(options: argparse.Namespace) -> None:
                 continue
             box = await closing.enter_async_context(mailbox())
             servers = shared_servers()
-            shop = ThisShop(servers, logs / name, box.port, checkout and checkout.resolve())
-            closing.push_async_callback(shop.remove)
-            await shop.prepare(base_catalogue(1, BASE_PRODUCTS))
-            closing.push_async_callback(shop.stop)
+            preparing = prepared_shop(servers, logs / name, box.port, checkout and checkout.resolve())
+            shop = await closing.enter_async_context(preparing)
             releases.append(Release(name, shop, servers, box, options.connections))
         await _measure(releases, options)
 

@@ -10,10 +10,11 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from shop_e2e.bench.catalogue import RACE_STOCK
-from shop_e2e.bench.http_client import BROKEN, Connection, Reply, Sender
+from shop_e2e.bench.http_client import CONNECTION_ERRORS, Connection, Reply, Sender
 from shop_e2e.bench.overload import overload
 from shop_e2e.bench.processes import descendants, processor_seconds, resident_bytes
 from shop_e2e.bench.samples import Case, Life, Overload, Race, Sample
@@ -29,6 +30,7 @@ from shop_e2e.bench.targets.target import (
     Refused,
     Target,
     TargetError,
+    enroll,
     new_buyer,
 )
 
@@ -160,12 +162,8 @@ class Measurement:
         """Registers so many buyers and logs them in. Raises TargetError."""
         buyers = [new_buyer() for _ in range(count)]
 
-        async def enroll(lane: CountingConnection, buyer: Buyer) -> None:
-            await self._target.register(lane, buyer)
-            await self._target.log_in(lane, buyer)
-
         async with self._open(_ENROLLING) as lanes:
-            outcome = await _run(lanes, enroll, iter(buyers), _ENROLL_SECONDS, count)
+            outcome = await _run(lanes, partial(enroll, self._target), iter(buyers), _ENROLL_SECONDS, count)
         if len(outcome.milliseconds) < len(buyers):
             raise TargetError(f"{self._target.name}: buyers could not register: {outcome.failures[:1]}")
         return buyers
@@ -373,7 +371,7 @@ async def _run(
             began = time.monotonic()
             try:
                 await action(lane, value)
-            except (Refused, *BROKEN) as error:
+            except (Refused, *CONNECTION_ERRORS) as error:
                 outcome.failures.append(f"{type(error).__name__} {error}")
             else:
                 outcome.milliseconds.append((time.monotonic() - began) * 1000)

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from shop_e2e.bench.http_client import BROKEN, Connection, Reply, Sender
+from shop_e2e.bench.http_client import CONNECTION_ERRORS, Connection, Reply, Sender
 from shop_e2e.bench.samples import OverloadOutcome
 from shop_e2e.bench.targets.target import Buyer, Refused
 
@@ -39,7 +39,7 @@ async def overload(port: int, buyers: Sequence[Buyer], rate: float, journey: Jou
                 outcome.refusals_with_time += refused.reply.header("Retry-After") is not None
             else:
                 outcome.failures.append(str(refused))
-        except BROKEN as error:
+        except CONNECTION_ERRORS as error:
             outcome.failures.append(f"{type(error).__name__} {error}")
         finally:
             await connection.close()

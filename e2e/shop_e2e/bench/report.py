@@ -12,7 +12,17 @@ from devtools.dashboard_plots import STYLE
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from shop_e2e.bench.samples import Life, Overload, Race, Sample, Spread, Summary, quantile, summarize
+from shop_e2e.bench.samples import (
+    Life,
+    Overload,
+    Race,
+    Sample,
+    Spread,
+    Summary,
+    p50_and_p99,
+    quantiles,
+    summarize,
+)
 from shop_e2e.bench.targets.target import DESCRIPTIONS
 
 _MIB = 1 << 20
@@ -97,16 +107,34 @@ class Report:
             "rounds": [_sample_as_json(sample) for sample in self.samples],
             "lives": [asdict(life) for life in self.lives],
             "races": [asdict(race) for race in self.races],
-            "overloads": [{**asdict(one), "kept": one.kept} for one in self.overloads],
+            "overloads": [_overload_as_json(one) for one in self.overloads],
         }
 
 
 def _sample_as_json(sample: Sample) -> Mapping[str, object]:
     """Returns a sample without its single times, of which there may be a million."""
-    times = sorted(sample.milliseconds)
     fields = {name: value for name, value in asdict(sample).items() if name != "milliseconds"}
-    quantiles = {"p50": quantile(times, 0.50), "p99": quantile(times, 0.99)} if times else {}
-    return {**fields, "actions": len(times), "rate": sample.rate, **quantiles}
+    return {**fields, "actions": len(sample.milliseconds), "rate": sample.rate, **quantiles(sample.milliseconds)}
+
+
+def _overload_as_json(one: Overload) -> Mapping[str, object]:
+    """Returns an overload without its single times."""
+    outcome = one.outcome
+    return {
+        "target": one.target,
+        "round": one.round,
+        "peak": one.peak,
+        "offered": one.offered,
+        "kept": one.kept,
+        "seconds": outcome.seconds,
+        "served": {"journeys": len(outcome.served), **quantiles(outcome.served)},
+        "refused": {
+            "requests": len(outcome.refusals),
+            "with_time": outcome.refusals_with_time,
+            **quantiles(outcome.refusals),
+        },
+        "failures": outcome.failures,
+    }
 
 
 def _lives(lives: Sequence[Life]) -> Iterable[str]:
@@ -153,15 +181,10 @@ def _overloads(overloads: Sequence[Overload]) -> Iterable[str]:
     for one in overloads:
         cells = (
             f"{one.target}, round {one.round}", f"{one.peak:.1f}, {one.offered:.1f}", str(len(one.outcome.served)),
-            f"{one.kept:.0%}", _p50_and_p99(one.outcome.served), str(len(one.outcome.refusals)),
-            str(one.outcome.refusals_with_time), _p50_and_p99(one.outcome.refusals), str(len(one.outcome.failures)),
+            f"{one.kept:.0%}", p50_and_p99(one.outcome.served), str(len(one.outcome.refusals)),
+            str(one.outcome.refusals_with_time), p50_and_p99(one.outcome.refusals), str(len(one.outcome.failures)),
         )  # fmt: skip
         yield f"| {' | '.join(cells)} |"
-
-
-def _p50_and_p99(times: Sequence[float]) -> str:
-    ordered = sorted(times)
-    return f"{quantile(ordered, 0.50):.0f}, {quantile(ordered, 0.99):.0f}" if ordered else ""
 
 
 def _spread(spread: Spread) -> str:

@@ -167,6 +167,17 @@ def _summary(target: str, case: Case, samples: Sequence[Sample]) -> Summary:
     )
 
 
+def quantiles(milliseconds: Sequence[float]) -> dict[str, float]:
+    """Returns `p50` and `p99` of unordered times; nothing of none."""
+    times = sorted(milliseconds)
+    return {"p50": quantile(times, 0.50), "p99": quantile(times, 0.99)} if times else {}
+
+
+def p50_and_p99(milliseconds: Sequence[float]) -> str:
+    """Returns both as text; empty of no times."""
+    return ", ".join(f"{one:.0f}" for one in quantiles(milliseconds).values())
+
+
 def quantile(ordered: Sequence[float], part: float) -> float:
     """Returns the least value that at least this part of the ordered values does not exceed (nearest rank)."""
     return ordered[max(math.ceil(part * len(ordered)) - 1, 0)]

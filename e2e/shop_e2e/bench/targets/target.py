@@ -62,6 +62,12 @@ def new_buyer() -> Buyer:
     return Buyer(f"buyer-{uuid.uuid4().hex[:16]}@example.com", uuid.uuid4().hex)
 
 
+async def enroll(target: Target, connection: Sender, buyer: Buyer) -> None:
+    """Registers a buyer, and logs them in. Raises Refused."""
+    await target.register(connection, buyer)
+    await target.log_in(connection, buyer)
+
+
 class TargetError(Exception):
     """A target cannot be prepared or started; the message says why."""
 

@@ -6,7 +6,8 @@ import asyncio
 import os
 import platform
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,25 @@ from ecommerce_client.models import Price
 from ecommerce_client.models.inventory import SetStockRequest
 from ecommerce_client.models.product import CategoryRequest, ProductRequest
 
-from shop_e2e.bench.catalogue import PLENTY, RACE_STOCK, Catalogue, copies_for, page_of, race_name, spread
+from shop_e2e.bench.catalogue import (
+    BASE_PRODUCTS,
+    PLENTY,
+    RACE_STOCK,
+    Catalogue,
+    base_catalogue,
+    copies_for,
+    page_of,
+    race_name,
+    spread,
+)
 from shop_e2e.bench.http_client import Reply, Sender, http_request
 from shop_e2e.bench.row_copies import STRIDE, copy_rows, shifted
 from shop_e2e.bench.servers import STORES, StoreServers
 from shop_e2e.bench.targets.target import WORKS, Buyer, Refused
 from shop_e2e.isolated.database_templates import copy_databases
 
+MAILS_OF_AN_ORDER = 2
+"""It is confirmed, and paid."""
 _API = "/api/v1"
 _UNREACHED = ",".join(f"{policy}=999999/1" for policy in ("auth", "read", "write", "webhook"))
 _AT_ONCE, _CREATE_SECONDS = 6, 120.0
@@ -203,6 +216,22 @@ class ThisShop:
         """Pays the order. A request with an idempotency key may be repeated."""
         body = {"order_id": buyer.order, "payment_method": "pm_card_visa", "confirm": True}
         _data(await connection.send(http_request("POST", f"{_API}/payments", body, buyer.token, _keyed(key))))
+
+
+@asynccontextmanager
+async def prepared_shop(
+    servers: StoreServers, logs: Path, mail_port: int, release: Path | None = None
+) -> AsyncIterator[ThisShop]:
+    """Gives a shop with the base catalogue that has not been started; stops and removes it at the end of the block.
+
+    Raises StackError.
+    """
+    shop = ThisShop(servers, logs, mail_port, release)
+    async with AsyncExitStack() as closing:
+        closing.push_async_callback(shop.remove)
+        await shop.prepare(base_catalogue(1, BASE_PRODUCTS))
+        closing.push_async_callback(shop.stop)
+        yield shop
 
 
 def _keyed(key: str | None) -> Mapping[str, str]:
