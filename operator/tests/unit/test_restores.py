@@ -820,7 +820,7 @@ async def test_a_retried_job_that_is_refused_until_the_deadline_ends_the_restore
     cluster: FakeCluster,
 ) -> None:
     await until_a_retry_is_due(cluster)
-    cluster.server.refused[JOB.kind] = ApiError(403, "Forbidden", "exceeded quota: tenant")
+    cluster.server.refused[JOB.kind] = QUOTA
     for _ in range(2):
         await cluster.reconcile()
         assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Closing", ("Closing", "Unknown", "Refused"))
@@ -835,6 +835,100 @@ async def test_a_retried_job_that_is_refused_until_the_deadline_ends_the_restore
     assert "exceeded quota: tenant" in cluster.said()[3]
     assert "It is not retried" in cluster.said()[3]
     assert "The shop stays closed" not in cluster.said()[3]
+
+
+QUOTA = ApiError(403, "Forbidden", "exceeded quota: tenant")
+
+
+async def until_it_is_closed(cluster: FakeCluster) -> None:
+    cluster.restore(backup="before", deadlineSeconds=600)
+    await cluster.reconcile()
+    cluster.shop_says("Restoring")
+
+
+async def test_a_first_job_that_is_refused_until_the_deadline_ends_the_restore_with_that_reason(
+    cluster: FakeCluster,
+) -> None:
+    await until_it_is_closed(cluster)
+    cluster.server.refused[JOB.kind] = QUOTA
+    for seconds in (0, 599):
+        cluster.now = NOW + timedelta(seconds=seconds)
+        assert (await cluster.reconcile()).delay is not None
+        assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Closing", ("Closing", "Unknown", "Refused"))
+        assert "exceeded quota: tenant" in cluster.said()[3]
+        assert "nothing was changed: the restore is retried" in cluster.said()[3]
+        assert cluster.said()[3].endswith("and not after 2026-01-01T12:10:00Z.")
+    assert cluster.events()[-1] == ("Warning", "Refused")
+    cluster.now += timedelta(seconds=1)
+    assert (await cluster.reconcile()).delay is None
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed", ("Failed", "False", "Refused"))
+    assert "exceeded quota: tenant" in cluster.said()[3]
+    assert "Nothing was changed, and the shop is closed" in cluster.said()[3]
+    assert "lastFailure" not in cluster.status(), "the condition says it"
+
+
+async def test_a_restore_goes_on_when_its_first_job_is_no_longer_refused(cluster: FakeCluster) -> None:
+    await until_it_is_closed(cluster)
+    cluster.server.refused[JOB.kind] = QUOTA
+    await cluster.reconcile()
+    assert cluster.status()["lastFailure"]["reason"] == "Refused"
+    cluster.server.refused.clear()
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Restoring", ("Restoring", "Unknown", "Running"))
+    cluster.end("Complete", RESTORED)
+    await cluster.reconcile()
+    assert (cluster.said()[0], "lastFailure" in cluster.status()) == ("Opening", False)
+
+
+async def test_why_a_job_was_refused_is_still_known_after_another_reason_was_reported(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await until_a_retry_is_due(cluster)
+    cluster.server.refused[JOB.kind] = QUOTA
+    await cluster.reconcile()
+    assert cluster.status()["lastFailure"]["reason"] == "Refused"
+    with monkeypatch.context() as patch:
+        patch.setattr(RememberingHelm, "template", time_out)
+        await cluster.reconcile()
+    assert cluster.said()[2] == "RenderTimedOut"
+    cluster.now += timedelta(seconds=600)
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed", ("Failed", "False", "Refused"))
+    assert "exceeded quota: tenant" in cluster.said()[3]
+
+
+async def test_a_first_job_whose_creation_gets_no_answer_until_the_deadline_ends_the_restore(
+    cluster: FakeCluster,
+) -> None:
+    await until_it_is_closed(cluster)
+    cluster.server.refused[JOB.kind] = ApiError(503, "Unavailable", "the API server is overloaded")
+    for seconds in (0, 599):
+        cluster.now = NOW + timedelta(seconds=seconds)
+        with pytest.raises(ApiError, match="overloaded"):
+            await cluster.reconcile()
+    cluster.now += timedelta(seconds=1)
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == (
+        "now/uid-now/Failed/inconsistent", ("Failed", "False", "JobLost")
+    ), "an answer may have been lost"  # fmt: skip
+    assert cluster.said()[3].startswith("The creation of the Job restore-now had no answer. It is not retried")
+
+
+async def time_out(*_: object) -> list[Manifest]:
+    raise RenderTimeoutError("Helm has not ended within 60 seconds")
+
+
+async def test_a_closed_shop_does_not_wait_for_helm_for_ever(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await until_it_is_closed(cluster)
+    monkeypatch.setattr(RememberingHelm, "template", time_out)
+    cluster.now += timedelta(seconds=599)
+    await cluster.reconcile()
+    assert cluster.said()[:3] == ("Closing", "Unknown", "RenderTimedOut")
+    cluster.now += timedelta(seconds=1)
+    assert (await cluster.reconcile()).delay is None
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed", ("Failed", "False", "RenderTimedOut"))
 
 
 async def test_a_failed_job_whose_successor_gets_no_answer_until_the_deadline_is_not_said_to_be_lost(
@@ -860,10 +954,6 @@ async def test_a_failed_job_is_not_deleted_before_the_next_one_is_rendered(
 ) -> None:
     await until_a_retry_is_due(cluster)
     failed = cluster.job()["metadata"]["uid"]
-
-    async def time_out(*_: object) -> list[Manifest]:
-        raise RenderTimeoutError("Helm has not ended within 60 seconds")
-
     monkeypatch.setattr(RememberingHelm, "template", time_out)
     await cluster.reconcile()
     assert (cluster.said()[2], cluster.job()["metadata"]["uid"]) == ("RenderTimedOut", failed)
