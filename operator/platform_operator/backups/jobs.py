@@ -203,10 +203,9 @@ def start_problem(pods: Sequence[Manifest]) -> str:
 
 def blocked_pod(pods: Sequence[Manifest]) -> BlockedPod | None:
     """Returns the first pod by name that cannot start; None if each has started, or may soon."""
-    pending = (one for one in pods if one.get("status", {}).get("phase") == "Pending")
-    problems = ((one, diagnose([one])) for one in sorted(pending, key=lambda one: str(one["metadata"]["name"])))
-    return next((BlockedPod(problem, _created(one)) for one, problem in problems if problem), None)
-
-
-def _created(pod: Manifest) -> datetime:
-    return datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
+    pending = [one for one in pods if one.get("status", {}).get("phase") == "Pending"]
+    blocked = [(one, problem) for one in pending if (problem := diagnose([one]))]
+    if not blocked:
+        return None
+    pod, problem = min(blocked, key=lambda one: str(one[0]["metadata"]["name"]))
+    return BlockedPod(problem, datetime.fromisoformat(pod["metadata"]["creationTimestamp"]))

@@ -47,7 +47,7 @@ from platform_operator.backups.restore_status import (
     waiting_advice,
 )
 from platform_operator.backups.shop_opener import ShopOpener
-from platform_operator.backups.shop_specs import blocker_text, spec_of
+from platform_operator.backups.shop_specs import blocker_text, spec_of, stop_by_spec
 from platform_operator.backups.status import has_progressed
 from platform_operator.cache.observed import Platform
 from platform_operator.cache.store import Cache
@@ -228,15 +228,9 @@ class RestoreController:
         if spec.observes:
             text = "The shop is observed, and nothing is done to it: set its spec.mode to Manage, and paused to false."
             return pending(RestoreReason.OBSERVED, text)
-        if spec.hibernated:
-            text = (
-                "The shop is hibernated, and its databases are stopped: set spec.hibernated of it to false, or "
-                "spec.suspended of its Tenant."
-            )
-            return pending(RestoreReason.HIBERNATED, text)
-        if spec.closed:
-            text = "The shop is closed by its spec: set spec.closed of it to false. The restore closes it by itself."
-            return pending(RestoreReason.CLOSED, text)
+        if stop := stop_by_spec(shop):
+            reason, text = stop
+            return pending(reason, f"{text} The restore closes the shop by itself.")
         if is_in_steps(shop.status):
             return pending(
                 RestoreReason.UPGRADING, "The shop is being upgraded: the restore begins when that has ended."
@@ -318,13 +312,15 @@ class RestoreController:
         """Returns that the databases are in use, or may be; None if they are not. Raises ApiError."""
         if await self._may_have_clients(shop):
             blocker = blocker_text(shop)
-            first = closing(str(restore.status.get("backupId", "")), blocker)
-        elif running := self.clients.running_jobs(shop.key):
-            blocker = f" {_running_job(running[0])}"
-            first = RestoreOutcome(RestorePhase.CLOSING, RestoreReason.BACKUP_RUNNING, blocker.lstrip())
-        else:
-            return None
-        return first if due is None else self._wait_to_retry(shop, due, blocker)
+            if due is not None:
+                return self._wait_to_retry(shop, due, blocker)
+            return closing(str(restore.status.get("backupId", "")), blocker)
+        if running := self.clients.running_jobs(shop.key):
+            text = _running_job(running[0])
+            if due is not None:
+                return self._wait_to_retry(shop, due, f" {text}")
+            return RestoreOutcome(RestorePhase.CLOSING, RestoreReason.BACKUP_RUNNING, text)
+        return None
 
     async def _may_have_clients(self, shop: Platform) -> bool:
         stored = stored_condition(shop.status, "Restoring")
