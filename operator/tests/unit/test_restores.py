@@ -21,6 +21,7 @@ from test_backups import (
     RememberingHelm,
     container,
     environment,
+    failure_reasons,
 )
 
 from platform_operator.api.backups import PLATFORM_BACKUP, PLATFORM_RESTORE, BackupPolicy, RestoreReason
@@ -52,6 +53,7 @@ from platform_operator.workqueue import Requeue
 KINDS = {kind.kind: kind for kind in (*CHILD_KINDS, PLATFORM_BACKUP, PLATFORM_RESTORE)}
 DATABASES = [{"name": f"{name}-db", "ready": True, "migratedAt": "2026-01-01T10:00:00Z"} for name in WITH_DATABASE]
 RESTORED: Manifest = ARCHIVE | {"resent": {"order": 4, "payment": 3}}
+AWAY: Manifest = {"reason": "DestinationUnavailable", "message": "the bucket backups does not answer (503)."}
 
 
 class FakeServer(FakeApiServer):
@@ -244,6 +246,13 @@ class FakeCluster:
         self.shop_says("Restoring")
         await self.reconcile(name)
 
+    async def until_paused(self, **spec: Any) -> None:
+        """Restores until the first attempt has failed, which is retried after a pause."""
+        self.restore(**spec)
+        await self.until_restoring()
+        self.end("Failed", AWAY)
+        await self.reconcile()
+
     def checked(self, **violations: int) -> None:
         self.results = {
             name: ScrapeResult(1.0, ServiceMetrics({"sums_agree": violations.get(name, 0)}, checked=1.0))
@@ -411,9 +420,6 @@ async def test_a_restore_whose_backup_is_not_found_or_not_readable_fails_while_t
     assert ("startTime" in cluster.status(), cluster.jobs_named("restore-")) == (False, [])
     await cluster.reconcile()
     assert [one for one in cluster.server.objects if one[0] == "NetworkPolicy"] == []
-
-
-AWAY: Manifest = {"reason": "DestinationUnavailable", "message": "the bucket backups does not answer (503)."}
 
 
 async def test_a_bucket_that_does_not_answer_is_tried_again(cluster: FakeCluster) -> None:
@@ -698,10 +704,7 @@ async def test_a_restore_is_not_retried_after_its_deadline(
 
 
 async def test_a_restore_that_could_not_be_retried_before_its_deadline_fails(cluster: FakeCluster) -> None:
-    cluster.restore(backup="before", deadlineSeconds=600)
-    await cluster.until_restoring()
-    cluster.end("Failed", AWAY)
-    await cluster.reconcile()
+    await cluster.until_paused(backup="before", deadlineSeconds=600)
     cluster.server.backup_pods = [backup_pod("create", "Running")]
     cluster.now += timedelta(seconds=599)
     await cluster.reconcile()
@@ -712,10 +715,7 @@ async def test_a_restore_that_could_not_be_retried_before_its_deadline_fails(clu
 
 
 async def test_a_retry_names_the_failure_and_the_backup_that_it_waits_for(cluster: FakeCluster) -> None:
-    cluster.restore()
-    await cluster.until_restoring()
-    cluster.end("Failed", AWAY)
-    await cluster.reconcile()
+    await cluster.until_paused()
     cluster.other_job("market-backup-1", "create")
     cluster.now += timedelta(seconds=10)
     await cluster.reconcile()
@@ -728,10 +728,7 @@ async def test_a_retry_names_the_failure_and_the_backup_that_it_waits_for(cluste
 
 
 async def test_a_restore_whose_job_is_gone_in_the_pause_is_retried_until_its_deadline(cluster: FakeCluster) -> None:
-    cluster.restore(backup="before", deadlineSeconds=600)
-    await cluster.until_restoring()
-    cluster.end("Failed", AWAY)
-    await cluster.reconcile()
+    await cluster.until_paused(backup="before", deadlineSeconds=600)
     del cluster.server.objects[JOB.kind, "shop", "restore-now"]
     cluster.server.backup_pods = [backup_pod("restore", "Running")]
     cluster.now += timedelta(seconds=599)
@@ -769,19 +766,13 @@ async def test_a_check_whose_job_is_gone_is_not_started_after_the_deadline(clust
 async def test_a_shop_whose_restore_was_deleted_before_it_is_retried_can_be_opened_as_it_was(
     cluster: FakeCluster,
 ) -> None:
-    cluster.restore()
-    await cluster.until_restoring()
-    cluster.end("Failed", AWAY)
-    await cluster.reconcile()
+    await cluster.until_paused()
     await cluster.delete()
     assert cluster.mark == "now/uid-now/Failed"
 
 
 async def test_a_retried_job_whose_creation_was_not_answered_is_followed(cluster: FakeCluster) -> None:
-    cluster.restore()
-    await cluster.until_restoring()
-    cluster.end("Failed", AWAY)
-    await cluster.reconcile()
+    await cluster.until_paused()
     cluster.now += timedelta(seconds=10)
     with cluster.server.losing_answers():
         await cluster.reconcile()
@@ -809,10 +800,7 @@ async def test_a_failed_job_that_a_deletion_did_not_find_is_deleted_later(cluste
 
 
 async def until_a_retry_is_due(cluster: FakeCluster) -> None:
-    cluster.restore(backup="before", deadlineSeconds=600)
-    await cluster.until_restoring()
-    cluster.end("Failed", AWAY)
-    await cluster.reconcile()
+    await cluster.until_paused(backup="before", deadlineSeconds=600)
     cluster.now += timedelta(seconds=10)
 
 
@@ -1884,8 +1872,7 @@ def test_the_mark_of_a_restore_that_has_succeeded_closes_nothing() -> None:
 
 def test_every_failure_of_the_command_is_a_reason() -> None:
     of_verifications = {"BackupNotRestorable", "InvariantBroken", "ScratchServerFailed"}
-    reasons = {one.reason for base in BackupError.__subclasses__() for one in (base, *base.__subclasses__())}
-    assert reasons - of_verifications <= {str(one) for one in RestoreReason}
+    assert failure_reasons(BackupError) - of_verifications <= {str(one) for one in RestoreReason}
 
 
 def test_the_store_passes_on_the_restores_of_a_shop_that_has_changed() -> None:
