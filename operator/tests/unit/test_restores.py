@@ -22,6 +22,7 @@ from test_backups import (
     container,
     environment,
     failure_reasons,
+    refusal_of,
 )
 
 from platform_operator.api.backups import PLATFORM_BACKUP, PLATFORM_RESTORE, BackupPolicy, RestoreReason
@@ -73,12 +74,14 @@ class FakeServer(FakeApiServer):
             return None if name in self.missing else {"metadata": {"name": name}}
         return await super().get(kind, namespace, name)
 
-    async def list(self, kind: Kind, namespace: str, selector: str) -> tuple[list[Manifest], int]:
+    async def list(
+        self, kind: Kind, namespace: str, selector: str = "", limit: int = 0, fields: str = ""
+    ) -> tuple[list[Manifest], int]:
         if selector.startswith("app.kubernetes.io/instance=market,"):
             return copy.deepcopy(self.service_pods), self.version
         if selector == f"{LABEL_PLATFORM}=market,app.kubernetes.io/component=backup":
             return copy.deepcopy(self.backup_pods), self.version
-        return await super().list(kind, namespace, selector)
+        return await super().list(kind, namespace, selector, limit, fields)
 
     async def apply(
         self, kind: Kind, namespace: str, manifest: Manifest, subresource: str = "", manager: str = "operator"
@@ -823,6 +826,16 @@ async def test_a_retried_job_that_is_refused_until_the_deadline_ends_the_restore
     assert "exceeded quota: tenant" in cluster.said()[3]
     assert "It is not retried" in cluster.said()[3]
     assert "The shop stays closed" not in cluster.said()[3]
+
+
+@pytest.mark.parametrize(("job", "phase"), [("check-now", "Checking"), ("restore-now", "Restoring")])
+async def test_a_restore_whose_pods_a_quota_refuses_says_so(cluster: FakeCluster, job: str, phase: str) -> None:
+    cluster.finds_backups = job != "check-now"
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.server.refuse_pods(job)
+    await cluster.reconcile()
+    assert cluster.said() == (phase, "Unknown", "PodNotStarted", refusal_of(job))
 
 
 QUOTA = ApiError(403, "Forbidden", "exceeded quota: tenant")
