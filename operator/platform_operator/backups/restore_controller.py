@@ -51,7 +51,7 @@ from platform_operator.backups.shop_specs import blocker_text, spec_of, stop_by_
 from platform_operator.backups.status import has_progressed
 from platform_operator.cache.observed import Platform
 from platform_operator.cache.store import Cache
-from platform_operator.errors import InvalidSpecError, PlatformInvalidError, RenderError, RenderTimeoutError
+from platform_operator.errors import ApiError, InvalidSpecError, PlatformInvalidError, RenderError, RenderTimeoutError
 from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.plan.hibernation import is_in_steps
 from platform_operator.render.values import Installation
@@ -291,14 +291,12 @@ class RestoreController:
 
         If this operator has deleted the Job and could not create the next one, that is why.
         """
-        recorded, name = recorded_failure(restore.status), restore_release(restore.name)
+        recorded = recorded_failure(restore.status)
         is_starting = self.marks.is_marked(restore, shop, RestorePhase.RESTORING)
         if recorded is not None and (is_starting or recorded.reason in _REFUSALS):
             return recorded
         if "job" in restore.status:
-            return Failure(RestoreReason.JOB_LOST, f"The Job {name} does not exist any more.")
-        if is_starting:
-            return Failure(RestoreReason.JOB_LOST, f"The creation of the Job {name} had no answer.")
+            return Failure(RestoreReason.JOB_LOST, f"The Job {restore.status['job']} does not exist any more.")
         return None
 
     async def _retry_without_job(self, restore: Backup, shop: Platform, failure: Failure) -> _DueRetry | RestoreOutcome:
@@ -351,12 +349,25 @@ class RestoreController:
         if due is not None and due.job is not None and not await self.jobs.delete(due.job):
             await self.marks.set(restore, shop, RestorePhase.CLOSING)
             return self._wait_to_retry(shop, due)
-        refusal = await self.jobs.start(objects, restore.uid)
+        try:
+            refusal = await self.jobs.start(objects, restore.uid)
+        except ApiError as error:
+            if not error.conflict:
+                await self._report(restore, self._without_answer(restore, due, error))
+            raise
         if refusal is None:
             return begins_to_restore(name, source)
         await self.marks.set(restore, shop, RestorePhase.CLOSING)
         failure = Failure(RestoreReason(refusal.reason), refusal.message)
         return self._wait_to_retry(shop, _DueRetry(failure, next_retry(restore, None, self.now())))
+
+    def _without_answer(self, restore: Backup, due: _DueRetry | None, error: ApiError) -> RestoreOutcome:
+        """Returns that the API server has failed to create a Job, as with an admission webhook that does not answer, or
+        has given no answer, so that the Job may exist. An earlier failure stays the recorded one."""
+        text, retry = f"The API server did not create the Job: {error}", next_retry(restore, None, self.now())
+        failure = due.failure if due is not None else Failure(RestoreReason.REFUSED, text)
+        advice = retry_advice(text, retry.when_unused, inconsistent=True)
+        return RestoreOutcome(RestorePhase.CLOSING, RestoreReason.REFUSED, advice, failure=failure)
 
     # Restoring: one Job at a time, which is created again only after a failure that may pass.
 

@@ -907,12 +907,15 @@ async def test_a_first_job_whose_creation_gets_no_answer_until_the_deadline_ends
         cluster.now = NOW + timedelta(seconds=seconds)
         with pytest.raises(ApiError, match="overloaded"):
             await cluster.reconcile()
+        assert cluster.said()[:3] == ("Closing", "Unknown", "Refused")
+        assert cluster.said()[3].startswith("The API server did not create the Job: the API server is overloaded. ")
+        assert cluster.said()[3].endswith("and not after 2026-01-01T12:10:00Z.")
     cluster.now += timedelta(seconds=1)
     await cluster.reconcile()
     assert (cluster.mark, cluster.said()[:3]) == (
-        "now/uid-now/Failed/inconsistent", ("Failed", "False", "JobLost")
+        "now/uid-now/Failed/inconsistent", ("Failed", "False", "Refused")
     ), "an answer may have been lost"  # fmt: skip
-    assert cluster.said()[3].startswith("The creation of the Job restore-now had no answer. It is not retried")
+    assert "the API server is overloaded. It is not retried" in cluster.said()[3]
 
 
 async def time_out(*_: object) -> list[Manifest]:
