@@ -67,8 +67,8 @@ class RestoreIncomplete(BackupError):
 
 
 class RestoreInterrupted(RestoreIncomplete):
-    """A restore has lost a connection, or its psql, when it may have committed a database. Another attempt replaces all
-    of them."""
+    """A restore has lost a connection, or its psql was killed, during the commits or after them: some databases may be
+    restored and others not. Another attempt replaces all of them."""
 
 
 class BackupNotRestorable(BackupError):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import asyncpg
-from chassis.database.engine import Database, database_tls, database_url, driver_error
+from chassis.database.engine import Database, database_tls, database_url
 from chassis.database.roles import RuntimeRole, grant_runtime_role
 from chassis.errors import DatabaseUnavailable, RuntimeRoleRefused
 from chassis.messaging.resend import MAX_AGE, Selection, resend
@@ -34,7 +34,7 @@ from platform_backup.errors import (
 )
 from platform_backup.manifest import Manifest
 from platform_backup.postgres_tools import Program
-from platform_backup.snapshots import connect, has_table, is_connection_lost, translate_errors
+from platform_backup.snapshots import DRIVER_ERRORS, connect, has_table, is_connection_lost, translate_errors
 
 RESEND_MARGIN = timedelta(hours=2)
 """How long before the cut the resent events begin.
@@ -74,10 +74,7 @@ _LEAVING_SECONDS, _LEAVING_INTERVAL_SECONDS = 3.0, 0.1
 _ANALYZE_TIMEOUT_SECONDS = 600.0
 _STATEMENT_REFUSED = 3
 """The exit status of psql after an error that the server answered."""
-_DATABASE_ERRORS = (
-    SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, DatabaseUnavailable, RuntimeRoleRefused,
-    OSError, TimeoutError,
-)  # fmt: skip
+_DATABASE_ERRORS = (*DRIVER_ERRORS, SQLAlchemyError, DatabaseUnavailable, RuntimeRoleRefused)
 
 log = logs.get_logger(__name__)
 
@@ -330,11 +327,15 @@ def _incomplete(error: Exception, text: str) -> RestoreIncomplete:
     return RestoreInterrupted(text) if _is_connection_lost(error) else RestoreIncomplete(text)
 
 
-def _is_connection_lost(error: Exception) -> bool:
-    if isinstance(error, DBAPIError):
-        cause = driver_error(error.orig)
-        return error.connection_invalidated or (cause is not None and is_connection_lost(cause))
-    return isinstance(error, DatabaseUnreachable | DatabaseUnavailable) or is_connection_lost(error)
+def _is_connection_lost(error: BaseException | None) -> bool:
+    """Decides by the causes, too: the chassis raises DatabaseUnavailable for a schema that is not migrated as well."""
+    while error is not None:
+        if isinstance(error, DBAPIError) and error.connection_invalidated:
+            return True
+        if isinstance(error, DatabaseUnreachable) or is_connection_lost(error):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _first_line(error: BaseException) -> str:

@@ -22,12 +22,14 @@ from platform_backup.settings import OwnerSettings
 _T = TypeVar("_T")
 CONNECT_TIMEOUT_SECONDS = 10.0
 _STATEMENT_TIMEOUT_SECONDS = 60.0
-_DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 _LOST = (
     asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError,
-    asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError, OSError, TimeoutError,
+    asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError, asyncpg.InterfaceError,
+    asyncpg.InternalClientError, OSError, TimeoutError,
 )  # fmt: skip
-"""The errors of a server that is away, starts, stops or has no connection left."""
+"""The errors of a server that is away, starts, stops or has no connection left, and of a connection that is closed, or
+that the server is about to close."""
 _LOST_WITHIN_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 """The errors of a connection that has ended. Each other error of TLS is one of its settings or certificates."""
 _OUTBOX_POSITION = """
@@ -98,7 +100,7 @@ async def connect(service: str, database: DatabaseSettings) -> AsyncIterator[asy
             timeout=CONNECT_TIMEOUT_SECONDS,
             command_timeout=_STATEMENT_TIMEOUT_SECONDS,
         )
-    except _DRIVER_ERRORS as error:
+    except DRIVER_ERRORS as error:
         raise _failure(error)(f"the database of {service} does not answer: {_text(error)}") from error
     try:
         yield connection
@@ -110,7 +112,7 @@ async def translate_errors(service: str, call: Awaitable[_T]) -> _T:
     """Awaits a call to a database. Raises DatabaseFailed for an error of the driver."""
     try:
         return await call
-    except _DRIVER_ERRORS as error:
+    except DRIVER_ERRORS as error:
         raise _failure(error)(f"the database of {service}: {_text(error)}") from error
 
 
@@ -122,7 +124,8 @@ def is_connection_lost(error: BaseException) -> bool:
     """Returns whether a server is away, starts, stops or is full, rather than that it refuses something."""
     if isinstance(error, ssl.SSLError):
         return isinstance(error, _LOST_WITHIN_TLS)
-    return isinstance(error, _LOST)
+    # asyncpg reports a value or a setting that it cannot use as an InterfaceError, too
+    return isinstance(error, _LOST) and not isinstance(error, ValueError)
 
 
 async def has_table(connection: asyncpg.Connection, name: str) -> bool:

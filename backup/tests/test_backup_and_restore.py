@@ -13,7 +13,9 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+from chassis.database.engine import Database
 from chassis.database.roles import grant_runtime_role
+from chassis.messaging.resend import Selection, resend
 from chassis.settings import DatabaseSettings
 from chassis_testing.databases import empty_database
 from chassis_testing.waiting import eventually
@@ -36,7 +38,7 @@ from platform_backup.manifest import Manifest, OutboxPosition
 from platform_backup.postgres_tools import Program
 from platform_backup.restore import RESEND_MARGIN, restore_backup
 from platform_backup.retention import Retention
-from platform_backup.snapshots import connect
+from platform_backup.snapshots import connect, translate_errors
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 NOW = datetime.now(UTC)
@@ -475,6 +477,41 @@ async def test_a_statement_after_the_commits_that_a_starting_server_refuses_is_t
         await restore_backup(shop, manifest, runtime, NOW, replace=True)
 
     assert failed.type is error
+
+
+async def test_a_resend_that_a_wrong_schema_prevents_is_told_from_one_whose_connection_is_lost(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of the schema is no better at the next attempt, so the operator must not retry it."""
+    manifest = await create_backup(shop, "abcdef")
+
+    async def of_another_schema(database: Database, selection: Selection) -> AsyncIterator[int]:
+        async with connect("order", shop.databases["order"]) as sql:
+            await sql.execute("ALTER TABLE outbox_published RENAME COLUMN recorded_at TO recorded")
+        async for moved in resend(database, selection):
+            yield moved
+
+    async def lost(database: Database, _: Selection) -> AsyncIterator[int]:
+        async with database.begin() as transaction:
+            await transaction.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
+        yield 0
+
+    for prepare, error in ((of_another_schema, RestoreIncomplete), (lost, RestoreInterrupted)):
+        monkeypatch.setattr(restoring, "resend", prepare)
+        with pytest.raises(RestoreIncomplete, match="order does not send its events again") as failed:
+            await restore(shop, manifest, replace=True)
+        assert failed.type is error
+
+
+async def test_a_connection_that_has_ended_between_two_statements_is_lost(shop: Shop) -> None:
+    """The first statement may find it closed or about to be closed: asyncpg has an error for each."""
+    order = shop.databases["order"]
+    async with connect("order", order) as sql:
+        await eventually(end_clients(order))
+        with pytest.raises(DatabaseUnreachable):
+            await translate_errors("order", sql.fetchval("SELECT 1"))
+        with pytest.raises(DatabaseUnreachable):
+            await translate_errors("order", sql.fetchval("SELECT 1"))
 
 
 @pytest.mark.parametrize(("port", "password", "error"), [(1, "", DatabaseUnreachable), (0, "wrong", DatabaseFailed)])

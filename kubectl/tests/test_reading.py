@@ -17,20 +17,25 @@ Golden = Callable[[str, str], None]
 
 
 @pytest.mark.parametrize("command", ["status", "why", "invariants"])
-@pytest.mark.parametrize(("name", "manifest"), [("broken", broken_shop()), ("well", shop())])
+@pytest.mark.parametrize(
+    ("name", "manifest", "arguments"),
+    [
+        ("broken", broken_shop(), ["shop"]),
+        ("well", shop(), ["shop"]),
+        ("new", new_shop(), ["fresh", "-n", "staging"]),
+    ],
+)
 def test_a_reading_command_prints_its_golden_file(
-    command: str, name: str, manifest: dict[str, object], cluster: FakeApiServer, plugin: Plugin, golden: Golden
+    command: str,
+    name: str,
+    manifest: dict[str, object],
+    arguments: list[str],
+    cluster: FakeApiServer,
+    plugin: Plugin,
+    golden: Golden,
 ) -> None:
     cluster.add(manifest)
-    golden(f"{command}-{name}", plugin(command, "shop").text)
-
-
-@pytest.mark.parametrize("command", ["status", "why", "invariants"])
-def test_a_shop_that_is_not_reported_yet_is_shown(
-    command: str, cluster: FakeApiServer, plugin: Plugin, golden: Golden
-) -> None:
-    cluster.add(new_shop())
-    golden(f"{command}-new", plugin(command, "fresh", "-n", "staging").text)
+    golden(f"{command}-{name}", plugin(command, *arguments).text)
 
 
 def test_all_shops_are_shown_in_one_line_each(cluster: FakeApiServer, plugin: Plugin, golden: Golden) -> None:

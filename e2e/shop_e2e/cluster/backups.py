@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
+from shop_e2e.cluster import s3_server
 from shop_e2e.cluster.kubectl import CONTEXT, CommandFailed, Namespace, Object, eventually
 from shop_e2e.faults.order_load import OrderLoad
 
@@ -46,6 +47,12 @@ def secret(name: str, **content: str) -> Object:
 def new_key() -> str:
     """Returns a key for backups, or a master key, as a Secret has it."""
     return base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def bucket_secrets(key: str) -> tuple[Object, Object]:
+    """Returns the Secrets of backups in the bucket of a test: with their key, and with credentials, of which any do."""
+    access = {"BACKUP_S3_ACCESS_KEY_ID": "any", "BACKUP_S3_SECRET_ACCESS_KEY": "any"}
+    return secret(KEY_SECRET, BACKUP_KEY=key), secret(s3_server.SECRET, **access)
 
 
 def volume_claim(name: str) -> Object:

@@ -10,7 +10,8 @@ from devtools.services import SERVICES
 
 from shop_e2e.cluster.kubectl import CONTEXT, Namespace, Object, command, eventually
 
-_CHARTS = Path(__file__).parents[3] / "charts"
+_ROOT = Path(__file__).parents[3]
+_CHARTS = _ROOT / "charts"
 _TINY = {"requests": {"cpu": "10m"}}
 _OPEN = {"resources": _TINY, "env": {"RATE_LIMITS": "off"}}
 """All of a test's users come from one address."""
@@ -56,6 +57,11 @@ def single_pods() -> Object:
     """Returns the `services` of a spec, of any profile, with one pod each that requests almost no processor time."""
     one = {"replicas": 1, "resources": {"requests": {"cpu": "10m"}, "limits": {"memory": "384Mi"}}}
     return dict.fromkeys(SERVICES, one) | {"gateway": one | {"env": _OPEN["env"]}}
+
+
+def install_cnpg() -> None:
+    """Installs CloudNativePG in the cluster, unless it has it. Raises CommandFailed."""
+    command(str(_ROOT / "hack/cluster/install-cnpg"), timeout=1800)
 
 
 def wait_consistent(namespace: Namespace, platform_name: str) -> None:

@@ -3,24 +3,22 @@
 import asyncio
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from devtools.shop_client import Shop
 from shop_e2e.cluster import shops
-from shop_e2e.cluster.kubectl import Namespace, command, create_namespace, delete_namespace, eventually
+from shop_e2e.cluster.kubectl import Namespace, create_namespace, delete_namespace, eventually
 from shop_e2e.faults.order_load import OrderLoad
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
-_INSTALL = Path(__file__).parents[3] / "hack/cluster/install-cnpg"
 _NODE_PORT = 30082
 _DATABASE = "shop-order-db"
 
 
 @pytest.fixture
 def namespace() -> Iterator[Namespace]:
-    command(str(_INSTALL), timeout=1800)
+    shops.install_cnpg()
     yield create_namespace("e2e-cnpg")
     delete_namespace("e2e-cnpg", wait=False)
 

@@ -28,10 +28,8 @@ class LostShop:
         """Creates the namespace, the shop in it, and what its backups need."""
         namespace = create_namespace(NAMESPACE)
         policy = backups.policy(self.destination)
-        access = {"BACKUP_S3_ACCESS_KEY_ID": "any", "BACKUP_S3_SECRET_ACCESS_KEY": "any"}
         namespace.apply(
-            backups.secret(backups.KEY_SECRET, BACKUP_KEY=self.key),
-            backups.secret(s3_server.SECRET, **access),
+            *backups.bucket_secrets(self.key),
             shops.platform(NAME, backup=policy),
             shops.node_port(NAME, NODE_PORT),
         )

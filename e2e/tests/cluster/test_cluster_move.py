@@ -5,18 +5,16 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 from chassis_testing.waiting import eventually
 from devtools.shop_client import Person, Shop, stock_of
 from shop_e2e.cluster import backups, s3_server, shops
-from shop_e2e.cluster.kubectl import Namespace, Object, command, create_namespace, delete_namespace
+from shop_e2e.cluster.kubectl import Namespace, Object, create_namespace, delete_namespace
 from shop_e2e.faults.order_load import OrderLoad
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
-_INSTALL = Path(__file__).parents[3] / "hack/cluster/install-cnpg"
 _NODE_PORT = 30081
 _STOCK = 40
 _STORAGE = {"storage": {"size": "1Gi"}, "resources": {"requests": {"cpu": "10m"}}}
@@ -36,10 +34,8 @@ class ShopMove:
     def create(self, name: str, provider: str) -> Namespace:
         """Creates a shop in a namespace of its own, with what its backups need, and waits until it is Ready."""
         namespace = create_namespace(name)
-        access = {"BACKUP_S3_ACCESS_KEY_ID": "any", "BACKUP_S3_SECRET_ACCESS_KEY": "any"}
         namespace.apply(
-            backups.secret(backups.KEY_SECRET, BACKUP_KEY=self.key),
-            backups.secret(s3_server.SECRET, **access),
+            *backups.bucket_secrets(self.key),
             shops.platform(
                 "shop",
                 databases={"provider": provider, **_STORAGE},
@@ -85,7 +81,7 @@ class ShopMove:
 
 @pytest.fixture
 async def move() -> AsyncIterator[ShopMove]:
-    command(str(_INSTALL), timeout=1800)
+    shops.install_cnpg()
     async with s3_server.bucket() as destination:
         yield ShopMove(destination)
 

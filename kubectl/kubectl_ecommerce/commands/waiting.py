@@ -169,15 +169,16 @@ class _Waiting:
 
 
 def _reason(stored: Manifest) -> str:
-    return "".join(one["reason"] for one in _complete(stored))
+    return str(_complete(stored)["reason"])
 
 
 def _state(stored: Manifest) -> str:
     """Returns the phase with its reason and message."""
-    causes = (f"with {one['reason']}: {one['message']}" for one in _complete(stored))
-    return " ".join([stored["status"]["phase"], *causes])
+    complete = _complete(stored)
+    return f"{stored['status']['phase']} with {complete['reason']}: {complete['message']}"
 
 
-def _complete(stored: Manifest) -> list[Manifest]:
-    """Returns the condition Complete; nothing before the operator has reported it."""
-    return [one for one in stored["status"].get("conditions") or () if one["type"] == "Complete"]
+def _complete(stored: Manifest) -> Manifest:
+    """Returns the condition Complete, which the operator writes together with the phase."""
+    (condition,) = (one for one in stored["status"]["conditions"] if one["type"] == "Complete")
+    return condition  # type: ignore[no-any-return]

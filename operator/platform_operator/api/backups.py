@@ -334,6 +334,13 @@ class RecordedSource(Model):
     encryption_key_secret_ref: SecretRef = Field(description="Secret with the BACKUP_KEY that it is read with.")
 
 
+class RecordedFailure(Model):
+    """The failure of the last attempt of a PlatformRestore, as its status records it."""
+
+    reason: str = Field(description="Reason of the failure, one of those of condition Complete.")
+    message: str = Field(description="What has failed, without what follows from it.")
+
+
 class PlatformRestoreSpec(Model):
     """One restore of one backup into one shop, whose data it replaces."""
 
@@ -365,8 +372,9 @@ class PlatformRestoreSpec(Model):
         le=86_400,
         description="Seconds that each Job that restores may run. One that is stopped then is not retried: the restore "
         "has failed, the shop stays closed, and its databases may be inconsistent. The same time limits the retries: "
-        "no check of the backup begins later than that after the first check, and no Job is created again later than "
-        "that after the shop was closed. Nor does a closed shop wait longer for an invalid spec to be corrected.",
+        "no check of the backup begins later than that after the first check, and no Job that restores is created "
+        "later than that after the shop was closed. Nor does a closed shop wait longer for an invalid spec to be "
+        "corrected.",
     )
 
 

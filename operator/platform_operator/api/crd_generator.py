@@ -14,6 +14,7 @@ from platform_operator.api.backups import (
     BackupPhase,
     PlatformBackupSpec,
     PlatformRestoreSpec,
+    RecordedFailure,
     RecordedSource,
     RestorePhase,
 )
@@ -627,6 +628,11 @@ _RESTORE_STATUS: Manifest = {
         | {
             "description": "The backup that was chosen when the check began. It is restored, whatever the shop's "
             "spec.backup says by then."
+        },
+        "lastFailure": structural(RecordedFailure.model_json_schema(by_alias=True))
+        | {
+            "description": "Why the last Job has failed, or was not created. It is set once the shop is closed, until "
+            "the databases are restored or the restore has failed."
         },
         "checkStartTime": _TIME | {"description": "When the first check began since it was last Pending."},
         "startTime": _TIME | {"description": "When it began to close the shop."},

@@ -18,7 +18,7 @@ from platform_operator.api.kinds import (
 )
 from platform_operator.api.restore_marks import RestoreMark, restore_mark
 from platform_operator.api.spec import Spec, parse
-from platform_operator.backups.jobs import BackupJobs, BlockedPod, blocked_pod, start_problem
+from platform_operator.backups.jobs import BackupJobs, BlockedPod
 from platform_operator.backups.objects import (
     Target,
     backup_release,
@@ -192,8 +192,8 @@ class BackupController:
         run = await self.jobs.run(child)
         if run is None:
             pods = await self.jobs.pods(child)
-            if problem := start_problem(pods):
-                return Outcome(BackupPhase.RUNNING, BackupReason.POD_NOT_STARTED, problem, job)
+            if blocked := await self.jobs.blocked_pod(child, pods):
+                return Outcome(BackupPhase.RUNNING, BackupReason.POD_NOT_STARTED, blocked.problem, job)
             if failure := last_failure(pods):
                 text = f"An attempt has failed, and Kubernetes starts another: {failure}"
                 return Outcome(BackupPhase.RUNNING, BackupReason.RETRYING, text, job)
@@ -291,14 +291,17 @@ class BackupController:
     async def _blocked_job(self, platform: Platform) -> _BlockedJob | None:
         """Returns the first Job of the schedule whose pod cannot start; None if there is none. Raises ApiError."""
         for child in self._scheduled_jobs(platform):
-            if child.job is not None and child.job.ended is None and (pod := blocked_pod(await self.jobs.pods(child))):
+            if child.job is None or child.job.ended is not None:
+                continue
+            if pod := await self.jobs.blocked_pod(child, await self.jobs.pods(child)):
                 return _BlockedJob(child, pod)
         return None
 
     async def _end_overdue_job(self, blocked: _BlockedJob) -> None:
         """Ends a Job whose pod has not started for STARTS_WITHIN: its CronJob starts no other until it has ended, also
         with a corrected spec. Raises ApiError if another attempt may succeed."""
-        if self.now() - blocked.pod.created >= STARTS_WITHIN:
+        since = blocked.pod.since
+        if since is not None and self.now() - since >= STARTS_WITHIN:
             await self._end_job(blocked.job, blocked.pod.problem)
 
     async def _end_job(self, child: Child, problem: str) -> None:

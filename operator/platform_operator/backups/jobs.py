@@ -10,6 +10,7 @@ from pathlib import Path
 
 from platform_operator.api.backups import ANNOTATION_START_PROBLEM, PLATFORM_RESTORE, BackupReason
 from platform_operator.api.kinds import (
+    EVENT,
     POD,
     Manifest,
     ObjectId,
@@ -28,6 +29,7 @@ from platform_operator.errors import ApiError, NameTakenError
 from platform_operator.render.helm import Helm
 from platform_operator.render.values import ChartValues
 from platform_operator.status.backups import BackupRun
+from platform_operator.status.causes import MAX_EVENTS, WARNINGS, pod_refusal
 from platform_operator.status.diagnosis import diagnose
 from platform_operator.workqueue import Requeue
 
@@ -45,10 +47,11 @@ class JobRefusal:
 
 @dataclass(frozen=True)
 class BlockedPod:
-    """A pod of a Job that cannot start."""
+    """A pod of a Job that cannot start, or that the API server refuses to create."""
 
     problem: str
-    created: datetime
+    since: datetime | None
+    """When it was created, or its Job was started if it was not; None if neither is known."""
 
 
 @dataclass
@@ -192,21 +195,27 @@ class BackupJobs:
 
     async def pod_problem(self, child: Child) -> str:
         """Returns why no pod of a Job has started; empty if one has, or may soon. Raises ApiError."""
-        return start_problem(await self.pods(child))
+        blocked = await self.blocked_pod(child, await self.pods(child))
+        return blocked.problem if blocked else ""
+
+    async def blocked_pod(self, child: Child, pods: Sequence[Manifest]) -> BlockedPod | None:
+        """Returns the first of the pods of a Job by name that cannot start; None if each has started, or may soon.
+
+        If the API server refuses the pods, such as by a quota, there is none to ask, and Events about the Job say why.
+        Raises ApiError.
+        """
+        if pods:
+            return _blocked_pod(pods)
+        about_job = f"involvedObject.uid={child.uid},{WARNINGS}"
+        events, _ = await self.client.list(EVENT, child.key.namespace, limit=MAX_EVENTS, fields=about_job)
+        refusal = pod_refusal(events)
+        return BlockedPod(refusal, child.job.started if child.job else None) if refusal else None
 
 
-def start_problem(pods: Sequence[Manifest]) -> str:
-    """Returns why a pod has not started; empty if each has, or may soon."""
-    blocked = blocked_pod(pods)
-    return blocked.problem if blocked else ""
-
-
-def blocked_pod(pods: Sequence[Manifest]) -> BlockedPod | None:
-    """Returns the first pod by name that cannot start; None if each has started, or may soon."""
-    pending = (one for one in pods if one.get("status", {}).get("phase") == "Pending")
-    problems = ((one, diagnose([one])) for one in sorted(pending, key=lambda one: str(one["metadata"]["name"])))
-    return next((BlockedPod(problem, _created(one)) for one, problem in problems if problem), None)
-
-
-def _created(pod: Manifest) -> datetime:
-    return datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
+def _blocked_pod(pods: Sequence[Manifest]) -> BlockedPod | None:
+    pending = [one for one in pods if one.get("status", {}).get("phase") == "Pending"]
+    blocked = [(one, problem) for one in pending if (problem := diagnose([one]))]
+    if not blocked:
+        return None
+    pod, problem = min(blocked, key=lambda one: str(one[0]["metadata"]["name"]))
+    return BlockedPod(problem, datetime.fromisoformat(pod["metadata"]["creationTimestamp"]))

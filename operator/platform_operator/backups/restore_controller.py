@@ -29,6 +29,7 @@ from platform_operator.backups.restore_status import (
     BEFORE_CLOSING,
     FINISHED,
     MAY_HAVE_CHANGED,
+    Failure,
     RestoreOutcome,
     begins_to_check,
     begins_to_restore,
@@ -38,19 +39,19 @@ from platform_operator.backups.restore_status import (
     failure_reason,
     pending,
     phase_of,
+    recorded_failure,
     recorded_source,
     retry_advice,
     shop_key,
     status_manifest,
     waiting_advice,
-    without_retry_advice,
 )
 from platform_operator.backups.shop_opener import ShopOpener
-from platform_operator.backups.shop_specs import blocker_text, spec_of
+from platform_operator.backups.shop_specs import blocker_text, spec_of, stop_by_spec
 from platform_operator.backups.status import has_progressed
 from platform_operator.cache.observed import Platform
 from platform_operator.cache.store import Cache
-from platform_operator.errors import InvalidSpecError, PlatformInvalidError, RenderError, RenderTimeoutError
+from platform_operator.errors import ApiError, InvalidSpecError, PlatformInvalidError, RenderError, RenderTimeoutError
 from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.plan.hibernation import is_in_steps
 from platform_operator.render.values import Installation
@@ -68,14 +69,13 @@ _REFUSALS = (RestoreReason.REFUSED, RestoreReason.NAME_TAKEN)
 
 
 @dataclass(frozen=True)
-class _Failure:
-    """Why the Job of a restore has failed, or is gone, and when another one is created."""
+class _DueRetry:
+    """The retry of an attempt that has failed, whose pause is over."""
 
-    reason: RestoreReason
-    message: str
+    failure: Failure
     retry: Retry
     job: Child | None = None
-    """The Job, which is deleted before another one is created; None if it is gone."""
+    """The Job that has failed, which is deleted before another one is created; None if there is none."""
 
 
 @dataclass
@@ -154,8 +154,10 @@ class RestoreController:
         try:
             return await self._advance(restore)
         except RenderTimeoutError as error:
-            text = f"{error}. The operator renders it again."
-            return RestoreOutcome(phase_of(restore), RestoreReason.RENDER_TIMED_OUT, text)
+            phase, text = phase_of(restore), f"{error}. The operator renders it again."
+            if phase is RestorePhase.CHECKING:
+                return RestoreOutcome(phase, RestoreReason.RENDER_TIMED_OUT, text)
+            return await self._wait(restore, RestoreReason.RENDER_TIMED_OUT, text)
         except RenderError as error:
             shop = f"EcommercePlatform {shop_key(restore).name}"
             text = f"The backup chart cannot be rendered for {shop}: {error}. Correct the spec of {shop}."
@@ -226,15 +228,9 @@ class RestoreController:
         if spec.observes:
             text = "The shop is observed, and nothing is done to it: set its spec.mode to Manage, and paused to false."
             return pending(RestoreReason.OBSERVED, text)
-        if spec.hibernated:
-            text = (
-                "The shop is hibernated, and its databases are stopped: set spec.hibernated of it to false, or "
-                "spec.suspended of its Tenant."
-            )
-            return pending(RestoreReason.HIBERNATED, text)
-        if spec.closed:
-            text = "The shop is closed by its spec: set spec.closed of it to false. The restore closes it by itself."
-            return pending(RestoreReason.CLOSED, text)
+        if stop := stop_by_spec(shop):
+            reason, text = stop
+            return pending(reason, f"{text} The restore closes the shop by itself.")
         if is_in_steps(shop.status):
             return pending(
                 RestoreReason.UPGRADING, "The shop is being upgraded: the restore begins when that has ended."
@@ -261,78 +257,84 @@ class RestoreController:
         if other is not None:
             return _other_restore(other)
         created = self.jobs.owned_job(restore.uid, restore.namespace, restore_release(restore.name))
-        failure = await self._last_failure(restore, shop, created)
-        if isinstance(failure, RestoreOutcome):
-            return failure
-        if outcome := await self._wait_for_clients(restore, shop, failure):
+        due = await self._due_retry(restore, shop, created)
+        if isinstance(due, RestoreOutcome):
+            return due
+        if outcome := await self._wait_for_clients(restore, shop, due):
             return outcome
         spec = spec_of(shop)
         source = self.source_finder.find(restore, parse_restore(restore.spec), spec)
         if isinstance(source, RestoreOutcome):
             return await self._wait(restore, source.reason, source.message)
-        return await self._start(restore, shop, spec, source, failure)
+        return await self._start(restore, shop, spec, source, due)
 
-    async def _last_failure(
+    async def _due_retry(
         self, restore: Backup, shop: Platform, created: Child | None
-    ) -> _Failure | RestoreOutcome | None:
-        """Returns why the last Job of a restore has failed, if another one is due; None before the first Job.
+    ) -> _DueRetry | RestoreOutcome | None:
+        """Returns the retry that is due; None before the first attempt.
 
         Otherwise returns how the restore goes on: with the Job that exists, in a pause, or not at all.
         """
         if created is None:
-            return await self._lost_job(restore, shop) if "job" in restore.status else None
+            failure = self._failure_without_job(restore, shop)
+            return await self._retry_without_job(restore, shop, failure) if failure is not None else None
         run = await self.jobs.run(created)
         if run is None or run.succeeded or not is_restore_retried(run, inconsistent=was_inconsistent(restore, shop)):
             return begins_to_restore(created.key.id.name)  # its creation was not answered or not reported
         retry = next_retry(restore, run, self.now())
         if retry.is_too_late or self.now() < retry.at:
             return await self._pause(restore, shop, run, retry)
-        return _Failure(failure_reason(run), run.message, retry, created)
+        return _DueRetry(Failure(failure_reason(run), run.message), retry, created)
 
-    async def _lost_job(self, restore: Backup, shop: Platform) -> _Failure | RestoreOutcome:
-        """Returns that a Job is gone whose retry was due or pending. After the deadline, the restore has failed.
+    def _failure_without_job(self, restore: Backup, shop: Platform) -> Failure | None:
+        """Returns why a restore has no Job although it has made an attempt; None before the first one.
 
-        If this operator has deleted it and could not create the next one, the reason and the message stay.
+        If this operator has deleted the Job and could not create the next one, that is why.
         """
-        stored = stored_condition(restore.status, "Complete")
+        recorded = recorded_failure(restore.status)
         is_starting = self.marks.is_marked(restore, shop, RestorePhase.RESTORING)
-        if stored is not None and (is_starting or stored["reason"] in _REFUSALS):
-            reason, text = RestoreReason(stored["reason"]), without_retry_advice(stored["message"])
-        else:
-            reason, text = RestoreReason.JOB_LOST, f"The Job {restore.status['job']} does not exist any more."
+        if recorded is not None and (is_starting or recorded.reason in _REFUSALS):
+            return recorded
+        if "job" in restore.status:
+            return Failure(RestoreReason.JOB_LOST, f"The Job {restore.status['job']} does not exist any more.")
+        return None
+
+    async def _retry_without_job(self, restore: Backup, shop: Platform, failure: Failure) -> _DueRetry | RestoreOutcome:
+        """Returns a retry that is due at once. After the deadline, the restore has failed."""
         retry = next_retry(restore, None, self.now())
         if retry.is_too_late:
-            return await self._failed(restore, reason, text, shop, note=retry.note)
-        return _Failure(reason, text, retry)
+            return await self._failed(restore, failure.reason, failure.message, shop, note=retry.note)
+        return _DueRetry(failure, retry)
 
-    async def _wait_for_clients(
-        self, restore: Backup, shop: Platform, failure: _Failure | None
-    ) -> RestoreOutcome | None:
+    async def _wait_for_clients(self, restore: Backup, shop: Platform, due: _DueRetry | None) -> RestoreOutcome | None:
         """Returns that the databases are in use, or may be; None if they are not. Raises ApiError."""
         if await self._may_have_clients(shop):
             blocker = blocker_text(shop)
-            first = closing(str(restore.status.get("backupId", "")), blocker)
-        elif running := self.clients.running_jobs(shop.key):
-            blocker = f" {_running_job(running[0])}"
-            first = RestoreOutcome(RestorePhase.CLOSING, RestoreReason.BACKUP_RUNNING, blocker.lstrip())
-        else:
-            return None
-        return first if failure is None else self._wait_to_retry(shop, failure, blocker)
+            if due is not None:
+                return self._wait_to_retry(shop, due, blocker)
+            return closing(str(restore.status.get("backupId", "")), blocker)
+        if running := self.clients.running_jobs(shop.key):
+            text = _running_job(running[0])
+            if due is not None:
+                return self._wait_to_retry(shop, due, f" {text}")
+            return RestoreOutcome(RestorePhase.CLOSING, RestoreReason.BACKUP_RUNNING, text)
+        return None
 
     async def _may_have_clients(self, shop: Platform) -> bool:
         stored = stored_condition(shop.status, "Restoring")
         is_seen = stored is not None and stored["reason"] == ConditionReason.RESTORING
         return not is_seen or self.clients.may_start(shop.key) or await self.clients.have_pods(shop.key)
 
-    def _wait_to_retry(self, shop: Platform, failure: _Failure, blocker: str = "") -> RestoreOutcome:
+    def _wait_to_retry(self, shop: Platform, due: _DueRetry, blocker: str = "") -> RestoreOutcome:
         """Returns that a Job is created again when nothing uses the databases. It keeps the reason of the failure."""
         mark = restore_mark(shop.annotations, shop.status)
         inconsistent = mark is None or mark.may_be_inconsistent
-        text = retry_advice(failure.message, failure.retry.when_free, blocker, inconsistent=inconsistent)
-        return RestoreOutcome(RestorePhase.CLOSING, failure.reason, text)
+        failure = due.failure
+        text = retry_advice(failure.message, due.retry.when_unused, blocker, inconsistent=inconsistent)
+        return RestoreOutcome(RestorePhase.CLOSING, failure.reason, text, failure=failure)
 
     async def _start(
-        self, restore: Backup, shop: Platform, spec: Spec, source: Source, failure: _Failure | None
+        self, restore: Backup, shop: Platform, spec: Spec, source: Source, due: _DueRetry | None
     ) -> RestoreOutcome:
         """Creates the Job, in place of one that has failed. Raises ApiError, RenderError.
 
@@ -344,14 +346,28 @@ class RestoreController:
         objects = await self.jobs.render_job(restore, shop.key.name, name, values)
         if other := await self.marks.set(restore, shop, RestorePhase.RESTORING):
             return _other_restore(other)
-        if failure is not None and failure.job is not None and not await self.jobs.delete(failure.job):
+        if due is not None and due.job is not None and not await self.jobs.delete(due.job):
             await self.marks.set(restore, shop, RestorePhase.CLOSING)
-            return self._wait_to_retry(shop, failure)
-        refusal = await self.jobs.start(objects, restore.uid)
+            return self._wait_to_retry(shop, due)
+        try:
+            refusal = await self.jobs.start(objects, restore.uid)
+        except ApiError as error:
+            if not error.conflict:
+                await self._report(restore, self._without_answer(restore, due, error))
+            raise
         if refusal is None:
             return begins_to_restore(name, source)
         await self.marks.set(restore, shop, RestorePhase.CLOSING)
-        return RestoreOutcome(RestorePhase.CLOSING, RestoreReason(refusal.reason), refusal.message)
+        failure = Failure(RestoreReason(refusal.reason), refusal.message)
+        return self._wait_to_retry(shop, _DueRetry(failure, next_retry(restore, None, self.now())))
+
+    def _without_answer(self, restore: Backup, due: _DueRetry | None, error: ApiError) -> RestoreOutcome:
+        """Returns that the API server has failed to create a Job, as with an admission webhook that does not answer, or
+        has given no answer, so that the Job may exist. An earlier failure stays the recorded one."""
+        text, retry = f"The API server did not create the Job: {error}", next_retry(restore, None, self.now())
+        failure = due.failure if due is not None else Failure(RestoreReason.REFUSED, text)
+        advice = retry_advice(text, retry.when_unused, inconsistent=True)
+        return RestoreOutcome(RestorePhase.CLOSING, RestoreReason.REFUSED, advice, failure=failure)
 
     # Restoring: one Job at a time, which is created again only after a failure that may pass.
 
@@ -388,7 +404,7 @@ class RestoreController:
         if other := await self.marks.set(restore, shop, RestorePhase.CLOSING, inconsistent=inconsistent):
             return _other_restore(other)
         text = retry_advice(run.message, str(retry), inconsistent=inconsistent)
-        return RestoreOutcome(RestorePhase.CLOSING, reason, text)
+        return RestoreOutcome(RestorePhase.CLOSING, reason, text, failure=Failure(reason, run.message))
 
     # Shared by several phases.
 

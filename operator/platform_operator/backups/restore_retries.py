@@ -55,8 +55,8 @@ class Retry:
         return f"It is not retried: another attempt would begin after {deadline}, the end of spec.deadlineSeconds."
 
     @property
-    def when_free(self) -> str:
-        """Returns what an attempt waits for that is due, as the end of a sentence, without its full stop."""
+    def when_unused(self) -> str:
+        """Returns what an attempt that is due waits for, as the end of a sentence, without its full stop."""
         return f"retried when no pod and no Job uses the databases, and not after {self.deadline.strftime(TIME_FORMAT)}"
 
     def __str__(self) -> str:

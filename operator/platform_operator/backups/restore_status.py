@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from platform_operator.api.backups import PLATFORM_RESTORE, RecordedSource, RestorePhase, RestoreReason
+from platform_operator.api.backups import (
+    PLATFORM_RESTORE,
+    RecordedFailure,
+    RecordedSource,
+    RestorePhase,
+    RestoreReason,
+)
 from platform_operator.api.conditions import TIME_FORMAT, Condition, dated, stored_condition
 from platform_operator.api.kinds import Manifest, PlatformKey
 from platform_operator.api.restore_marks import ANNOTATION_RESTORE
@@ -25,11 +31,12 @@ MAY_HAVE_CHANGED = (
 FINISHED = (RestorePhase.SUCCEEDED, RestorePhase.FAILED)
 BEFORE_CLOSING = (RestorePhase.PENDING, RestorePhase.CHECKING)
 """The phases before a restore closes the shop. An earlier restore may have left it closed."""
+_ATTEMPTING = (RestorePhase.CLOSING, RestorePhase.RESTORING)
+"""The phases between two attempts and during one."""
 _KEPT = (
     "platformUID", "job", "source", "checkStartTime", "startTime", "backupId", "cutTime", "sizeBytes", "resentEvents",
     "closedSeconds",
 )  # fmt: skip
-_STAYS_CLOSED = "The shop stays closed, and "
 _SERVES = (RestoreReason.CHECKING_INVARIANTS, RestoreReason.SUCCEEDED, RestoreReason.INVARIANT_BROKEN)
 """The reasons of a shop that serves again."""
 ENDS_BY_ITSELF = (
@@ -42,6 +49,14 @@ _NO_WARNING = (
     RestoreReason.OPENING, RestoreReason.CHECKING_INVARIANTS, RestoreReason.SUCCEEDED,
 )  # fmt: skip
 """The reasons of a restore that makes progress, has succeeded, or waits for what ends by itself."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a Job that restores has failed, is gone, or was not created."""
+
+    reason: RestoreReason
+    message: str
 
 
 @dataclass(frozen=True)
@@ -59,6 +74,8 @@ class RestoreOutcome:
     """The id of the backup that was found for it."""
     job: str = ""
     """The Job that this pass has created."""
+    failure: Failure | None = None
+    """The failure after which the restore is retried."""
     run: BackupRun | None = None
     """The result of the Job, once it has succeeded."""
     invariants: str = ""
@@ -84,6 +101,7 @@ def describe_restore(restore: Backup, outcome: RestoreOutcome, now: datetime) ->
         **({"checkStartTime": now.strftime(TIME_FORMAT)} if _begins_to_check(restore, outcome) else {}),
         **({"backupId": outcome.backup} if outcome.backup else {}),
         **({"job": outcome.job} if outcome.job else {}),
+        **_last_failure(restore, outcome),
         **(_result(outcome.run) if outcome.run else {}),
         **({"invariants": outcome.invariants} if outcome.invariants else {}),
         "conditions": [dated(condition, stored_condition(restore.status, "Complete"), restore.generation, now)],
@@ -103,6 +121,23 @@ def recorded_source(status: Mapping[str, Any]) -> Source | None:
         return None
     stored = RecordedSource.model_validate(status["source"])
     return Source(Target(stored.destination, stored.encryption_key_secret_ref.name), stored.shop, stored.id)
+
+
+def _last_failure(restore: Backup, outcome: RestoreOutcome) -> dict[str, Any]:
+    """Returns the failure of this pass, or else that of an earlier one, while the restore makes attempts."""
+    if outcome.failure is not None:
+        recorded = RecordedFailure(reason=outcome.failure.reason, message=outcome.failure.message[:MAX_MESSAGE])
+        return {"lastFailure": recorded.model_dump(by_alias=True)}
+    is_kept = outcome.phase in _ATTEMPTING and "lastFailure" in restore.status
+    return {"lastFailure": restore.status["lastFailure"]} if is_kept else {}
+
+
+def recorded_failure(status: Mapping[str, Any]) -> Failure | None:
+    """Returns the failure of the last attempt of a PlatformRestore; None if none has failed."""
+    if "lastFailure" not in status:
+        return None
+    stored = RecordedFailure.model_validate(status["lastFailure"])
+    return Failure(_known_reason(stored.reason), stored.message)
 
 
 def _recorded(source: Source) -> dict[str, Any]:
@@ -145,12 +180,7 @@ def retry_advice(message: str, retry: str, blocker: str = "", *, inconsistent: b
     """Returns why a Job that restores has failed, the state of the shop, when the Job is created again, and what may
     prevent that."""
     state = "its databases may be inconsistent" if inconsistent else "nothing was changed"
-    return _with_advice(message, f"{_STAYS_CLOSED}{state}: the restore is {retry}.{blocker}")
-
-
-def without_retry_advice(message: str) -> str:
-    """Returns the message that retry_advice got, or the begin of it if that was shortened."""
-    return message.partition(f". {_STAYS_CLOSED}")[0]
+    return _with_advice(message, f"The shop stays closed, and {state}: the restore is {retry}.{blocker}")
 
 
 def check_failure_advice(message: str, note: str = "", *, closed: bool) -> str:
@@ -218,7 +248,11 @@ def begins_to_check(source: Source | None = None) -> RestoreOutcome:
 
 def failure_reason(run: BackupRun) -> RestoreReason:
     """Returns the reason of a Job that has failed."""
-    return RestoreReason(run.reason) if run.reason in set(RestoreReason) else RestoreReason.JOB_FAILED
+    return _known_reason(run.reason)
+
+
+def _known_reason(reason: str) -> RestoreReason:
+    return RestoreReason(reason) if reason in set(RestoreReason) else RestoreReason.JOB_FAILED
 
 
 def status_manifest(restore: Backup, status: Manifest) -> Manifest:

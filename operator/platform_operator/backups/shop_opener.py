@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -39,36 +39,13 @@ class ShopOpener:
             )
             return RestoreOutcome(RestorePhase.FAILED, RestoreReason.OTHER_RESTORE, text)
         if self.marks.is_marked(restore, shop, RestorePhase.OPENING) and not is_open(shop):
-            ready = stored_condition(shop.status, "Ready")
-            blocker = blocker_text(shop)
-            stop = None if blocker else stop_by_spec(shop)
-            if stop is not None:
-                return RestoreOutcome(RestorePhase.OPENING, stop[0], f"The databases are restored. {stop[1]}")
-            said = f" {ready['message']}" if is_reopening(shop) and ready else ""
-            text = f"The databases are restored, and the services are being started.{blocker or said}"
-            return RestoreOutcome(RestorePhase.OPENING, RestoreReason.OPENING, text)
+            return _starting(shop)
         broken = _broken_invariants(self.scrape_results(shop.key))
-        if broken is None and self._is_overdue(restore):
-            await self.marks.end(restore, shop)
-            text = (
-                "The shop serves what was restored. Not all services report their invariants: "
-                "kubectl ecommerce invariants shows which."
-            )
-            return RestoreOutcome(RestorePhase.SUCCEEDED, RestoreReason.SUCCEEDED, text, invariants="unknown")
-        if broken is None:
+        if broken is None and not self._is_overdue(restore):
             text = "The shop serves, and its services check their invariants."
             return RestoreOutcome(RestorePhase.OPENING, RestoreReason.CHECKING_INVARIANTS, text)
         await self.marks.end(restore, shop)
-        if broken:
-            text = (
-                f"The shop serves what was restored. Broken invariants: {', '.join(broken)}. The services compare what "
-                "they know and correct the most of it within minutes: kubectl ecommerce invariants shows what is left."
-            )
-            return RestoreOutcome(
-                RestorePhase.SUCCEEDED, RestoreReason.INVARIANT_BROKEN, text, invariants=f"{len(broken)} broken"
-            )
-        text = "The shop serves what was restored, and all invariants hold."
-        return RestoreOutcome(RestorePhase.SUCCEEDED, RestoreReason.SUCCEEDED, text, invariants="all hold")
+        return _served(broken)
 
     def _is_overdue(self, restore: Backup) -> bool:
         """Returns whether the services have had the time to check their invariants since the shop serves."""
@@ -77,6 +54,39 @@ class ShopOpener:
             return False
         served = datetime.fromisoformat(restore.status["startTime"]) + timedelta(seconds=closed)
         return self.now() - served >= timedelta(seconds=UNKNOWN_AFTER)
+
+
+def _starting(shop: Platform) -> RestoreOutcome:
+    """Returns that the services are being started, or what keeps them stopped."""
+    blocker, ready = blocker_text(shop), stored_condition(shop.status, "Ready")
+    if not blocker and (stop := stop_by_spec(shop)):
+        reason, text = stop
+        return RestoreOutcome(RestorePhase.OPENING, reason, f"The databases are restored. {text}")
+    said = f" {ready['message']}" if is_reopening(shop) and ready else ""
+    text = f"The databases are restored, and the services are being started.{blocker or said}"
+    return RestoreOutcome(RestorePhase.OPENING, RestoreReason.OPENING, text)
+
+
+def _served(broken: Sequence[str] | None) -> RestoreOutcome:
+    """Returns the end of a restore whose shop serves, by the broken invariants; None if they are not known."""
+    if broken is None:
+        text = (
+            "The shop serves what was restored. Not all services report their invariants: "
+            "kubectl ecommerce invariants shows which."
+        )
+        return _succeeded(RestoreReason.SUCCEEDED, text, "unknown")
+    if broken:
+        text = (
+            f"The shop serves what was restored. Broken invariants: {', '.join(broken)}. The services compare what "
+            "they know and correct the most of it within minutes: kubectl ecommerce invariants shows what is left."
+        )
+        return _succeeded(RestoreReason.INVARIANT_BROKEN, text, f"{len(broken)} broken")
+    text = "The shop serves what was restored, and all invariants hold."
+    return _succeeded(RestoreReason.SUCCEEDED, text, "all hold")
+
+
+def _succeeded(reason: RestoreReason, message: str, invariants: str) -> RestoreOutcome:
+    return RestoreOutcome(RestorePhase.SUCCEEDED, reason, message, invariants=invariants)
 
 
 def _broken_invariants(results: Mapping[str, ScrapeResult]) -> list[str] | None:

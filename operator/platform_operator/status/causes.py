@@ -53,8 +53,17 @@ def _explained(blocker: Blocker, causes: Sequence[Manifest], since: datetime) ->
     cause = next((event for event in own if _time(event) >= since - MAX_SKEW), None)
     if cause is None or blocker.failed or (cause["reason"] == _POD_REFUSED and not blocker.lacks_pods):
         return blocker
-    text = f"{cause['reason']}: {_stable(str(cause.get('message', '')))[:MAX_LENGTH]}"
-    return replace(blocker, message=f"{blocker.message} ({text})", failed=cause["reason"] == _POD_REFUSED)
+    return replace(blocker, message=f"{blocker.message} ({_text(cause)})", failed=cause["reason"] == _POD_REFUSED)
+
+
+def pod_refusal(events: Iterable[Manifest]) -> str:
+    """Returns why no pod of an object could be created, by the newest of the Events about it; empty if none says it."""
+    refusals = [event for event in events if event.get("reason") == _POD_REFUSED]
+    return _text(max(refusals, key=_time)) if refusals else ""
+
+
+def _text(cause: Manifest) -> str:
+    return f"{cause['reason']}: {_stable(str(cause.get('message', '')))[:MAX_LENGTH]}"
 
 
 def _concerns(involved: Mapping[str, str], identity: ObjectId) -> bool:

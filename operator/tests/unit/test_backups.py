@@ -57,6 +57,8 @@ class FakeApiServer:
         self.objects: dict[tuple[str, str, str], Manifest] = {}
         self.pods: dict[str, list[Manifest]] = {}
         """The pods of each Job, by its UID."""
+        self.warnings: dict[str, list[Manifest]] = {}
+        """The Events about each Job, by its UID."""
         self.writes: list[str] = []
         self.events: list[Manifest] = []
         self.refused: dict[str, ApiError] = {}
@@ -76,9 +78,25 @@ class FakeApiServer:
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         return copy.deepcopy(self.objects.get((kind.kind, namespace, name)))
 
-    async def list(self, kind: Kind, namespace: str, selector: str) -> tuple[list[Manifest], int]:
+    async def list(
+        self, kind: Kind, namespace: str, selector: str = "", limit: int = 0, fields: str = ""
+    ) -> tuple[list[Manifest], int]:
+        if kind is EVENT:
+            uid = fields.removeprefix("involvedObject.uid=").removesuffix(",type=Warning")
+            return copy.deepcopy(self.warnings.get(uid, [])), self.version
         uid = selector.removeprefix("batch.kubernetes.io/controller-uid=")
         return copy.deepcopy(self.pods.get(uid, [])), self.version
+
+    def refuse_pods(self, job: str) -> None:
+        """Reports by Events that a quota refuses the pods of a Job, each with a name of its own."""
+        self.warnings[self.objects[JOB.kind, "shop", job]["metadata"]["uid"]] = [
+            {
+                "metadata": {"creationTimestamp": f"2026-01-01T12:00:0{second}Z"},
+                "reason": "FailedCreate",
+                "message": f'Error creating: pods "{job}-ab1c{second}" is forbidden: exceeded quota: tenant',
+            }
+            for second in range(2)
+        ]
 
     def set_pods(self, job: str, *pods: Manifest) -> None:
         self.pods[self.objects[JOB.kind, "shop", job]["metadata"]["uid"]] = [*pods]
@@ -380,6 +398,21 @@ async def test_a_pod_that_cannot_start_is_explained(cluster: FakeCluster) -> Non
     assert cluster.complete() == (
         "Unknown", "PodNotStarted", 'CreateContainerConfigError: secret "backup-key" not found',
     )  # fmt: skip
+
+
+async def test_a_job_whose_pods_a_quota_refuses_says_so(cluster: FakeCluster) -> None:
+    cluster.backup()
+    await cluster.reconcile()
+    cluster.server.refuse_pods("backup-now")
+    await cluster.reconcile()
+    assert cluster.complete() == ("Unknown", "PodNotStarted", refusal_of("backup-now"))
+    cluster.server.writes.clear()
+    await cluster.reconcile()
+    assert cluster.server.writes == [], "each refused pod has another name"
+
+
+def refusal_of(job: str) -> str:
+    return f'FailedCreate: Error creating: pods "{job}-…" is forbidden: exceeded quota: tenant'
 
 
 async def test_a_closed_shop_is_backed_up(charts: Path, helm: str) -> None:
@@ -789,6 +822,23 @@ async def test_a_pod_of_a_second_attempt_has_an_hour_of_its_own_to_start(cluster
     assert cluster.server.writes == ["overwrite Job first"]
 
 
+async def test_a_job_of_the_schedule_whose_pods_are_refused_for_an_hour_is_ended_as_failed(
+    cluster: FakeCluster,
+) -> None:
+    await cluster.reconcile_schedule()
+    cluster.scheduled_job("first")
+    cluster.job("first")["status"] = {"startTime": NOW.isoformat()}
+    cluster.server.refuse_pods("first")
+    cluster.now += timedelta(minutes=59)
+    report = await cluster.reconcile_schedule()
+    assert report.condition is not None
+    assert f"The pod of Job first cannot start: {refusal_of('first')}. " in report.condition.message
+    assert cluster.server.writes == []
+    cluster.now += timedelta(minutes=1)
+    await cluster.reconcile_schedule()
+    assert cluster.server.writes == ["overwrite Job first"]
+
+
 async def test_a_job_that_was_ended_says_why_its_pod_could_not_start(cluster: FakeCluster) -> None:
     await cluster.reconcile_schedule()
     cluster.scheduled_job("first")
@@ -1059,8 +1109,12 @@ async def test_a_schedule_that_is_refused_is_reported(cluster: FakeCluster) -> N
 
 
 def test_every_failure_of_the_command_is_a_reason() -> None:
-    reasons = {one.reason for base in BackupError.__subclasses__() for one in (base, *base.__subclasses__())}
-    assert reasons <= {str(one) for one in BackupReason}
+    assert failure_reasons(BackupError) <= {str(one) for one in BackupReason}
+
+
+def failure_reasons(base: type[BackupError]) -> set[str]:
+    """Returns the reasons of all failures below this one."""
+    return {reason for one in base.__subclasses__() for reason in (one.reason, *failure_reasons(one))}
 
 
 def test_sizes_are_written_for_people() -> None:

@@ -21,6 +21,8 @@ from test_backups import (
     RememberingHelm,
     container,
     environment,
+    failure_reasons,
+    refusal_of,
 )
 
 from platform_operator.api.backups import PLATFORM_BACKUP, PLATFORM_RESTORE, BackupPolicy, RestoreReason
@@ -52,6 +54,7 @@ from platform_operator.workqueue import Requeue
 KINDS = {kind.kind: kind for kind in (*CHILD_KINDS, PLATFORM_BACKUP, PLATFORM_RESTORE)}
 DATABASES = [{"name": f"{name}-db", "ready": True, "migratedAt": "2026-01-01T10:00:00Z"} for name in WITH_DATABASE]
 RESTORED: Manifest = ARCHIVE | {"resent": {"order": 4, "payment": 3}}
+AWAY: Manifest = {"reason": "DestinationUnavailable", "message": "the bucket backups does not answer (503)."}
 
 
 class FakeServer(FakeApiServer):
@@ -71,12 +74,14 @@ class FakeServer(FakeApiServer):
             return None if name in self.missing else {"metadata": {"name": name}}
         return await super().get(kind, namespace, name)
 
-    async def list(self, kind: Kind, namespace: str, selector: str) -> tuple[list[Manifest], int]:
+    async def list(
+        self, kind: Kind, namespace: str, selector: str = "", limit: int = 0, fields: str = ""
+    ) -> tuple[list[Manifest], int]:
         if selector.startswith("app.kubernetes.io/instance=market,"):
             return copy.deepcopy(self.service_pods), self.version
         if selector == f"{LABEL_PLATFORM}=market,app.kubernetes.io/component=backup":
             return copy.deepcopy(self.backup_pods), self.version
-        return await super().list(kind, namespace, selector)
+        return await super().list(kind, namespace, selector, limit, fields)
 
     async def apply(
         self, kind: Kind, namespace: str, manifest: Manifest, subresource: str = "", manager: str = "operator"
@@ -243,6 +248,13 @@ class FakeCluster:
         await self.reconcile(name)
         self.shop_says("Restoring")
         await self.reconcile(name)
+
+    async def until_paused(self, **spec: Any) -> None:
+        """Restores until the first attempt has failed, which is retried after a pause."""
+        self.restore(**spec)
+        await self.until_restoring()
+        self.end("Failed", AWAY)
+        await self.reconcile()
 
     def checked(self, **violations: int) -> None:
         self.results = {
@@ -411,9 +423,6 @@ async def test_a_restore_whose_backup_is_not_found_or_not_readable_fails_while_t
     assert ("startTime" in cluster.status(), cluster.jobs_named("restore-")) == (False, [])
     await cluster.reconcile()
     assert [one for one in cluster.server.objects if one[0] == "NetworkPolicy"] == []
-
-
-AWAY: Manifest = {"reason": "DestinationUnavailable", "message": "the bucket backups does not answer (503)."}
 
 
 async def test_a_bucket_that_does_not_answer_is_tried_again(cluster: FakeCluster) -> None:
@@ -698,10 +707,7 @@ async def test_a_restore_is_not_retried_after_its_deadline(
 
 
 async def test_a_restore_that_could_not_be_retried_before_its_deadline_fails(cluster: FakeCluster) -> None:
-    cluster.restore(backup="before", deadlineSeconds=600)
-    await cluster.until_restoring()
-    cluster.end("Failed", AWAY)
-    await cluster.reconcile()
+    await cluster.until_paused(backup="before", deadlineSeconds=600)
     cluster.server.backup_pods = [backup_pod("create", "Running")]
     cluster.now += timedelta(seconds=599)
     await cluster.reconcile()
@@ -712,10 +718,7 @@ async def test_a_restore_that_could_not_be_retried_before_its_deadline_fails(clu
 
 
 async def test_a_retry_names_the_failure_and_the_backup_that_it_waits_for(cluster: FakeCluster) -> None:
-    cluster.restore()
-    await cluster.until_restoring()
-    cluster.end("Failed", AWAY)
-    await cluster.reconcile()
+    await cluster.until_paused()
     cluster.other_job("market-backup-1", "create")
     cluster.now += timedelta(seconds=10)
     await cluster.reconcile()
@@ -728,10 +731,7 @@ async def test_a_retry_names_the_failure_and_the_backup_that_it_waits_for(cluste
 
 
 async def test_a_restore_whose_job_is_gone_in_the_pause_is_retried_until_its_deadline(cluster: FakeCluster) -> None:
-    cluster.restore(backup="before", deadlineSeconds=600)
-    await cluster.until_restoring()
-    cluster.end("Failed", AWAY)
-    await cluster.reconcile()
+    await cluster.until_paused(backup="before", deadlineSeconds=600)
     del cluster.server.objects[JOB.kind, "shop", "restore-now"]
     cluster.server.backup_pods = [backup_pod("restore", "Running")]
     cluster.now += timedelta(seconds=599)
@@ -769,19 +769,13 @@ async def test_a_check_whose_job_is_gone_is_not_started_after_the_deadline(clust
 async def test_a_shop_whose_restore_was_deleted_before_it_is_retried_can_be_opened_as_it_was(
     cluster: FakeCluster,
 ) -> None:
-    cluster.restore()
-    await cluster.until_restoring()
-    cluster.end("Failed", AWAY)
-    await cluster.reconcile()
+    await cluster.until_paused()
     await cluster.delete()
     assert cluster.mark == "now/uid-now/Failed"
 
 
 async def test_a_retried_job_whose_creation_was_not_answered_is_followed(cluster: FakeCluster) -> None:
-    cluster.restore()
-    await cluster.until_restoring()
-    cluster.end("Failed", AWAY)
-    await cluster.reconcile()
+    await cluster.until_paused()
     cluster.now += timedelta(seconds=10)
     with cluster.server.losing_answers():
         await cluster.reconcile()
@@ -809,10 +803,7 @@ async def test_a_failed_job_that_a_deletion_did_not_find_is_deleted_later(cluste
 
 
 async def until_a_retry_is_due(cluster: FakeCluster) -> None:
-    cluster.restore(backup="before", deadlineSeconds=600)
-    await cluster.until_restoring()
-    cluster.end("Failed", AWAY)
-    await cluster.reconcile()
+    await cluster.until_paused(backup="before", deadlineSeconds=600)
     cluster.now += timedelta(seconds=10)
 
 
@@ -820,7 +811,7 @@ async def test_a_retried_job_that_is_refused_until_the_deadline_ends_the_restore
     cluster: FakeCluster,
 ) -> None:
     await until_a_retry_is_due(cluster)
-    cluster.server.refused[JOB.kind] = ApiError(403, "Forbidden", "exceeded quota: tenant")
+    cluster.server.refused[JOB.kind] = QUOTA
     for _ in range(2):
         await cluster.reconcile()
         assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Closing", ("Closing", "Unknown", "Refused"))
@@ -835,6 +826,113 @@ async def test_a_retried_job_that_is_refused_until_the_deadline_ends_the_restore
     assert "exceeded quota: tenant" in cluster.said()[3]
     assert "It is not retried" in cluster.said()[3]
     assert "The shop stays closed" not in cluster.said()[3]
+
+
+@pytest.mark.parametrize(("job", "phase"), [("check-now", "Checking"), ("restore-now", "Restoring")])
+async def test_a_restore_whose_pods_a_quota_refuses_says_so(cluster: FakeCluster, job: str, phase: str) -> None:
+    cluster.finds_backups = job != "check-now"
+    cluster.restore()
+    await cluster.until_restoring()
+    cluster.server.refuse_pods(job)
+    await cluster.reconcile()
+    assert cluster.said() == (phase, "Unknown", "PodNotStarted", refusal_of(job))
+
+
+QUOTA = ApiError(403, "Forbidden", "exceeded quota: tenant")
+
+
+async def until_it_is_closed(cluster: FakeCluster) -> None:
+    cluster.restore(backup="before", deadlineSeconds=600)
+    await cluster.reconcile()
+    cluster.shop_says("Restoring")
+
+
+async def test_a_first_job_that_is_refused_until_the_deadline_ends_the_restore_with_that_reason(
+    cluster: FakeCluster,
+) -> None:
+    await until_it_is_closed(cluster)
+    cluster.server.refused[JOB.kind] = QUOTA
+    for seconds in (0, 599):
+        cluster.now = NOW + timedelta(seconds=seconds)
+        assert (await cluster.reconcile()).delay is not None
+        assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Closing", ("Closing", "Unknown", "Refused"))
+        assert "exceeded quota: tenant" in cluster.said()[3]
+        assert "nothing was changed: the restore is retried" in cluster.said()[3]
+        assert cluster.said()[3].endswith("and not after 2026-01-01T12:10:00Z.")
+    assert cluster.events()[-1] == ("Warning", "Refused")
+    cluster.now += timedelta(seconds=1)
+    assert (await cluster.reconcile()).delay is None
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed", ("Failed", "False", "Refused"))
+    assert "exceeded quota: tenant" in cluster.said()[3]
+    assert "Nothing was changed, and the shop is closed" in cluster.said()[3]
+    assert "lastFailure" not in cluster.status(), "the condition says it"
+
+
+async def test_a_restore_goes_on_when_its_first_job_is_no_longer_refused(cluster: FakeCluster) -> None:
+    await until_it_is_closed(cluster)
+    cluster.server.refused[JOB.kind] = QUOTA
+    await cluster.reconcile()
+    assert cluster.status()["lastFailure"]["reason"] == "Refused"
+    cluster.server.refused.clear()
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Restoring", ("Restoring", "Unknown", "Running"))
+    cluster.end("Complete", RESTORED)
+    await cluster.reconcile()
+    assert (cluster.said()[0], "lastFailure" in cluster.status()) == ("Opening", False)
+
+
+async def test_why_a_job_was_refused_is_still_known_after_another_reason_was_reported(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await until_a_retry_is_due(cluster)
+    cluster.server.refused[JOB.kind] = QUOTA
+    await cluster.reconcile()
+    assert cluster.status()["lastFailure"]["reason"] == "Refused"
+    with monkeypatch.context() as patch:
+        patch.setattr(RememberingHelm, "template", time_out)
+        await cluster.reconcile()
+    assert cluster.said()[2] == "RenderTimedOut"
+    cluster.now += timedelta(seconds=600)
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed", ("Failed", "False", "Refused"))
+    assert "exceeded quota: tenant" in cluster.said()[3]
+
+
+async def test_a_first_job_whose_creation_gets_no_answer_until_the_deadline_ends_the_restore(
+    cluster: FakeCluster,
+) -> None:
+    await until_it_is_closed(cluster)
+    cluster.server.refused[JOB.kind] = ApiError(503, "Unavailable", "the API server is overloaded")
+    for seconds in (0, 599):
+        cluster.now = NOW + timedelta(seconds=seconds)
+        with pytest.raises(ApiError, match="overloaded"):
+            await cluster.reconcile()
+        assert cluster.said()[:3] == ("Closing", "Unknown", "Refused")
+        assert cluster.said()[3].startswith("The API server did not create the Job: the API server is overloaded. ")
+        assert cluster.said()[3].endswith("and not after 2026-01-01T12:10:00Z.")
+    cluster.now += timedelta(seconds=1)
+    await cluster.reconcile()
+    assert (cluster.mark, cluster.said()[:3]) == (
+        "now/uid-now/Failed/inconsistent", ("Failed", "False", "Refused")
+    ), "an answer may have been lost"  # fmt: skip
+    assert "the API server is overloaded. It is not retried" in cluster.said()[3]
+
+
+async def time_out(*_: object) -> list[Manifest]:
+    raise RenderTimeoutError("Helm has not ended within 60 seconds")
+
+
+async def test_a_closed_shop_does_not_wait_for_helm_for_ever(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await until_it_is_closed(cluster)
+    monkeypatch.setattr(RememberingHelm, "template", time_out)
+    cluster.now += timedelta(seconds=599)
+    await cluster.reconcile()
+    assert cluster.said()[:3] == ("Closing", "Unknown", "RenderTimedOut")
+    cluster.now += timedelta(seconds=1)
+    assert (await cluster.reconcile()).delay is None
+    assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed", ("Failed", "False", "RenderTimedOut"))
 
 
 async def test_a_failed_job_whose_successor_gets_no_answer_until_the_deadline_is_not_said_to_be_lost(
@@ -860,10 +958,6 @@ async def test_a_failed_job_is_not_deleted_before_the_next_one_is_rendered(
 ) -> None:
     await until_a_retry_is_due(cluster)
     failed = cluster.job()["metadata"]["uid"]
-
-    async def time_out(*_: object) -> list[Manifest]:
-        raise RenderTimeoutError("Helm has not ended within 60 seconds")
-
     monkeypatch.setattr(RememberingHelm, "template", time_out)
     await cluster.reconcile()
     assert (cluster.said()[2], cluster.job()["metadata"]["uid"]) == ("RenderTimedOut", failed)
@@ -1794,8 +1888,7 @@ def test_the_mark_of_a_restore_that_has_succeeded_closes_nothing() -> None:
 
 def test_every_failure_of_the_command_is_a_reason() -> None:
     of_verifications = {"BackupNotRestorable", "InvariantBroken", "ScratchServerFailed"}
-    reasons = {one.reason for base in BackupError.__subclasses__() for one in (base, *base.__subclasses__())}
-    assert reasons - of_verifications <= {str(one) for one in RestoreReason}
+    assert failure_reasons(BackupError) - of_verifications <= {str(one) for one in RestoreReason}
 
 
 def test_the_store_passes_on_the_restores_of_a_shop_that_has_changed() -> None:

@@ -342,6 +342,36 @@ async def test_a_shop_that_has_a_host_keeps_it_whoever_is_older(cluster: FakeClu
     assert "shop default/web has the host" in cluster.message("third", "Ready")
 
 
+async def test_the_shop_of_a_tenant_moves_to_another_tenant_with_its_host(cluster: FakeCluster) -> None:
+    """These are the steps of docs/operations.md, "Move the shop of a tenant"."""
+    cluster.plan(defaults={"ingress": {"className": "nginx"}})
+    host = "acme.example.com"
+    cluster.tenant("acme", host=host)
+    await cluster.reconcile("acme")
+    cluster.tenant("acme-cnpg", platform={"databases": {"provider": "cnpg"}})
+    await cluster.reconcile("acme-cnpg")
+    moved = cluster.shop("acme-cnpg")["spec"]
+    assert (moved["databases"], "ingress" in moved) == ({"provider": "cnpg"}, False)
+
+    cluster.tenant("acme", host=host, platform={"closed": True})
+    await cluster.reconcile("acme")
+    assert cluster.shop("acme")["spec"]["closed"] is True
+    cluster.tenant("acme-cnpg", host=host, platform={"databases": {"provider": "cnpg"}})
+    await cluster.reconcile("acme-cnpg")
+    assert cluster.condition("acme-cnpg", "HostConflict") == ("True", "HostTaken")
+
+    cluster.tenant("acme", platform={"closed": True})
+    await cluster.reconcile("acme")
+    assert (cluster.shop("acme")["spec"]["closed"], "ingress" in cluster.shop("acme")["spec"]) == (True, False)
+    await cluster.reconcile("acme-cnpg")
+    assert cluster.condition("acme-cnpg", "HostConflict") == ("False", "HostFree")
+    assert cluster.shop("acme-cnpg")["spec"]["ingress"] == {"className": "nginx", "enabled": True, "host": host}
+
+    cluster.tenant("acme", platform={"closed": True}, suspended=True)
+    await cluster.reconcile("acme")
+    assert cluster.shop("acme")["spec"]["hibernated"] is True
+
+
 @pytest.mark.parametrize("ingress", [{"enabled": True, "host": "old.example.com"}, None])
 async def test_a_tenant_without_its_host_can_be_hibernated(cluster: FakeCluster, ingress: Manifest | None) -> None:
     cluster.tenant("holder", host="shop.example.com")
