@@ -54,7 +54,8 @@ class Namespace:
         return found
 
     def apply(self, *objects: Object) -> None:
-        self.kubectl("apply", "--filename", "-", stdin="\n---\n".join(json.dumps(one) for one in objects))
+        objects_as_one = {"apiVersion": "v1", "kind": "List", "items": objects}
+        self.kubectl("apply", "--filename", "-", stdin=json.dumps(objects_as_one))
 
     def patch(self, kind: str, name: str, patch: Mapping[str, object]) -> None:
         self.kubectl("patch", kind, name, "--type", "merge", "--patch", json.dumps(patch))
