@@ -10,7 +10,7 @@ import math
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 import asyncpg
@@ -86,41 +86,33 @@ class Database:
         POOL_SIZE.set(settings.db_pool_size)
         POOL_IN_USE.set_function(lambda: float(self._connections.in_use))
 
-    @asynccontextmanager
-    async def begin(self) -> AsyncIterator[AsyncConnection]:
+    def begin(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """Opens a transaction, which the end of the block commits and an exception rolls back.
 
         Raises DatabaseUnavailable.
         """
-        async with self._begin(self._connections) as connection:
-            yield connection
+        return self._begin(self._connections)
 
-    @asynccontextmanager
-    async def begin_report(self) -> AsyncIterator[AsyncConnection]:
+    def begin_report(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """Opens a transaction as `begin` does, for large reads in the background.
 
         Its statements may take five minutes each. One such transaction runs at a time.
         """
-        async with self._begin(self._reports) as connection:
-            yield connection
+        return self._begin(self._reports)
 
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[AutocommitConnection]:
+    def read(self) -> AbstractAsyncContextManager[AutocommitConnection]:
         """Gives a connection without a transaction, for prepared statements that read: each sees what is committed.
 
         Raises DatabaseUnavailable.
         """
-        async with self._connect() as connection:
-            yield connection
+        return self._connect()
 
-    @asynccontextmanager
-    async def autocommit(self) -> AsyncIterator[AutocommitConnection]:
+    def autocommit(self) -> AbstractAsyncContextManager[AutocommitConnection]:
         """Gives a connection without a transaction, for one prepared statement that writes: its return is its commit.
 
         It is two round trips less than `begin`. Raises DatabaseUnavailable.
         """
-        async with self._connect() as connection:
-            yield connection
+        return self._connect()
 
     async def is_ready(self) -> bool:
         """Returns whether the database answers and has the schema that this code was written for, or a later one.
