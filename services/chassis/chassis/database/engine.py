@@ -10,19 +10,18 @@ import math
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 import asyncpg
 from prometheus_client import Gauge
-from sqlalchemy import URL, Engine, NullPool, PoolProxiedConnection, event, exc, text
+from sqlalchemy import URL, Engine, NullPool, event, exc, text
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.engine import ExecutionContext
-from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry
 
 from chassis.database.connections import PooledConnection
+from chassis.database.idle_connections import IdleConnections
 from chassis.database.statements import AutocommitConnection, span_of
 from chassis.database.transactions import transaction_on
 from chassis.errors import DatabaseUnavailable
@@ -41,10 +40,6 @@ _READY_TIMEOUT_SECONDS = 2.5
 _ANSWER_VALID_SECONDS = 5.0
 """How long the end of a transaction proves that the database answers."""
 _STATEMENT_TIMEOUT_SECONDS = 10
-_RECYCLE_SECONDS = 200
-"""The age at which a connection is replaced before its next use. Those that only a peak needs are idle for long: load
-balancers forget idle connections after 240 s and more, without a word to either end.
-"""
 _REPORT_TIMEOUT_SECONDS = 300
 _OUTAGE_ERRORS = (
     asyncpg.PostgresConnectionError,
@@ -80,51 +75,44 @@ class Database:
         """
         self._schema = schema
         self._name = settings.db_name
-        self._engine = _create_engine(settings, settings.db_pool_size, _STATEMENT_TIMEOUT_SECONDS, parameters)
-        self._reports = _create_engine(settings, 1, _REPORT_TIMEOUT_SECONDS)
+        engine = _create_engine(settings, settings.db_pool_size, _STATEMENT_TIMEOUT_SECONDS, parameters)
+        self._connections = IdleConnections(engine)
+        self._reports = IdleConnections(_create_engine(settings, 1, _REPORT_TIMEOUT_SECONDS))
         self._probes = _create_unpooled_engine(settings)
         self._probing = asyncio.Lock()
         self._has_schema = False
         self._answered_at = -math.inf
-        _trace_statements(self._engine.sync_engine, settings.db_name)
+        _trace_statements(engine.sync_engine, settings.db_name)
         POOL_SIZE.set(settings.db_pool_size)
-        POOL_IN_USE.set_function(lambda: float(self._engine.pool.checkedout()))  # type: ignore[attr-defined]  # the queue pool has it
+        POOL_IN_USE.set_function(lambda: float(self._connections.in_use))
 
-    @asynccontextmanager
-    async def begin(self) -> AsyncIterator[AsyncConnection]:
+    def begin(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """Opens a transaction, which the end of the block commits and an exception rolls back.
 
         Raises DatabaseUnavailable.
         """
-        async with self._begin(self._engine) as connection:
-            yield connection
+        return self._begin(self._connections)
 
-    @asynccontextmanager
-    async def begin_report(self) -> AsyncIterator[AsyncConnection]:
+    def begin_report(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """Opens a transaction as `begin` does, for large reads in the background.
 
         Its statements may take five minutes each. One such transaction runs at a time.
         """
-        async with self._begin(self._reports) as connection:
-            yield connection
+        return self._begin(self._reports)
 
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[AutocommitConnection]:
+    def read(self) -> AbstractAsyncContextManager[AutocommitConnection]:
         """Gives a connection without a transaction, for prepared statements that read: each sees what is committed.
 
         Raises DatabaseUnavailable.
         """
-        async with self._connect() as connection:
-            yield connection
+        return self._connect()
 
-    @asynccontextmanager
-    async def autocommit(self) -> AsyncIterator[AutocommitConnection]:
+    def autocommit(self) -> AbstractAsyncContextManager[AutocommitConnection]:
         """Gives a connection without a transaction, for one prepared statement that writes: its return is its commit.
 
         It is two round trips less than `begin`. Raises DatabaseUnavailable.
         """
-        async with self._connect() as connection:
-            yield connection
+        return self._connect()
 
     async def is_ready(self) -> bool:
         """Returns whether the database answers and has the schema that this code was written for, or a later one.
@@ -142,8 +130,9 @@ class Database:
             return False
 
     async def close(self) -> None:
-        for engine in (self._engine, self._reports, self._probes):
-            await engine.dispose()
+        for connections in (self._connections, self._reports):
+            await connections.close()
+        await self._probes.dispose()
 
     async def _probe(self) -> bool:
         """Asks the database for its schema. A server that has no connection left is busy, and so it answers."""
@@ -170,20 +159,22 @@ class Database:
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[AutocommitConnection]:
         with _refusals_as_database_unavailable():
-            connection = await self._engine.raw_connection()
+            connection = await self._connections.take()
         try:
             with _outages_as_database_unavailable():
                 yield AutocommitConnection(connection.driver_connection, self._name)
-                self._record_answer()
-        finally:
+        except BaseException:
             connection.close()
+            raise
+        self._connections.put_back(connection)
+        self._record_answer()
 
     @asynccontextmanager
-    async def _begin(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    async def _begin(self, connections: IdleConnections) -> AsyncIterator[AsyncConnection]:
         with _refusals_as_database_unavailable():
-            pooled = await engine.raw_connection()
+            connection = await connections.take()
         with _outages_as_database_unavailable():
-            async with transaction_on(pooled, engine) as transaction:
+            async with transaction_on(connection, connections) as transaction:
                 yield transaction
             self._record_answer()
 
@@ -215,7 +206,7 @@ def _create_engine(
     statement_timeout_seconds: float,
     parameters: Mapping[str, str] | None = None,
 ) -> AsyncEngine:
-    engine = create_async_engine(
+    return create_async_engine(
         database_url(settings),
         pool_size=connections,
         max_overflow=0,
@@ -230,8 +221,6 @@ def _create_engine(
         },
         hide_parameters=True,  # a logged error has the statement, but no personal data from its parameters
     )
-    event.listen(engine.sync_engine, "checkout", _replace_unusable)
-    return engine
 
 
 def _create_unpooled_engine(settings: DatabaseSettings) -> AsyncEngine:
@@ -242,20 +231,6 @@ def _create_unpooled_engine(settings: DatabaseSettings) -> AsyncEngine:
         "ssl": database_tls(settings),
     }
     return create_async_engine(database_url(settings), poolclass=NullPool, connect_args=connect_args)
-
-
-def _replace_unusable(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:
-    """Makes the pool replace a connection that has been closed since its last use, or is too old.
-
-    This asks the server nothing. SQLAlchemy's `pool_recycle` would wait two seconds for the answer of a connection that
-    a load balancer has forgotten.
-    """
-    now = time.monotonic()
-    opened_at = record.info.setdefault("opened_at", now)  # by the first use; the pool clears it with the connection
-    if now - opened_at > _RECYCLE_SECONDS:
-        connection.driver_connection.terminate()
-    if connection.driver_connection.is_closed():
-        raise exc.DisconnectionError("the connection is too old, or was closed while it was not in use")
 
 
 @contextmanager

@@ -76,8 +76,11 @@ class _Prepared:
         arguments = [parameter.argument(values) for parameter in self._parameters]
         driver = await _driver(connection)
         span = span_of(self.text, _database(connection)) if tracing.is_recorded() else nullcontext()
-        with span, _violations_as_integrity_errors(self.text):
-            rows: Sequence[Record] = await driver.fetch(self.text, *arguments)
+        try:
+            with span:
+                rows: Sequence[Record] = await driver.fetch(self.text, *arguments)
+        except asyncpg.IntegrityConstraintViolationError as violation:
+            raise _integrity_error(self.text, violation) from violation
         return rows
 
 
@@ -186,8 +189,10 @@ async def commit(transaction: AsyncConnection) -> None:
     begun = adapter._transaction  # noqa: SLF001
     if begun is not None:
         adapter._transaction = None  # noqa: SLF001 - also if COMMIT fails: the transaction has ended, or the connection
-        with _violations_as_integrity_errors("COMMIT"):
+        try:
             await begun.commit()
+        except asyncpg.IntegrityConstraintViolationError as violation:
+            raise _integrity_error("COMMIT", violation) from violation
 
 
 async def _driver(connection: Connection) -> asyncpg.Connection:
@@ -207,14 +212,6 @@ async def _driver(connection: Connection) -> asyncpg.Connection:
 def _adapter(connection: AsyncConnection) -> Any:
     """Returns SQLAlchemy's adapter of the driver's connection. It knows the driver's transaction, which is private."""
     return connection.sync_connection.connection.dbapi_connection  # type: ignore[union-attr]  # it is open
-
-
-@contextmanager
-def _violations_as_integrity_errors(statement: str) -> Iterator[None]:
-    try:
-        yield
-    except asyncpg.IntegrityConstraintViolationError as violation:
-        raise _integrity_error(statement, violation) from violation
 
 
 def _integrity_error(statement: str, violation: asyncpg.IntegrityConstraintViolationError) -> exc.IntegrityError:

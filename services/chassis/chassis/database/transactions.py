@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis.database import statements
+from chassis.database.idle_connections import IdleConnections
 
 
 class Transaction(AsyncConnection):
@@ -37,27 +38,28 @@ def call_after_commit(transaction: AsyncConnection, function: Callable[[], None]
 
 
 @asynccontextmanager
-async def transaction_on(pooled: PoolProxiedConnection, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """Opens a transaction on a connection of the engine's pool, and returns the connection to the pool.
+async def transaction_on(lent: PoolProxiedConnection, lender: IdleConnections) -> AsyncIterator[AsyncConnection]:
+    """Opens a transaction on a connection, and returns the connection to its lender.
 
     The end of the block commits, and an exception rolls back. BEGIN is sent with the first statement.
     """
-    connection = Connection(engine.sync_engine, pooled)
-    transaction = Transaction(engine, connection)
+    connection = Connection(lender.engine.sync_engine, lent)
+    transaction = Transaction(lender.engine, connection)
     try:
         begun = connection.begin()
         yield transaction
-        is_active = begun.is_active  # the block may have ended it
-        if is_active:
-            await statements.commit(transaction)
-            begun.commit()
-        connection.close()
+        if not begun.is_active:  # the block has ended it
+            connection.close()
+            return
+        await statements.commit(transaction)
+        begun.commit()
     except BaseException:
         await _roll_back(transaction)
         raise
-    if is_active:
-        for function in transaction.after_commit:
-            function()
+    transaction.sync_connection = None  # a use after the end is an error
+    lender.put_back(lent)
+    for function in transaction.after_commit:
+        function()
 
 
 async def _roll_back(transaction: AsyncConnection) -> None:

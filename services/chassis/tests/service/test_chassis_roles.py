@@ -73,7 +73,7 @@ async def exists(sql: SqlConnection, role: RuntimeRole) -> bool:
 async def grant(database: DatabaseSettings, role: RuntimeRole) -> None:
     opened = Database(database, "none")
     try:
-        async with opened._engine.connect() as connection:
+        async with opened._connections.engine.connect() as connection:
             await grant_runtime_role(connection, database, role)
     finally:
         await opened.close()
@@ -212,7 +212,7 @@ async def next_role(database: DatabaseSettings) -> AsyncIterator[RuntimeRole]:
 async def retire(database: DatabaseSettings, role: RuntimeRole) -> None:
     opened = Database(database, "none")
     try:
-        async with opened._engine.connect() as connection:
+        async with opened._connections.engine.connect() as connection:
             await retire_runtime_role(connection, role.name)
     finally:
         await opened.close()

@@ -1,12 +1,12 @@
 """Prepared statements share transactions with SQLAlchemy, and survive migrations, outages and cancelled requests."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 import pytest
-from chassis.database import engine
+from chassis.database import engine, idle_connections
 from chassis.database.connections import PooledConnection
 from chassis.database.engine import Database, driver_error
 from chassis.database.statements import Command, Statement, insert_rows, sent_rows
@@ -17,6 +17,7 @@ from chassis_testing.databases import connect_to, empty_database
 from chassis_testing.fault_proxy import FaultProxy, fault_proxy
 from chassis_testing.waiting import eventually
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import REGISTRY
 from sqlalchemy import (
     ARRAY,
     Column,
@@ -34,6 +35,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio.exc import AsyncContextNotStarted
 
 CUPS = Table(
     "cups",
@@ -168,10 +170,38 @@ async def test_the_pool_lends_the_connection_that_was_used_last(settings: Databa
     await database.close()
 
 
+async def test_callers_that_wait_get_the_connection_when_it_is_returned(database: Database) -> None:
+    async def read() -> Sequence[str]:
+        async with database.read() as connection:
+            return await FIND_ALL.all(connection, ids=[])
+
+    async with database.read():
+        waiting = [asyncio.create_task(read()) for _ in range(3)]
+        await asyncio.sleep(0)
+    assert await asyncio.wait_for(asyncio.gather(*waiting), 5) == [[], [], []]
+
+
+async def test_the_metric_of_connections_in_use_leaves_idle_ones_out(database: Database) -> None:
+    async with database.read() as connection:
+        await FIND_ALL.all(connection, ids=[])
+        assert REGISTRY.get_sample_value("db_client_connections_usage") == 1
+    assert REGISTRY.get_sample_value("db_client_connections_usage") == 0
+
+
+async def test_a_transaction_cannot_be_used_after_its_end(database: Database) -> None:
+    async with database.begin() as transaction:
+        await FIND_ALL.all(transaction, ids=[])
+
+    with pytest.raises(AttributeError):
+        await ADD_ALL.execute(transaction, id=[2], name=["mocha"])
+    with pytest.raises(AsyncContextNotStarted):
+        await transaction.execute(text("SELECT 1"))
+
+
 async def test_a_connection_is_replaced_before_a_load_balancer_forgets_it(
     settings: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_RECYCLE_SECONDS", 0)
+    monkeypatch.setattr(idle_connections, "_RECYCLE_SECONDS", 0)
     unanswered: list[PooledConnection] = []
 
     async def close(connection: PooledConnection, **_deadline: float) -> None:
