@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -39,21 +39,11 @@ from platform_backup.postgres_tools import Program
 from platform_backup.restore import RESEND_MARGIN, restore_backup
 from platform_backup.retention import Retention
 from platform_backup.snapshots import connect, translate_errors
+from received_events import receive, received
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 NOW = datetime.now(UTC)
 PUBLISHED = "INSERT INTO outbox_published VALUES ($1, $2, 'order.placed.v1', '', $3, $3)"
-
-
-async def receive(database: DatabaseSettings, event: UUID) -> None:
-    """Stores a row, here of an event that was received."""
-    async with connect("test", database) as sql:
-        await sql.execute("INSERT INTO inbox (event_id) VALUES ($1)", event)
-
-
-async def received(database: DatabaseSettings) -> set[UUID]:
-    async with connect("test", database) as sql:
-        return {row["event_id"] for row in await sql.fetch("SELECT event_id FROM inbox")}
 
 
 def files_below(folder: Path) -> list[Path]:

@@ -1,6 +1,7 @@
 """A bucket as a destination, on moto's S3 server, and what a backup says when it is away, refuses, or is full."""
 
 import asyncio
+import math
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
+from uuid import uuid4
 from xml.etree import ElementTree
 
 import httpx
@@ -34,6 +36,7 @@ from platform_backup.restore import restore_backup
 from platform_backup.retention import Retention
 from platform_backup.settings import DestinationSettings
 from platform_backup.snapshots import connect
+from received_events import receive, received
 
 NOW = datetime.now(UTC)
 _POLICY = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}'
@@ -181,9 +184,9 @@ async def test_a_bucket_that_fails_during_a_restore_changes_no_database(
 ) -> None:
     name = f"default/{fault.split()[0]}"
     manifest = await create_backup(replace(shop, name=name, destination=open_destination(bucket.settings())), "abcdef")
+    late = uuid4()
     for database in shop.databases.values():
-        async with connect("test", database) as sql:
-            await sql.execute("INSERT INTO inbox (event_id) VALUES (gen_random_uuid())")
+        await receive(database, late)
     monkeypatch.setattr(destinations, "_PART_BYTES", 4096)  # so that a file has several
 
     async with _failing(bucket, "order.dump", resets=fault != "answers 500") as (failing, port):
@@ -198,21 +201,12 @@ async def test_a_bucket_that_fails_during_a_restore_changes_no_database(
         with pytest.raises(DestinationUnavailable, match="does not answer, or fails"):
             await restore_backup(there, manifest, {}, NOW, replace=True)
         assert failing.answers == 0, "the first parts were read"
-        assert await _received(shop) == [1, 1, 1]
+        assert [await received(database) for database in shop.databases.values()] == [{late}] * 3
 
         monkeypatch.setattr(restoring, "verify_files", verify_files)
-        failing.answers = None
+        failing.answers = math.inf
         await restore_backup(there, manifest, {}, NOW, replace=True)
-        assert await _received(shop) == [0, 0, 0]
-
-
-async def _received(shop: Shop) -> list[int]:
-    """Returns how many events each database has received."""
-    counts: list[int] = []
-    for database in shop.databases.values():
-        async with connect("test", database) as sql:
-            counts.append(await sql.fetchval("SELECT count(*) FROM inbox"))
-    return counts
+        assert [await received(database) for database in shop.databases.values()] == [set()] * 3
 
 
 @dataclass
@@ -223,8 +217,8 @@ class FailingBucket:
     file: str
     resets: bool
     """True if it resets the connection in the middle of its answer. Otherwise it answers 500."""
-    answers: int | None = None
-    """The parts that it still answers; None for all."""
+    answers: float = math.inf
+    """How many parts it still answers."""
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         headers, path = dict(request.headers), request.raw_path
@@ -232,8 +226,8 @@ class FailingBucket:
         response = web.StreamResponse(status=found.status_code, headers=_forwarded(found.headers))
         if request.method != "GET" or not request.path.endswith(self.file):
             return await self._send(response, request, found.content)
-        if self.answers != 0:
-            self.answers = self.answers and self.answers - 1
+        if self.answers:
+            self.answers -= 1
             return await self._send(response, request, found.content)
         if not self.resets:
             return web.Response(status=500, text="<Error><Code>InternalError</Code></Error>")

@@ -46,10 +46,11 @@ def _is_free(port: int) -> bool:
 
 
 async def stop_accepting(listening: socket.socket) -> None:
-    """Makes the event loop accept no more connections, and completes those that it has begun to accept.
+    """Stops accepting connections, and waits until the server knows each connection that was accepted before.
 
-    To be called before the server is closed: `Server.close` of Python 3.11 leaves a connection open, and out of reach,
-    whose transport has not been made. That takes four turns of the loop: accept, transport, protocol, and its task.
+    Call it before `Server.close`: that of Python 3.11 closes only connections that the server knows, and nothing else
+    ever closes the others. The server knows a connection after four iterations of the event loop, which accept it and
+    create its transport, its protocol and the task of its handler.
     """
     asyncio.get_running_loop().remove_reader(listening.fileno())
     for _ in range(4):

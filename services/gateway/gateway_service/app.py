@@ -69,7 +69,7 @@ async def build(settings: Settings, clock: Callable[[], float] = time.monotonic)
         proxies,
         own_pages=create_app(TITLE, version, [root_routes(TITLE, version)], PROBLEMS, ready, is_public=True),
         openapi=RequestMiddleware(openapi_app(documentation.current), PROBLEMS, is_public=True),
-        proxy=RequestMiddleware(proxy, PROBLEMS, is_public=True),
+        proxy=RequestMiddleware(proxy, PROBLEMS, is_public=True, refuse=proxy.refuse),
     )
     return Service(
         http=with_cors(settings.cors_origins, router),

@@ -42,7 +42,7 @@ from shop_e2e.isolated.database_templates import copy_databases
 MAILS_OF_AN_ORDER = 2
 """It is confirmed, and paid."""
 _API = "/api/v1"
-_UNREACHED = ",".join(f"{policy}=999999/1" for policy in ("auth", "read", "write", "webhook"))
+UNREACHED = ",".join(f"{policy}=999999/1" for policy in ("auth", "read", "write", "webhook"))
 _AT_ONCE, _CREATE_SECONDS = 6, 120.0
 
 
@@ -55,7 +55,7 @@ class ThisShop:
         """`release` is another checkout of this repository, whose services run instead of those of this one."""
         mail = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(mail_port), "SMTP_STARTTLS": "false"}
         self._settings: Mapping[str, Mapping[str, str]] = {
-            "gateway": {"RATE_LIMITS": _UNREACHED},
+            "gateway": {"RATE_LIMITS": UNREACHED},
             "notification": {**mail, "SMTP_FROM": "shop@example.com"},
             "user": {"ACCESS_TOKEN_SECONDS": "7200"},
         }
@@ -64,7 +64,7 @@ class ThisShop:
             logs=logs,
             ports=free_ports(),
             redis_database=random.randrange(3, 16),  # the lower ones are the peers'
-            settings={service: {**_path_of(release), **self._settings.get(service, {})} for service in SERVICES},
+            settings={service: {**path_of(release), **self._settings.get(service, {})} for service in SERVICES},
         )
         self._stack = Stack(plan, servers.addresses)
         self._originals: list[int] = []
@@ -238,7 +238,7 @@ def _keyed(key: str | None) -> Mapping[str, str]:
     return {} if key is None else {"Idempotency-Key": key}
 
 
-def _path_of(release: Path | None) -> Mapping[str, str]:
+def path_of(release: Path | None) -> Mapping[str, str]:
     """Returns the variable that makes Python import the services of another checkout."""
     if release is None:
         return {}

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
 from opentelemetry import trace
@@ -31,8 +31,20 @@ log = logs.get_logger(__name__)
 class RequestMiddleware:
     """Surrounds each request with its id, trace, body limit, metrics and log line, and answers unexpected errors."""
 
-    def __init__(self, inner: ASGIApp, table: ProblemTable, *, is_public: bool = False) -> None:
-        """`is_public` tells that requests come from outside the shop, whose traces are not continued."""
+    def __init__(
+        self,
+        inner: ASGIApp,
+        table: ProblemTable,
+        *,
+        is_public: bool = False,
+        refuse: Callable[[Scope], ASGIApp | None] = lambda _: None,
+    ) -> None:
+        """`is_public` tells that requests come from outside the shop, whose traces are not continued.
+
+        `refuse` returns the response to a request that is refused because there are too many. It is counted, but has
+        neither a trace nor a log line, which would cost more than the refusal.
+        """
+        self._refuse = refuse
         self._inner = inner
         self._table = table
         self._is_public = is_public
@@ -42,6 +54,10 @@ class RequestMiddleware:
             await self._inner(scope, receive, send)
             return
         exchange = _Exchange(scope, receive, send)
+        if refusal := self._refuse(scope):
+            await refusal(scope, exchange.receive, exchange.send)
+            _measure(exchange, exchange.seconds())
+            return
         with _open_span(exchange, self._is_public) as span:
             await self._respond(exchange)
             seconds = exchange.seconds()

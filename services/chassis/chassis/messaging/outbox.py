@@ -157,7 +157,6 @@ class Outbox:
         """True while the table may have events that must be published before those that are committed next."""
         self._read_at = -math.inf
         self._refusals = _Refusals()
-        self._backlog = 0
 
     async def record(
         self, transaction: AsyncConnection, event_id: UUID, subject: str, payload: Message, at: datetime
@@ -191,6 +190,7 @@ class Outbox:
                 await self._wait()
         finally:
             self._is_relaying = False
+            self._is_behind = True  # until the next relay has read what is recorded before it starts
             self._committed.clear()
 
     async def _publish_due(self) -> None:
@@ -243,17 +243,18 @@ class Outbox:
     async def _publish_waiting(self) -> None:
         """Publishes the rows that wait in the table. Those that the broker refused are retried once in _POLL_SECONDS.
 
-        A row may become visible behind a later one: while rows are refused, it is read with their next retry. A retry
-        reads young rows too, which follow the refused ones in their aggregates; some of them may be published twice, by
-        the process that has committed them.
+        While rows are refused, each batch begins behind the one before. A row that is committed late may have a lower
+        sequence: the next retry reads it, because it begins with the oldest row. A retry also reads rows that are
+        younger than _POLL_SECONDS, because they may follow a refused row of their aggregate. The process that has
+        committed such a row may publish it as well, so that it is published twice.
         """
         if time.monotonic() >= self._refusals.retry_at:
             self._refusals = _Refusals()
             self._is_behind = True
-        await self._measure()  # before publishing, which fails while the broker is unavailable
-        if self._backlog:
-            while await self._publish_batch() == _BATCH:
-                pass
+        waits = await self._measure() > 0  # before publishing, which fails while the broker is unavailable
+        while waits:
+            waits = await self._publish_batch() == _BATCH
+            await self._measure()
         self._is_behind = False
 
     async def _publish_batch(self) -> int:
@@ -270,8 +271,6 @@ class Outbox:
                 await _MOVE.execute(transaction, sequences=[row.sequence for row in batch.confirmed])
         for row in batch.confirmed:
             self._committed.pop(row.sequence, None)
-        left = len(rows) - len(batch.confirmed)
-        self._export_backlog(max(left, self._backlog - len(batch.confirmed)))
         self._conclude(batch)
         if rows:
             self._refusals.pass_over(rows)
@@ -308,18 +307,13 @@ class Outbox:
                 return
             batch.confirmed.append(row)
 
-    async def _measure(self) -> None:
-        """Exports the backlog and its lag."""
+    async def _measure(self) -> int:
+        """Exports the backlog and its lag, and returns the backlog."""
         async with self._database.read() as connection:
             backlog, lag_seconds = await _BACKLOG_AND_LAG.one(connection)
-        LAG.set(lag_seconds)
-        self._export_backlog(backlog)
-
-    def _export_backlog(self, backlog: int) -> None:
-        self._backlog = backlog
         BACKLOG.set(backlog)
-        if not backlog:
-            LAG.set(0)
+        LAG.set(lag_seconds)
+        return backlog
 
     def _conclude(self, batch: _Batch) -> None:
         """Exports what was published, and remembers what was refused.

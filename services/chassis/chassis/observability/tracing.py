@@ -31,10 +31,10 @@ _exports_spans = True
 
 
 def configure(service: str, version: str, tenant: str, endpoint: str | None) -> None:
-    """Sets the process's tracer provider, which exports to the OTLP `endpoint`.
+    """Makes the process export its spans to the OTLP `endpoint`. Without an endpoint it records none.
 
-    Without an endpoint no trace is recorded, whether it begins here or is continued: it has ids, for the log, and costs
-    almost nothing. With one, `OTEL_TRACES_SAMPLER` decides which traces are recorded; by default all are.
+    A trace that is not recorded still has ids, for log lines and for calls to neighbours. With an endpoint,
+    `OTEL_TRACES_SAMPLER` decides which traces are recorded; by default all are.
     """
     global _exports_spans
     _exports_spans = endpoint is not None

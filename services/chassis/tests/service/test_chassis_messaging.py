@@ -94,11 +94,22 @@ MAKE_YOUNG = text("UPDATE outbox SET recorded_at = now() + interval '1 hour'")
 """Makes events too young for a relay that reads the table."""
 
 
-async def record_cancellation(backend: Backend, outbox: Outbox, order_id: UUID) -> None:
+async def record_cancellation(
+    backend: Backend, outbox: Outbox, order_id: UUID, *, event_id: UUID | None = None
+) -> None:
     async with backend.database.begin() as transaction:
-        await outbox.record(
-            transaction, uuid7(), str(order_id), OrderCancelled(order_id=str(order_id)), datetime.now(UTC)
-        )
+        event_id, order = event_id or uuid7(), str(order_id)
+        await outbox.record(transaction, event_id, order, OrderCancelled(order_id=order), datetime.now(UTC))
+
+
+def refuse_events_of(monkeypatch: pytest.MonkeyPatch, order_id: UUID) -> None:
+    """Makes the broker refuse the events of one order, and confirm all others."""
+
+    async def publish(_broker: Broker, _key: str, _event_id: UUID, body: bytes) -> None:
+        if events.decode(body).subject == str(order_id):
+            raise PublishRefused("no queue takes it")
+
+    monkeypatch.setattr(Broker, "publish", publish)
 
 
 RETRY_DELAYS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
@@ -190,18 +201,38 @@ async def test_what_is_committed_after_an_outage_is_published_behind_what_waits(
             raise BrokerUnavailable("unavailable")
         published.append(event_id)
 
-    async def record(event_id: UUID) -> None:
-        async with backend.database.begin() as transaction:
-            await outbox.record(transaction, event_id, "x", OrderCancelled(order_id="x"), datetime.now(UTC))
+    monkeypatch.setattr(Broker, "publish", publish)
+    outbox, relay = backend.start_relay()
+    order, before, first, second = uuid7(), uuid7(), uuid7(), uuid7()
+    await record_cancellation(backend, outbox, order, event_id=before)
+    await backend.wait_for_rows("outbox_published", 1)
+    await record_cancellation(backend, outbox, order, event_id=first)
+    await outage.wait()
+    await record_cancellation(backend, outbox, order, event_id=second)
+
+    await backend.wait_for_rows("outbox_published", 3)
+
+    assert published == [before, first, second]
+    await cancel_all(relay)
+
+
+async def test_what_is_recorded_between_two_relays_of_an_outbox_is_published_before_what_is_committed_next(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = list[UUID]()
+
+    async def publish(_broker: Broker, _key: str, event_id: UUID, _body: bytes) -> None:
+        published.append(event_id)
 
     monkeypatch.setattr(Broker, "publish", publish)
     outbox, relay = backend.start_relay()
-    before, first, second = uuid7(), uuid7(), uuid7()
-    await record(before)
+    order, before, first, second = uuid7(), uuid7(), uuid7(), uuid7()
+    await record_cancellation(backend, outbox, order, event_id=before)
     await backend.wait_for_rows("outbox_published", 1)
-    await record(first)
-    await outage.wait()
-    await record(second)
+    await cancel_all(relay)
+    await record_cancellation(backend, outbox, order, event_id=first)
+    relay = asyncio.create_task(outbox.relay())
+    await record_cancellation(backend, outbox, order, event_id=second)
 
     await backend.wait_for_rows("outbox_published", 3)
 
@@ -526,7 +557,7 @@ async def test_what_is_committed_shortly_before_a_retry_follows_the_refused_even
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     published, refused = list[UUID](), asyncio.Event()
-    first, second, third = uuid7(), uuid7(), uuid7()
+    order, first, second, third = uuid7(), uuid7(), uuid7(), uuid7()
     read = backend.database.read
 
     async def publish(_broker: Broker, _key: str, event_id: UUID, _body: bytes) -> None:
@@ -535,11 +566,7 @@ async def test_what_is_committed_shortly_before_a_retry_follows_the_refused_even
             raise PublishRefused("no queue takes it")
         published.append(event_id)
         if event_id == first:
-            await record(third)
-
-    async def record(event_id: UUID) -> None:
-        async with backend.database.begin() as transaction:
-            await outbox.record(transaction, event_id, "x", OrderCancelled(order_id="x"), datetime.now(UTC))
+            await record_cancellation(backend, outbox, order, event_id=third)
 
     @asynccontextmanager
     async def read_with_second_just_recorded() -> AsyncIterator[AutocommitConnection]:
@@ -552,9 +579,9 @@ async def test_what_is_committed_shortly_before_a_retry_follows_the_refused_even
     monkeypatch.setattr(Broker, "publish", publish)
     monkeypatch.setattr(backend.database, "read", read_with_second_just_recorded)
     outbox, relay = backend.start_relay()
-    await record(first)
+    await record_cancellation(backend, outbox, order, event_id=first)
     await refused.wait()
-    await record(second)
+    await record_cancellation(backend, outbox, order, event_id=second)
 
     await backend.wait_for_rows("outbox_published", 3)
 
@@ -567,14 +594,10 @@ async def test_events_that_pass_a_refused_one_do_not_hide_that_it_waits(
 ) -> None:
     stopped = uuid7()
 
-    async def publish(_broker: Broker, _key: str, _event_id: UUID, body: bytes) -> None:
-        if events.decode(body).subject == str(stopped):
-            raise PublishRefused("no queue takes it")
-
     async def is_reported() -> bool:
         return all(REGISTRY.get_sample_value(name) for name in ("outbox_backlog", "outbox_lag_seconds"))
 
-    monkeypatch.setattr(Broker, "publish", publish)
+    refuse_events_of(monkeypatch, stopped)
     outbox, relay = backend.start_relay()
     await record_cancellation(backend, outbox, stopped)
     await eventually(is_reported)
@@ -592,17 +615,14 @@ async def test_events_that_are_committed_during_a_retry_do_not_hide_that_a_refus
     stopped, measure = uuid7(), Outbox._measure
     reported: list[float | None] = []
 
-    async def publish(_broker: Broker, _key: str, _event_id: UUID, body: bytes) -> None:
-        if events.decode(body).subject == str(stopped):
-            raise PublishRefused("no queue takes it")
-
-    async def measure_and_commit(outbox: Outbox) -> None:
-        await measure(outbox)
+    async def measure_and_commit(outbox: Outbox) -> int:
+        backlog = await measure(outbox)
         reported.append(REGISTRY.get_sample_value("outbox_backlog"))
         for _ in range(3 if len(reported) == 1 else 0):
             await record_cancellation(backend, other, uuid7())
+        return backlog
 
-    monkeypatch.setattr(Broker, "publish", publish)
+    refuse_events_of(monkeypatch, stopped)
     other = Outbox(backend.database, Broker(backend.broker_url, "order"))
     await record_cancellation(backend, other, stopped)
     monkeypatch.setattr(Outbox, "_measure", measure_and_commit)
@@ -611,6 +631,39 @@ async def test_events_that_are_committed_during_a_retry_do_not_hide_that_a_refus
 
     assert reported[0] == 1
     assert REGISTRY.get_sample_value("outbox_backlog") == 1
+    await cancel_all(relay)
+
+
+async def test_the_backlog_is_what_waits_after_each_batch_whatever_was_recorded_since_it_was_measured(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Outbox(backend.database, Broker(backend.broker_url, "order"))
+    stopped, is_first = uuid7(), True
+
+    async def record(orders: Sequence[UUID]) -> None:
+        async with backend.database.begin() as transaction:
+            for order in map(str, orders):
+                await recorder.record(transaction, uuid7(), order, OrderCancelled(order_id=order), datetime.now(UTC))
+
+    async def publish(_broker: Broker, _key: str, _event_id: UUID, body: bytes) -> None:
+        nonlocal is_first
+        if is_first:
+            is_first = False
+            await record([uuid7() for _ in range(195)])
+        if events.decode(body).subject == str(stopped):
+            raise PublishRefused("no queue takes it")
+
+    async def is_measured() -> bool:
+        return REGISTRY.get_sample_value("outbox_backlog") == 5
+
+    monkeypatch.setattr(Broker, "publish", publish)
+    monkeypatch.setattr("chassis.messaging.outbox._POLL_SECONDS", 3600.0)
+    await record([*[stopped] * 5, *[uuid7() for _ in range(200)]])
+
+    _, relay = backend.start_relay()
+
+    await backend.wait_for_rows("outbox_published", 395)
+    await eventually(is_measured)
     await cancel_all(relay)
 
 

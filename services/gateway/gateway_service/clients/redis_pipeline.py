@@ -28,7 +28,10 @@ Reply = Any
 
 
 def connect(url: str, authorities: str = "") -> Redis:
-    """Returns the client of a `RedisPipeline`, which limits its connections itself: the pool limits all others."""
+    """Returns a Redis client for a `RedisPipeline`.
+
+    The pipeline makes connections with the client's settings, outside of its pool, and limits them itself.
+    """
     return redis_client.connect(url, _CONNECTIONS, authorities)
 
 

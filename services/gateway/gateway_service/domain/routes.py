@@ -6,7 +6,7 @@ them may never make this request, and it reaches no upstream. The other half is 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from urllib.parse import unquote
 
 from gateway_service.domain.errors import MethodNotAllowed, NoSuchRoute
@@ -45,6 +45,16 @@ class Ownership(StrEnum):
     """The request names an object that only its owner may access (and an admin, if the service allows that)."""
 
 
+class Priority(IntEnum):
+    """Which request gets a slot first: the further a purchase is, the more work a refusal would waste."""
+
+    PAYMENT = 0
+    ORDER = 1
+    WRITE = 2
+    """Carts, and all else that changes something."""
+    READ = 3
+
+
 Roles = frozenset[Role]
 PUBLIC: Roles = frozenset(Role)
 """Every caller, with or without a token."""
@@ -73,6 +83,9 @@ class Route:
     """The services whose data the response shows, if all callers may share one response (docs/adr/0033)."""
     changes: tuple[Upstream, ...] = ()
     """The services whose data that shared responses show the request changes, before it is answered."""
+    leads_to: Upstream | None = None
+    """The service that the caller needs next: the request waits while one of a higher priority waits for a slot there.
+    """
 
     @property
     def is_public(self) -> bool:
@@ -87,6 +100,14 @@ class Route:
     @property
     def rate_limit_policy(self) -> RateLimitPolicy:
         return self.policy or (RateLimitPolicy.READ if self.method == "GET" else RateLimitPolicy.WRITE)
+
+    @property
+    def priority(self) -> Priority:
+        if self.rate_limit_policy in (RateLimitPolicy.READ, RateLimitPolicy.WEBHOOK):  # a webhook is sent again
+            return Priority.READ
+        if self.upstream is Upstream.PAYMENT:
+            return Priority.PAYMENT
+        return Priority.ORDER if self.path.startswith(f"{V1}/orders") else Priority.WRITE
 
 
 def _rows() -> Sequence[Route]:
@@ -143,7 +164,7 @@ def _rows() -> Sequence[Route]:
         Route("PUT", f"{V1}/cart/{{product_id}}", order, PUBLIC, own, contains_secrets=True),
         Route("DELETE", f"{V1}/cart/{{product_id}}", order, PUBLIC, own),
         Route("GET", f"{V1}/orders", order, AUTHENTICATED, own),
-        Route("POST", f"{V1}/orders", order, AUTHENTICATED, own, changes=(inventory,)),
+        Route("POST", f"{V1}/orders", order, AUTHENTICATED, own, changes=(inventory,), leads_to=payment),
         Route("GET", f"{V1}/orders/{{order_id}}", order, AUTHENTICATED, owner),
         Route("DELETE", f"{V1}/orders/{{order_id}}", order, AUTHENTICATED, owner, changes=(inventory,)),
         Route("PUT", f"{V1}/orders/{{order_id}}/status", order, ADMINS, changes=(inventory,)),

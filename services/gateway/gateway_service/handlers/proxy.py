@@ -24,9 +24,10 @@ from gateway_service.domain.errors import (
     GatewayError,
     MethodNotAllowed,
     RequestBodyTimeout,
+    UpstreamBusy,
 )
 from gateway_service.domain.headers import has_body, header, request_headers
-from gateway_service.domain.routes import Route, RouteTable, decode_path, with_version
+from gateway_service.domain.routes import Route, RouteTable, Upstream, decode_path, with_version
 from gateway_service.handlers.access_control import AccessControl
 from gateway_service.handlers.problems import PROBLEMS
 from gateway_service.service.answer_cache import AnswerCache, Found
@@ -58,6 +59,23 @@ class Proxy:
         self._limits = limits
         self._deadline = deadline
         self._table = RouteTable()
+        self._busy = {upstream: _busy_response(upstream) for upstream in Upstream}
+
+    def refuse(self, scope: Scope) -> Response | None:
+        """Returns the response to a request that an overload refuses, before anything is done for it; else None."""
+        if not self._exchanges.is_overloaded:
+            return None
+        try:
+            route = self._table.find(scope["method"], decode_path(with_version(scope["raw_path"].decode("ascii"))))
+        except GatewayError:
+            return None
+        if route.shows and self._answers.is_on:  # it may be answered from memory
+            return None
+        upstream = self._exchanges.refusing_upstream(route)
+        if upstream is None:
+            return None
+        scope["route"] = route
+        return self._busy[upstream]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         writer = _ResponseWriter(scope, send)
@@ -85,7 +103,7 @@ class Proxy:
         key = await self._access.admit(scope, route, writer.added_headers)
         if sends_body and route.method == "GET":
             raise BodyNotAllowed(scope["method"])
-        async with self._limits.slot(key) as slot:
+        async with self._limits.slot(key, route.priority) as slot:
             body = await _read_body(receive, slot, self._deadline) if sends_body else None
             await self._exchange(_upstream_request(scope, path, route, body), route, writer)
 
@@ -102,7 +120,7 @@ class Proxy:
         snapshot = await lookup.snapshot()
         found = self._answers.find(read, snapshot)
         if found is None:
-            async with self._limits.slot(key):
+            async with self._limits.slot(key, read.route.priority):
                 found = await self._answers.fetch(read, snapshot)
                 if found is None:
                     writer.added_headers.append((b"cache-status", CACHE_STATUSES["bypassed"]))
@@ -113,7 +131,7 @@ class Proxy:
 
     async def _exchange(self, request: UpstreamRequest, route: Route, writer: "_ResponseWriter") -> None:
         """Sends the request and relays the response. The caller learns of a change when no older answer is in use."""
-        async with self._exchanges.open(request) as received:
+        async with self._exchanges.open(request, route) as received:
             is_refused = 400 <= received.response.status < 500
             if route.changes and not is_refused:
                 with received.deadline_suspended():
@@ -236,6 +254,12 @@ def _quoted(query: bytes) -> str:
 @lru_cache(256)
 def _accepts_json(accept: bytes) -> bool:
     return choose_media_type([accept.decode("latin-1")], ["application/json"]) is not None
+
+
+def _busy_response(upstream: Upstream) -> Response:
+    response = problem_response(PROBLEMS[UpstreamBusy], str(UpstreamBusy(upstream)))
+    response.raw_headers.append(_NO_STORE)
+    return response
 
 
 def _refusal(error: Exception, method: str) -> Response | None:

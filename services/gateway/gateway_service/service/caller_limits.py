@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from prometheus_client import Counter
 
 from gateway_service.domain.errors import GatewayBusy, TooManyConcurrentRequests
+from gateway_service.domain.routes import Priority
 from gateway_service.service.slots import Slots
 
 REFUSED = Counter("caller_limits_refused_total", "Requests refused: reason slots, caller_bodies or bodies", ["reason"])
@@ -30,12 +31,12 @@ class CallerLimits:
         self._reserved_bytes = 0
 
     @asynccontextmanager
-    async def slot(self, key: str) -> AsyncIterator["CallerSlot"]:
+    async def slot(self, key: str, priority: Priority) -> AsyncIterator["CallerSlot"]:
         """Holds a slot of a caller. Raises TooManyConcurrentRequests if none becomes free in time."""
         caller = self._callers.setdefault(key, _Caller(Slots(self._slots)))
         caller.requests += 1
         try:
-            if not await caller.slots.acquire():
+            if not await caller.slots.acquire(priority):
                 REFUSED.labels("slots").inc()
                 raise TooManyConcurrentRequests
             slot = CallerSlot(self, caller)

@@ -12,7 +12,7 @@ from gateway_service.clients.upstream_client import UpstreamClient, UpstreamRequ
 from gateway_service.domain.answers import MAX_BODY_BYTES, Answer, PublicRead, make_answer
 from gateway_service.domain.errors import UpstreamTimeout, UpstreamUnavailable
 from gateway_service.domain.headers import response_headers
-from gateway_service.domain.routes import Upstream
+from gateway_service.domain.routes import Route, Upstream
 from gateway_service.service.admission import AdmissionControl
 
 
@@ -47,15 +47,27 @@ class Exchanges:
         self._admissions = admissions
         self._deadline = deadline
 
+    @property
+    def is_overloaded(self) -> bool:
+        """Returns whether more requests arrive for an upstream than it serves."""
+        return any(admission.is_overloaded for admission in self._admissions.values())
+
+    def refusing_upstream(self, route: Route) -> Upstream | None:
+        """Returns the upstream for which a request would be refused without a wait, if there is one, and counts it."""
+        needed = (route.upstream,) if route.leads_to is None else (route.leads_to, route.upstream)
+        return next((upstream for upstream in needed if self._admissions[upstream].refuses(route.priority)), None)
+
     @asynccontextmanager
-    async def open(self, request: UpstreamRequest) -> AsyncIterator[ReceivedResponse]:
+    async def open(self, request: UpstreamRequest, route: Route) -> AsyncIterator[ReceivedResponse]:
         """Sends the request, and holds the response. A slow caller is no failure of the upstream.
 
         A response head alone does not count as a success: an upstream that dies before the first piece of its body has
         failed. Raises CircuitOpen, UpstreamBusy, UpstreamUnavailable, UpstreamTimeout.
         """
         upstream = request.upstream
-        async with self._admissions[upstream].slot() as attempt:
+        if route.leads_to is not None:
+            await self._admissions[route.leads_to].wait_for_room(route.priority)
+        async with self._admissions[upstream].slot(route.priority) as attempt:
             try:
                 async with asyncio.timeout(self._deadline) as limit, await self._client.send(request) as response:
                     first = await response.content.readany()
@@ -75,7 +87,8 @@ class Exchanges:
         Raises as `open` does.
         """
         headers = [("accept", "application/json"), *tracing.inject().items()]
-        async with self.open(UpstreamRequest(read.route.upstream, "GET", read.target, headers, None)) as received:
+        request = UpstreamRequest(read.route.upstream, "GET", read.target, headers, None)
+        async with self.open(request, read.route) as received:
             body = bytearray(received.first)
             while len(body) <= MAX_BODY_BYTES and not received.response.content.at_eof():
                 body += await received.response.content.readany()

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -217,60 +217,6 @@ async def test_a_clock_that_is_set_back_does_not_lock_callers_out() -> None:
     assert decision is not None
     assert not decision.is_allowed
     assert decision.retry_after == pytest.approx(0.5)
-    await pipeline.close()
-
-
-async def test_a_reply_that_comes_too_late_is_not_taken_for_the_next_one() -> None:
-    redis = connect(environment_variable("TEST_REDIS_URL"))
-    pipeline = RedisPipeline(redis, lambda: 0.0, 0.2)
-    late = await pipeline.send("BLPOP", uuid4().hex, 1)
-    replies = [await pipeline.send("ECHO", text) for text in ("first", "second")]
-    assert (late, replies) == (None, [b"first", b"second"])
-    await pipeline.close()
-
-
-async def test_a_command_that_redis_refuses_has_no_reply_and_spoils_no_other_batch() -> None:
-    redis = connect(environment_variable("TEST_REDIS_URL"))
-    pipeline = RedisPipeline(redis, lambda: 0.0, 5.0)
-    refused, beside = await asyncio.gather(pipeline.send("GET"), pipeline.send("ECHO", "same batch"))
-    assert (refused, beside, await pipeline.send("ECHO", "next")) == (None, None, b"next")
-    await pipeline.close()
-
-
-async def test_pipelines_use_a_connection_again_unless_redis_has_closed_it() -> None:
-    redis = connect(environment_variable("TEST_REDIS_URL"))
-    pipeline = RedisPipeline(redis, lambda: 0.0, 5.0)
-    first, again = [await pipeline.send("CLIENT", "ID") for _ in range(2)]
-    await redis.client_kill_filter(_id=first)
-    await redis.ping()  # that it is closed arrives before this reply
-    other = await pipeline.send("CLIENT", "ID")
-    assert (again, type(other)) == (first, int)
-    assert other != first
-    await pipeline.close()
-
-
-async def test_a_pipeline_asks_for_the_time_once_and_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    sent, round_trip = [], RedisPipeline._round_trip
-
-    async def record(self: RedisPipeline, commands: Sequence[tuple[str | bytes | int, ...]]) -> object:
-        sent.append(commands)
-        return await round_trip(self, commands)
-
-    monkeypatch.setattr(RedisPipeline, "_round_trip", record)
-    pipeline = RedisPipeline(connect(environment_variable("TEST_REDIS_URL")), lambda: 0.0, 5.0)
-
-    async def look() -> tuple[object, object]:
-        echo, time = pipeline.send("ECHO", "a"), pipeline.time()
-        return await echo, await time
-
-    leaving, *staying = [asyncio.create_task(look()) for _ in range(3)]
-    await asyncio.sleep(0)  # all have asked
-    leaving.cancel()
-    (_, first), (_, second) = await asyncio.gather(*staying)
-
-    assert sent == [[("ECHO", "a")] * 3 + [("TIME",)]]
-    assert first == second
-    assert isinstance(first, list)
     await pipeline.close()
 
 

@@ -13,6 +13,7 @@ import pytest
 import uvloop
 from chassis_testing.environment import environment_variable
 from chassis_testing.tls import Authority, tls_proxy
+from chassis_testing.waiting import eventually
 from gateway_service.clients.redis_pipeline import RedisPipeline, Reply, connect
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -26,8 +27,8 @@ class FakeRedis:
         self.connections: list[asyncio.StreamWriter] = []
         self.silent: set[asyncio.StreamWriter] = set()
         self.held = 0
-        self._changed = asyncio.Condition()
-        self._holds_replies = False
+        self._replies = asyncio.Event()
+        self._replies.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         commands = hiredis.Reader()
@@ -37,24 +38,38 @@ class FakeRedis:
                 commands.feed(chunk)
                 while command := commands.gets():
                     if command[0] == b"ECHO":
-                        await self._hold()
+                        self.held += 1
+                        await self._replies.wait()
+                        self.held -= 1
                     if writer not in self.silent:
                         writer.write(b"-ERR refused\r\n" if command[0] == b"GET" else b"+OK\r\n")
         except ConnectionError:
             pass
         finally:
             writer.close()
-            await self._change(lambda: self.connections.remove(writer))
+            self.connections.remove(writer)
 
-    async def hold_replies(self, is_on: bool) -> None:
-        def hold() -> None:
-            self._holds_replies = is_on
+    def hold_replies(self) -> None:
+        self._replies.clear()
 
-        await self._change(hold)
+    def send_replies(self) -> None:
+        self._replies.set()
 
-    async def wait_for(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10), self._changed:
-            await self._changed.wait_for(condition)
+    async def holds(self, replies: int) -> None:
+        """Waits until so many replies are held back."""
+
+        async def are_held() -> bool:
+            return self.held == replies
+
+        await eventually(are_held)
+
+    async def has_connections(self, number: int) -> None:
+        """Waits until it has so many connections."""
+
+        async def are_open() -> bool:
+            return len(self.connections) == number
+
+        await eventually(are_open)
 
     def reset(self) -> None:
         """Ends all connections, with a reset instead of an orderly end."""
@@ -62,18 +77,6 @@ class FakeRedis:
             connection: socket.socket = writer.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
             writer.transport.abort()
-
-    async def _hold(self) -> None:
-        async with self._changed:
-            self.held += 1
-            self._changed.notify_all()
-            await self._changed.wait_for(lambda: not self._holds_replies)
-            self.held -= 1
-
-    async def _change(self, change: Callable[[], None]) -> None:
-        async with self._changed:
-            change()
-            self._changed.notify_all()
 
 
 @asynccontextmanager
@@ -85,7 +88,7 @@ async def fake_redis() -> AsyncIterator[FakeRedis]:
         yield redis
     finally:
         server.close()
-        await redis.wait_for(lambda: not redis.connections)
+        await redis.has_connections(0)
 
 
 async def send_at_once(pipeline: RedisPipeline, batches: int) -> "list[asyncio.Future[Reply | None]]":
@@ -98,15 +101,69 @@ async def send_at_once(pipeline: RedisPipeline, batches: int) -> "list[asyncio.F
 
 
 async def open_idle_connections(redis: FakeRedis, pipeline: RedisPipeline, number: int) -> None:
-    await redis.hold_replies(True)
+    redis.hold_replies()
     replies = await send_at_once(pipeline, number)
-    await redis.wait_for(lambda: redis.held == number)
-    await redis.hold_replies(False)
+    await redis.holds(number)
+    redis.send_replies()
     assert await asyncio.gather(*replies) == [b"OK"] * number
 
 
 async def replies_in_turn(pipeline: RedisPipeline, number: int) -> Sequence[Reply | None]:
     return [await pipeline.send("ECHO", "in turn") for _ in range(number)]
+
+
+async def test_a_reply_that_comes_too_late_is_not_taken_for_the_next_one() -> None:
+    redis = connect(environment_variable("TEST_REDIS_URL"))
+    pipeline = RedisPipeline(redis, lambda: 0.0, 0.2)
+    late = await pipeline.send("BLPOP", uuid4().hex, 1)
+    replies = [await pipeline.send("ECHO", text) for text in ("first", "second")]
+    assert (late, replies) == (None, [b"first", b"second"])
+    await pipeline.close()
+
+
+async def test_a_command_that_redis_refuses_has_no_reply_and_spoils_no_other_batch() -> None:
+    redis = connect(environment_variable("TEST_REDIS_URL"))
+    pipeline = RedisPipeline(redis, lambda: 0.0, 5.0)
+    refused, beside = await asyncio.gather(pipeline.send("GET"), pipeline.send("ECHO", "same batch"))
+    assert (refused, beside, await pipeline.send("ECHO", "next")) == (None, None, b"next")
+    await pipeline.close()
+
+
+async def test_pipelines_use_a_connection_again_unless_redis_has_closed_it() -> None:
+    redis = connect(environment_variable("TEST_REDIS_URL"))
+    pipeline = RedisPipeline(redis, lambda: 0.0, 5.0)
+    first, again = [await pipeline.send("CLIENT", "ID") for _ in range(2)]
+    await redis.client_kill_filter(_id=first)
+    await redis.ping()  # that it is closed arrives before this reply
+    other = await pipeline.send("CLIENT", "ID")
+    assert (again, type(other)) == (first, int)
+    assert other != first
+    await pipeline.close()
+
+
+async def test_a_pipeline_asks_for_the_time_once_and_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent, round_trip = [], RedisPipeline._round_trip
+
+    async def record(self: RedisPipeline, commands: Sequence[tuple[str | bytes | int, ...]]) -> object:
+        sent.append(commands)
+        return await round_trip(self, commands)
+
+    monkeypatch.setattr(RedisPipeline, "_round_trip", record)
+    pipeline = RedisPipeline(connect(environment_variable("TEST_REDIS_URL")), lambda: 0.0, 5.0)
+
+    async def look() -> tuple[object, object]:
+        echo, time = pipeline.send("ECHO", "a"), pipeline.time()
+        return await echo, await time
+
+    leaving, *staying = [asyncio.create_task(look()) for _ in range(3)]
+    await asyncio.sleep(0)  # all have asked
+    leaving.cancel()
+    (_, first), (_, second) = await asyncio.gather(*staying)
+
+    assert sent == [[("ECHO", "a")] * 3 + [("TIME",)]]
+    assert first == second
+    assert isinstance(first, list)
+    await pipeline.close()
 
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
@@ -122,7 +179,7 @@ def test_idle_connections_that_were_reset_cost_one_batch_its_replies(
             await open_idle_connections(redis, pipeline, 8)
             address = urlsplit(redis.url)
             last, _ = await asyncio.open_connection(address.hostname, address.port)
-            await redis.wait_for(lambda: len(redis.connections) == 9)
+            await redis.has_connections(9)
             redis.reset()
             with pytest.raises(ConnectionResetError):
                 await last.read()  # the other connections were reset before this one
@@ -167,10 +224,10 @@ async def test_an_argument_that_cannot_be_encoded_closes_no_connection() -> None
 async def test_pipelines_share_32_connections() -> None:
     async with fake_redis() as redis:
         pipeline = RedisPipeline(connect(redis.url), lambda: 0.0, 5.0)
-        await redis.hold_replies(True)
+        redis.hold_replies()
         replies = await send_at_once(pipeline, 40)
-        await redis.wait_for(lambda: redis.held >= 32)
-        await redis.hold_replies(False)
+        await redis.holds(32)
+        redis.send_replies()
         assert await asyncio.gather(*replies) == [b"OK"] * 40
         assert len(redis.connections) == 32
         await pipeline.close()
@@ -179,13 +236,13 @@ async def test_pipelines_share_32_connections() -> None:
 async def test_a_round_trip_that_is_cancelled_leaves_its_place_to_others() -> None:
     async with fake_redis() as redis:
         pipeline = RedisPipeline(connect(redis.url), lambda: 0.0, 5.0)
-        await redis.hold_replies(True)
+        redis.hold_replies()
         leaving = [asyncio.create_task(pipeline._round_trip([("ECHO", "cancelled")])) for _ in range(32)]
-        await redis.wait_for(lambda: redis.held == 32)
+        await redis.holds(32)
         for task in leaving:
             task.cancel()
         await asyncio.gather(*leaving, return_exceptions=True)
-        await redis.hold_replies(False)
+        redis.send_replies()
         assert await replies_in_turn(pipeline, 1) == [b"OK"]
         await pipeline.close()
 
@@ -193,15 +250,15 @@ async def test_a_round_trip_that_is_cancelled_leaves_its_place_to_others() -> No
 async def test_closing_waits_for_commands_that_are_sent_in_the_meantime_and_leaves_no_connection() -> None:
     async with fake_redis() as redis:
         pipeline = RedisPipeline(connect(redis.url), lambda: 0.0, 5.0)
-        await redis.hold_replies(True)
+        redis.hold_replies()
         two = asyncio.create_task(replies_in_turn(pipeline, 2))
-        await redis.wait_for(lambda: redis.held == 1)
+        await redis.holds(1)
         closing = asyncio.create_task(pipeline.close())
         await asyncio.sleep(0)  # it waits for the reply to the first one
-        await redis.hold_replies(False)
+        redis.send_replies()
         await closing
         assert await two == [b"OK"] * 2
-        await redis.wait_for(lambda: not redis.connections)
+        await redis.has_connections(0)
 
 
 async def test_pipelines_send_their_password_over_tls() -> None:

@@ -10,6 +10,7 @@ from gateway_service.domain.routes import (
     ROUTES,
     SELLERS_AND_ADMINS,
     Ownership,
+    Priority,
     Role,
     Route,
     RouteTable,
@@ -205,3 +206,27 @@ def test_a_path_is_decoded_as_services_decode_it() -> None:
 def test_only_responses_that_are_the_same_for_every_caller_may_be_stored(route: Route) -> None:
     is_the_callers = route.ownership is not Ownership.NONE or Role.ANONYMOUS not in route.roles
     assert route.may_be_stored is not (is_the_callers or route.contains_secrets or route.method != "GET")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "priority"),
+    [
+        ("POST", "/api/v1/payments", Priority.PAYMENT),
+        ("POST", "/api/v1/payments/{payment_id}/confirm", Priority.PAYMENT),
+        ("POST", "/api/v1/orders", Priority.ORDER),
+        ("DELETE", "/api/v1/orders/{order_id}", Priority.ORDER),
+        ("POST", "/api/v1/cart", Priority.WRITE),
+        ("POST", "/api/v1/auth/login", Priority.WRITE),
+        ("GET", "/api/v1/payments", Priority.READ),
+        ("GET", "/api/v1/orders", Priority.READ),
+        ("GET", "/api/v1/products", Priority.READ),
+        ("POST", "/api/v1/inventory/check-availability", Priority.READ),
+        ("POST", "/api/v1/webhooks/stripe", Priority.READ),
+    ],
+)
+def test_payments_come_before_orders_before_other_changes_before_reads(
+    method: str, path: str, priority: Priority
+) -> None:
+    (route,) = [route for route in ROUTES if (route.method, route.path) == (method, path)]
+
+    assert route.priority is priority

@@ -159,10 +159,11 @@ class ReservationService:
         *,
         is_placed: bool,
     ) -> None:
-        """Raises OutOfStock before any stock is changed: a new reservation is stored then as pending, with its lines.
+        """Stores a reservation with its lines, and reserves their units.
 
-        The caller rolls that back or closes it. Raises OverMaximum too, unless the order is placed: then it is kept
-        even if the maximum fell afterwards.
+        Raises OutOfStock and, unless the order is placed, OverMaximum: an order that is placed keeps its units even if
+        the maximum is lower now. Both errors are raised before any stock is changed, but after a new reservation was
+        stored as pending: the caller rolls the transaction back, or closes the reservation.
         """
         new, lines = Reservation(order_id, ReservationStatus.PENDING, until), merge_lines(requested)
         stocks = await self._ledger.repository(transaction).create_reservation(new, lines)
@@ -194,9 +195,9 @@ class ReservationService:
         await reservations.extend(order_id, until)
 
     async def _commit(self, transaction: AsyncConnection, order_id: OrderId, requested: Sequence[Line] | None) -> None:
-        """Commits the units reserved for the order, or else available ones.
+        """Commits the units that are reserved for the order. If none are, it commits `requested` from available units.
 
-        Raises OutOfStock, as `_reserve` does, and LookupError if it is not said which units.
+        Raises OutOfStock, as `_reserve` does, and LookupError if no units are reserved and `requested` is None.
         """
         reservations = ReservationRepository(transaction)
         new = Reservation(order_id, ReservationStatus.PENDING, self._now())

@@ -143,8 +143,8 @@ def to_open_orders(row: Record) -> OpenOrders:
 def _add_with_details() -> Select[Any]:
     """Returns the statement that stores an order with its items and its first history entry, if it is new.
 
-    It adds no row if one has the id already, or if `requires_key` and no idempotency key stands for the id: the row of
-    that key is locked. It returns the id of an order that was added.
+    It adds no row if an order has the id already. With `requires_key` it also adds none unless an idempotency key was
+    claimed for the id; it locks the row of that key. It returns a row only for an order that was added.
     """
     own_key = select(idempotency_keys.c.key).where(idempotency_keys.c.resource_id == bindparam("id")).with_for_update()
     is_allowed = or_(not_(bindparam("requires_key", type_=Boolean)), exists(select(own_key.cte("own_key"))))

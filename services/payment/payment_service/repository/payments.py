@@ -170,13 +170,6 @@ class PaymentReader:
         """Finds a payment by primary key."""
         return await _FIND.first(self._connection, payment_id=payment_id)
 
-    async def get(self, payment_id: PaymentId) -> Payment:
-        """Returns a payment, by primary key. Raises LookupError if it does not exist."""
-        payment = await self.find(payment_id)
-        if payment is None:
-            raise LookupError(f"payment {payment_id} does not exist")
-        return payment
-
     async def find_live_of_order(self, order_id: OrderId) -> Payment | None:
         """Finds the payment of an order that has not failed. Along one_live_payment_per_order."""
         return await _FIND_LIVE_OF_ORDER.first(self._connection, order_id=order_id)

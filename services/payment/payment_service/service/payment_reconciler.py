@@ -88,7 +88,10 @@ class PaymentReconciler:
     async def reload(self, payment_id: PaymentId) -> Payment:
         """Returns a payment as it is stored now. Raises LookupError if it does not exist."""
         async with self._database.read() as connection:
-            return await PaymentReader(connection).get(payment_id)
+            payment = await PaymentReader(connection).find(payment_id)
+        if payment is None:
+            raise LookupError(f"payment {payment_id} does not exist")
+        return payment
 
     async def resume(self, payment: Payment) -> Intent | None:
         """Continues an intent after the customer has done what its next action required. Raises ProviderUnavailable."""

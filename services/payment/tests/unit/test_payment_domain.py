@@ -22,6 +22,7 @@ PRICE = Money(1000, "USD")
 CARD = PaymentMethod("pm_card_visa")
 DECLINED = Failure(FailureCode.CARD_DECLINED, "insufficient_funds")
 NEW = Payment(PaymentId(UUID(int=1)), OrderId(UUID(int=2)), UserId(3), PRICE, "simulated", NOW, NOW, intent_id="pi_1")
+PROCESSING = replace(NEW.processing(NOW), method=CARD)
 
 
 def intent(state: IntentState, **values: object) -> Intent:
@@ -45,7 +46,7 @@ def test_the_state_machine_has_exactly_these_transitions(status: PaymentStatus, 
 
 
 def test_a_completed_payment_has_captured_its_amount_and_has_no_method() -> None:
-    paid = replace(NEW.processing(NOW), method=CARD).completed(LATER)
+    paid = PROCESSING.completed(LATER)
 
     assert (paid.status, paid.captured, paid.method, paid.updated_at) == (PaymentStatus.COMPLETED, 1000, None, LATER)
 
@@ -105,7 +106,6 @@ def test_a_payment_that_was_not_captured_is_not_refundable() -> None:
         NEW.with_refund(1, NOW)
 
 
-PROCESSING = replace(NEW.processing(NOW), method=CARD)
 CLOSING = PROCESSING.closing(DECLINED, NOW)
 
 
