@@ -170,7 +170,7 @@ class _Operator:
             role,
             _now,
             scraper.results,
-            queue.tolerates_conflict,
+            queue.tolerates,
             time.time(),
         )
         await self._run_controller(reflectors, queue, controller.reconcile)
@@ -255,7 +255,7 @@ class _Operator:
                 client, cache, recorder, installation.store_images, scraper.results, self.backup_reports, fights,
                 retries, _now,
             ),
-            _now, new_salt, fights, retries, self.queue.tolerates_conflict,
+            _now, new_salt, fights, retries, self.queue.tolerates,
         )  # fmt: skip
 
 

@@ -239,7 +239,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.watching.inactivity_timeout = WATCH_SECONDS + WRITE_TIMEOUT  # a stalled watch is restarted after that time
     settings.networking.request_timeout = READ_TIMEOUT
     settings.persistence.diffbase_storage = _NoComparison()
-    settings.process.ultimate_exiting_timeout = None  # it would kill the process after Kopf was started again
+    settings.process.ultimate_exiting_timeout = None  # the timeout of a stopped Kopf would kill one that runs again
     logging.getLogger("kopf").setLevel(logging.WARNING)
     return settings
 

@@ -54,13 +54,12 @@ from platform_operator.plan.field_fights import FieldFights
 from platform_operator.plan.fleet import held_release
 from platform_operator.plan.hibernation import (
     Hibernation,
-    has_stopped_store,
     hibernation_of,
-    is_closed_by_restore,
-    is_draining,
     is_in_steps,
-    is_stopped,
-    services_are_stopped,
+    is_to_be_stopped,
+    must_wait_for_pods,
+    no_service_has_pods,
+    stops_now,
     stores_are_stopped,
 )
 from platform_operator.plan.inventory import DesiredObject, Inventory
@@ -136,8 +135,8 @@ class Reconciler:
     """Returns a random salt, for the credentials of a new platform."""
     fights: FieldFights
     job_retries: JobRetries
-    tolerates_conflict: Callable[[PlatformKey], bool]
-    """Returns whether the status says nothing of a pass that ends at a conflict."""
+    tolerates: Callable[[PlatformKey, Exception | None], bool]
+    """Returns whether the status says nothing of a pass that ends at an error: at a conflict, but for many in a row."""
     _apply_slots: asyncio.Semaphore = field(
         init=False, default_factory=lambda: asyncio.Semaphore(MAX_CONCURRENT_APPLIES)
     )
@@ -160,7 +159,7 @@ class Reconciler:
             is_finished = await finish_deletion(self.client, self.cache, platform, self.now())
             return Requeue.never() if is_finished else Requeue.after(EARLY_RECHECK)  # the rest is garbage-collected
         spec, result = await self._converge(platform)
-        if isinstance(result.error, ApiError) and result.error.conflict and self.tolerates_conflict(key):
+        if result.error is not None and self.tolerates(key, result.error):
             raise result.error  # the next pass is decided by what is read again
         await _yield_to_others()
         await self.reporter.report(platform, spec, result)
@@ -187,7 +186,7 @@ class Reconciler:
         next_change = surge_at(spec, self.now()).next_change if spec else None
         surge = max(0.0, (next_change - self.now()).total_seconds()) if next_change else None
         stops = 0.0 if self._begins_to_hibernate(key, spec, result) else None
-        drain = EARLY_RECHECK if _awaits_pods(platform, spec, result) else None
+        drain = EARLY_RECHECK if _awaits_pods(spec, result) else None
         fights = self.fights.next_look(key, self.now())
         return Requeue.earliest(recheck, secrets, rotation, turn, step, surge, stops, drain, fights)
 
@@ -196,7 +195,7 @@ class Reconciler:
         known = self.cache.platforms.get(key)
         if spec is None or spec.observes or result.error is not None or known is None:
             return False
-        return is_stopped(known) and result.hibernation is Hibernation.NONE and not is_in_steps(known.status)
+        return is_to_be_stopped(known) and result.hibernation is Hibernation.NONE and not is_in_steps(known.status)
 
     def _recheck(self, key: PlatformKey, spec: Spec | None, result: PassResult) -> float | None:
         """Returns the seconds until the next look at what changes without an event: deadlines, and causes in Events.
@@ -246,9 +245,8 @@ class Reconciler:
                 return spec, PassResult(name_conflicts=(keys,))
             named = await self._named_secrets(platform, spec, keys.base)
             release = await self._release_secrets(platform, spec)
-            is_scaled_down = services_are_stopped(self.cache.children(platform.key))  # before the pods are listed
-            draining = spec.stops_services and await self._drains(platform.key, spec)
-            stopped = spec.stops_services and is_scaled_down and not draining
+            is_scaled_down = no_service_has_pods(self.cache.children(platform.key))  # before the pods are listed
+            stopped = spec.stops_services and not await self._waits_for_pods(platform.key, spec) and is_scaled_down
 
             def pass_for(version: str) -> _Pass:
                 tls = self._store_tls(platform.key, spec, version, keys, inventory, release)
@@ -261,7 +259,7 @@ class Reconciler:
             result = await self._carry_out(this, choice)
             result = replace(result, secrets=named, target=choice.target, upgrade=choice.upgrade, migration_times=times)
             hibernation = Hibernation(this.values["global"].get("hibernated", ""))
-            result = replace(result, hibernation=hibernation, services_stopped=stopped, draining=draining)
+            result = replace(result, hibernation=hibernation, services_stopped=stopped)
             rotation = await self.rotator.advance(platform, spec, rotations, recorded, keys, result)
             return spec, replace(result, rotation=rotation)
         except (ApiError, InvalidSpecError, RenderError, MasterKeyMissingError, MasterKeyChangedError) as error:
@@ -498,11 +496,8 @@ class Reconciler:
         clusters = {one for one in observed if one.kind in CLUSTER_KINDS}  # their volumes go with them
         protected = protected_secrets(key, spec, observed) | records | clusters
         allowed = platform.annotations.get(ANNOTATION_ALLOW_PRUNE, "")
-        closed_by_restore = is_closed_by_restore(platform)
-        guard = PruneGuard(declared_removals(key, spec, closed_by_restore=closed_by_restore), allowed)
-        is_closing = spec.closed and not this.generated.services_stopped  # when it is closed, its stores may change
-        closes = (closed_by_restore or is_closing) and not has_stopped_store(observed, spec)
-        stops = (spec.hibernated or closes) and not is_in_steps(platform.status)
+        guard = PruneGuard(declared_removals(key, spec, stopped=is_to_be_stopped(platform)), allowed)
+        stops = stops_now(platform, spec, observed, services_stopped=this.generated.services_stopped)
         return make_plan(desired, inventory, observed, protected, guard, attempted, stops=stops)
 
     async def _apply(self, platform: Platform, changes: Sequence[Change], progress: _PassProgress) -> None:
@@ -531,14 +526,14 @@ class Reconciler:
         async with self._apply_slots:
             return await apply_object(self.client, self.cache, key, change.object, is_free=is_free)
 
-    async def _drains(self, key: PlatformKey, spec: Spec) -> bool:
+    async def _waits_for_pods(self, key: PlatformKey, spec: Spec) -> bool:
         """Returns whether pods of services or migrations have still to end.
 
         Raises ApiError: then no store is stopped.
         """
         if stores_are_stopped(self.cache.children(key), spec):
             return False  # they are stopped last
-        return is_draining(await pods_of_services(self.client, key, self.now()), spec)
+        return must_wait_for_pods(await pods_of_services(self.client, key, self.now()), spec)
 
 
 async def _yield_to_others() -> None:
@@ -547,12 +542,11 @@ async def _yield_to_others() -> None:
     await asyncio.sleep(0)
 
 
-def _awaits_pods(platform: Platform, spec: Spec | None, result: PassResult) -> bool:
-    """Returns whether pods of services are being stopped, whose end no event announces."""
-    if spec is None or spec.observes or result.hibernation is Hibernation.NONE:
+def _awaits_pods(spec: Spec | None, result: PassResult) -> bool:
+    """Returns whether pods of services that the spec stops have still to end, which no event announces."""
+    if spec is None or spec.observes or not spec.stops_services:
         return False
-    stores_follow = spec.hibernated and not is_closed_by_restore(platform)
-    return result.draining or (stores_follow and result.hibernation is Hibernation.SERVICES)
+    return result.hibernation is Hibernation.SERVICES and not result.services_stopped
 
 
 _ENDS_WITHOUT_EVENT = (RenderTimeoutError, MasterKeyMissingError, MasterKeyChangedError, StoreLeftBehindError)

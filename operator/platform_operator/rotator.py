@@ -20,7 +20,7 @@ from platform_operator.cache.observed import ObservedObject, Platform
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
 from platform_operator.errors import ApiError
-from platform_operator.plan.hibernation import is_stopped
+from platform_operator.plan.hibernation import is_to_be_stopped
 from platform_operator.secrets.master_key import KeyRing
 from platform_operator.secrets.rotation import (
     RotationReport,
@@ -64,7 +64,7 @@ class Rotator:
         `recorded` is the record that the rotations were read from when the pass began. Raises ApiError.
         """
         key = platform.key
-        goes_on = result.converged and not result.holds and not spec.observes and not is_stopped(platform)
+        goes_on = result.converged and not result.holds and not spec.observes and not is_to_be_stopped(platform)
         observed = self.cache.children(key)
         own = self.version
         older_than = "" if result.target is None or result.target.version == own else own

@@ -8,7 +8,8 @@ import logging
 import math
 import random
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -20,8 +21,8 @@ logger = logging.getLogger(__name__)
 K = TypeVar("K")
 
 MAX_CONFLICTS = 5
-"""Passes of a key in a row that may end at a conflict before that counts as a failure: what a new leader knows may be
-behind, and others write the same objects."""
+"""The number of passes of a key in a row that may end at a conflict; the next one is a failure. What a new leader knows
+may be out of date, and others write the same objects."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class WorkQueue(Generic[K]):
     _deadlines: dict[K, float] = field(init=False, default_factory=dict)
     _failures: dict[K, int] = field(init=False, default_factory=dict)
     _conflicts: dict[K, int] = field(init=False, default_factory=dict)
-    """How many of the last passes of a key have ended at a conflict, in a row."""
+    """The number of passes of a key in a row that have ended at a conflict, with the one that is being made."""
     _turns: OrderedDict[K, float] = field(init=False, default_factory=OrderedDict)
     """When each key was given to a worker, within the last `spacing`; the earliest comes first."""
     _count: int = field(init=False, default=0)
@@ -112,21 +113,29 @@ class WorkQueue(Generic[K]):
         """Returns how often a key has failed since it last succeeded."""
         return self._failures.get(key, 0)
 
-    def tolerates_conflict(self, key: K) -> bool:
-        """Returns whether a pass of a key that ends at a conflict is repeated as if it had not been made."""
-        return self._conflicts.get(key, 0) < MAX_CONFLICTS
+    def tolerates(self, key: K, error: Exception | None) -> bool:
+        """Returns whether a pass of a key that ends at an error is repeated as if it had not been made: at a conflict,
+        if not too many passes in a row have ended at one."""
+        is_conflict = isinstance(error, ApiError) and error.conflict
+        return is_conflict and self._conflicts.get(key, 0) <= MAX_CONFLICTS
 
-    def count_conflict(self, key: K, error: Exception) -> None:
-        """Counts the conflicts in a row: the error of a pass is a further one, or ends the row."""
-        if isinstance(error, ApiError) and error.conflict:
-            self._conflicts[key] = self._conflicts.get(key, 0) + 1
-        else:
-            self._conflicts.pop(key, None)
+    @contextmanager
+    def counting_conflicts(self, key: K) -> Iterator[None]:
+        """Counts a pass of a key among those in a row that end at a conflict. One that ends otherwise ends the row."""
+        self._conflicts[key] = self._conflicts.get(key, 0) + 1
+        ends_at_conflict = False
+        try:
+            yield
+        except ApiError as error:
+            ends_at_conflict = error.conflict
+            raise
+        finally:
+            if not ends_at_conflict:
+                del self._conflicts[key]
 
     def forget(self, key: K) -> None:
-        """Forgets the failures and the conflicts of a key that succeeded."""
+        """Forgets the failures of a key that succeeded."""
         self._failures.pop(key, None)
-        self._conflicts.pop(key, None)
 
     async def get(self) -> K:
         """Waits for the next key. The caller gives it back with `done`."""
@@ -190,17 +199,15 @@ async def run_worker(queue: WorkQueue[K], reconcile: Callable[[K], Awaitable[Req
 
 async def _reconcile_one(key: K, queue: WorkQueue[K], reconcile: Callable[[K], Awaitable[Requeue]]) -> None:
     try:
-        with metrics.RECONCILE_SECONDS.time():
+        with metrics.RECONCILE_SECONDS.time(), queue.counting_conflicts(key):
             requeue = await reconcile(key)
     except LeadershipLostError:
         raise
     except Exception as error:
-        is_tolerated = queue.tolerates_conflict(key)
-        queue.count_conflict(key, error)
         if isinstance(error, ApiError) and error.namespace_terminating:
             _wait_for_namespace(key, queue)
             return
-        if isinstance(error, ApiError) and error.conflict and is_tolerated:
+        if queue.tolerates(key, error):
             retry = queue.add_rate_limited(key)
             logger.info("a pass is repeated: %s", error, extra={"key": str(key), "retry": retry})
             return

@@ -80,15 +80,15 @@ def _rows(figures: Figures) -> Iterator[tuple[str, str]]:
     yield "restart until all are in sync", f"{fleet.restart:.1f} s, {fleet.restart_writes} writes"
     yield "resync: interval, writes", f"{resync.seconds} s, {resync.writes}"
     yield "resync of one: lists, watches", f"{resync.lists:.2f}, {resync.watches:.2f}"
-    yield "resync of one: bytes, processor time", f"{resync.bytes / 1024:.0f} KiB, {resync.processor * 1000:.0f} ms"
+    yield "resync of one: bytes, processor time", f"{resync.bytes / 1024:.0f} KiB, {_milliseconds(resync.processor)}"
     yield "change until applied while all resync: p50, p99", _latency(fleet.latencies)
     yield "a new release until all shops have it", f"{upgrade.seconds:.0f} s" if upgrade else ""
     yield "shops between releases at once: canary, then", _at_once(upgrade) if upgrade else ""
     yield "upgrade of one: processor time of the operator", f"{upgrade.processor:.2f} s" if upgrade else ""
     yield "resident memory, at most", f"{fleet.resident / 2**20:.0f} MiB"
-    yield "longest block of the event loop", f"{fleet.block * 1000:.0f} ms"
+    yield "longest block of the event loop", _milliseconds(fleet.block)
     yield "without the time in which no processor was free", _milliseconds(fleet.own_block)
-    yield "processor time of its longest callback", f"{fleet.work * 1000:.0f} ms"
+    yield "processor time of its longest callback", _milliseconds(fleet.work)
     yield "leader kept", "yes" if fleet.leader_kept else "no"
 
 

@@ -28,7 +28,7 @@ LONGEST_OWN_BLOCK = Gauge(
     "bench_longest_own_block_seconds", "The longest of these blocks without the time in which no processor was free."
 )
 LONGEST_WORK = Gauge("bench_longest_work_seconds", "The most processor time in one callback of the event loop.")
-LOGGED = 0.05
+LOG_THRESHOLD = 0.05
 """Seconds of processor time in a callback from which on the log names it."""
 
 
@@ -94,8 +94,9 @@ def _time_callbacks() -> None:
     run, collections = asyncio.Handle._run, _Collections()  # noqa: SLF001
     schedstat = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
 
-    def first(handle: asyncio.Handle) -> None:
-        """Observes collections from now on: after the operator has registered its own callback, so that this counts."""
+    def start_timing(handle: asyncio.Handle) -> None:
+        """Starts to time collections at the first callback. The operator has registered its own observer by then, whose
+        time counts as that of the collection."""
         gc.callbacks.append(collections.observe)
         asyncio.Handle._run = timed  # type: ignore[method-assign, assignment]  # noqa: SLF001
         timed(handle)
@@ -119,13 +120,14 @@ def _time_callbacks() -> None:
         if worked > most:
             most = worked
             LONGEST_WORK.set(worked)
-        if worked > LOGGED:
+        if worked > LOG_THRESHOLD:
             logger.warning(
-                "a callback took %.0f ms, %.0f ms of them without a processor, %.0f ms of work, %.0f ms of garbage: %s",
+                "a callback took %.0f ms, waited %.0f ms of them for a processor, and used one for %.0f ms, "
+                "%.0f ms of these to collect garbage: %s",
                 took * 1000, delay * 1000, worked * 1000, collections.seconds * 1000, _place(handle),
             )  # fmt: skip
 
-    asyncio.Handle._run = first  # type: ignore[method-assign, assignment]  # noqa: SLF001
+    asyncio.Handle._run = start_timing  # type: ignore[method-assign, assignment]  # noqa: SLF001
 
 
 class _Collections:

@@ -1,12 +1,12 @@
-"""Reads again what writes are decided by, after the API server has refused one as out of date.
+"""Reads a shop again after the API server has refused a write as out of date.
 
-An operator that has just become the leader may know a shop as it was before the last writes of the former one. Its
-watches may be behind for as long as a broken one stays unnoticed, so that waiting for them is no answer to a conflict.
+An operator that has just become the leader may know a shop as it was before the last writes of the former one. Waiting
+for its watches would not help: one that is broken brings nothing until that is noticed.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from platform_operator.api.kinds import CHILD_KINDS, PLATFORM, PlatformKey
@@ -23,11 +23,18 @@ from platform_operator.secrets.salt import salt_id
 @asynccontextmanager
 async def reading_again(client: KubernetesClient, cache: Cache, key: PlatformKey) -> AsyncIterator[None]:
     """Reads a platform again if what is done in the context is refused as out of date, and raises that ApiError."""
+    async with after_conflict(lambda: _read_again(client, cache, key)):
+        yield
+
+
+@asynccontextmanager
+async def after_conflict(read_again: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Calls `read_again` if what is done in the context is refused as out of date, and raises that ApiError."""
     try:
         yield
     except ApiError as error:
         if error.conflict:
-            await _read_again(client, cache, key)
+            await read_again()
         raise
 
 

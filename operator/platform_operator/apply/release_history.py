@@ -25,7 +25,8 @@ async def record_release(
 ) -> NameConflict | None:
     """Stores a release as the newest one unless it is, and deletes those beyond the limit.
 
-    Returns the object of another that has its name, if there is one, and leaves it alone. Raises ApiError.
+    Returns the name conflict if the name of the release is that of another's object, which is left alone. Raises
+    ApiError.
     """
     key, identity = platform.key, release_id(platform.key, release)
     if next_revision(key, release, cache.children(key)) is not None:

@@ -21,8 +21,8 @@ async def write_rotations(
 ) -> None:
     """Writes the record, its labels included. Raises ApiError, StaleReadError if a newer one than `recorded` is known.
 
-    The rotations were decided by the record as `recorded`. Its version is a precondition of the write: an operator that
-    has missed a step does not repeat it.
+    `recorded` is the record by which the rotations were decided. The write requires that it is still the newest one, so
+    an operator that has missed a step does not repeat it.
     """
     identity = rotation_id(key)
     newest = cache.children(key).get(identity)

@@ -15,10 +15,10 @@ async def pods_of_services(client: KubernetesClient, key: PlatformKey, now: date
     The pod of a deleted Job runs on until it is deleted too.
     """
     parts = ",".join([*SERVICES, *(f"{name}-migrate" for name in SERVICES)])
-    return await running_pods(client, key, f"{LABEL_INSTANCE}={key.name},{LABEL_COMPONENT} in ({parts})", now)
+    return await unfinished_pods(client, key, f"{LABEL_INSTANCE}={key.name},{LABEL_COMPONENT} in ({parts})", now)
 
 
-async def running_pods(client: KubernetesClient, key: PlatformKey, selector: str, now: datetime) -> list[Manifest]:
+async def unfinished_pods(client: KubernetesClient, key: PlatformKey, selector: str, now: datetime) -> list[Manifest]:
     """Lists the selected pods that have not ended. Raises ApiError.
 
     One on a node that does not answer is past its grace period, at whose end its deletionTimestamp is, and counts no

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from platform_operator.api.kinds import LABEL_COMPONENT, LABEL_PLATFORM, PlatformKey
-from platform_operator.apply.service_pods import pods_of_services, running_pods
+from platform_operator.apply.service_pods import pods_of_services, unfinished_pods
 from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import CRON_JOB
 from platform_operator.backups.observed import command_of
 from platform_operator.cache.observed import JobProgress
 from platform_operator.cache.store import Cache
-from platform_operator.plan.hibernation import services_are_stopped
+from platform_operator.plan.hibernation import no_service_has_pods
 
 _USING_DATABASES = ("create", "restore")
 """Commands. The commands verify and check read the backup alone."""
@@ -34,7 +34,7 @@ class DatabaseClients:
         jobs = (one.state for one in observed.values() if isinstance(one.state, JobProgress))
         crons = (one for one in self.jobs.store.children_of(key) if one.key.id.kind == CRON_JOB.kind)
         return (
-            not services_are_stopped(observed)
+            not no_service_has_pods(observed)
             or any(not (one.complete or one.failure) for one in jobs)
             or any(not one.suspended for one in crons)
         )
@@ -47,7 +47,7 @@ class DatabaseClients:
         if await pods_of_services(client, key, now):
             return True
         selector = f"{LABEL_PLATFORM}={key.name},{LABEL_COMPONENT}=backup"
-        of_backups = await running_pods(client, key, selector, now)
+        of_backups = await unfinished_pods(client, key, selector, now)
         return any(command_of(one) in _USING_DATABASES for one in of_backups)
 
     def running_jobs(self, key: PlatformKey) -> list[str]:

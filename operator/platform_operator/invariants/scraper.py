@@ -35,7 +35,7 @@ from platform_operator.invariants.scrape_results import (
     parse_metrics,
     sum_of_nodes,
 )
-from platform_operator.plan.hibernation import is_stopped
+from platform_operator.plan.hibernation import is_to_be_stopped
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class InvariantScraper:
     async def scrape_all(self) -> None:
         """Scrapes all platforms once and forgets those that are gone, hibernated or closed."""
         known = self.cache.platforms.values()
-        platforms = [one for one in known if not (one.deleting or is_stopped(one))]
+        platforms = [one for one in known if not (one.deleting or is_to_be_stopped(one))]
         gone = self._results.keys() - {platform.key for platform in platforms}
         for key in gone:
             del self._results[key]

@@ -130,13 +130,13 @@ def choose_target(
 
 
 def _target_of_kept_release(platform: Platform, running: Release, release: Target, wanted: Target) -> Target:
-    """Returns the target of a shop without pods: its version with the operator's charts, which replace no pod."""
+    """Returns the target of a shop that keeps its release: its version, with the operator's charts."""
     target = Target(running[0], release.charts)
     return target if target == wanted else replace(target, wait=_wait_for_services(platform))
 
 
 def _wait_for_services(platform: Platform) -> Wait:
-    """Returns why a shop keeps its release: first what has to end first."""
+    """Returns why a shop keeps its release. Of several reasons it names the one that has to end first."""
     if restore_mark(platform.annotations, platform.status) is not None:
         return Wait(ConditionReason.RESTORING, "The shop is being restored: it is upgraded when it serves again.")
     if platform.spec.get("hibernated") or was_stopped_by(platform.status, "Hibernated"):
@@ -219,11 +219,12 @@ def is_halted(fleet: Iterable[Platform], release: Target) -> bool:
 
 
 def _members(fleet: Iterable[Platform]) -> Iterable[_Member]:
-    """Yields the shops that count: those that ran before, that the operator may change, and that are awake."""
+    """Yields the shops that an upgrade of the fleet counts: those that have run a release, that the operator may
+    change, and that are not stopped, restored or deleted."""
     for one in fleet:
         target, running = stored_target(one.status), running_release(one.status)
-        is_still = one.deleting or one.status.get("mode") == "Observe" or was_stopped(one.status)
-        if target and running and not is_still and restore_mark(one.annotations, one.status) is None:
+        is_excluded = one.deleting or one.status.get("mode") == "Observe" or was_stopped(one.status)
+        if target and running and not is_excluded and restore_mark(one.annotations, one.status) is None:
             follows, failed = not one.spec.get("version"), failed_release(one.status)
             yield _Member(one.key, target, running, is_met(one.status, "Degraded"), follows, failed)
 

@@ -29,11 +29,11 @@ class Hibernation(StrEnum):
 
 
 def hibernation_of(platform: Platform, spec: Spec, observed: Children, *, services_stopped: bool) -> Hibernation:
-    """Returns how far a shop is to be hibernated now: the stores follow when no service has pods, unless it is only
-    closed.
+    """Returns which parts of a shop are to have no pods now: its services, and then also its stores if it is
+    hibernated.
 
-    `services_stopped` says that no service had pods when the pass began, also none that completed a request: a
-    Deployment no longer counts that one.
+    `services_stopped` says that no service had pods when the pass began. A pod that is being stopped and completes a
+    request counts, although its Deployment does not count it.
 
     Stores that are stopped stay so, even if a person starts a pod of a service by hand. The steps of an upgrade go
     first, since each is measured by pods. A shop that is closed for a restore has its stores, whatever its spec says,
@@ -55,12 +55,12 @@ def is_closed_by_restore(platform: Platform) -> bool:
     return mark is not None and mark.closes
 
 
-def is_stopped(platform: Platform) -> bool:
+def is_to_be_stopped(platform: Platform) -> bool:
     """Returns whether no service of a shop is to have a pod, since its spec or a PlatformRestore says so."""
     return bool(platform.spec.get("hibernated") or platform.spec.get("closed")) or is_closed_by_restore(platform)
 
 
-def services_are_stopped(observed: Children) -> bool:
+def no_service_has_pods(observed: Children) -> bool:
     """Returns whether no service has pods, and none is to have some."""
     return all(one.desired == one.total == 0 for one in _workloads(observed, "Deployment"))
 
@@ -71,12 +71,22 @@ def stores_are_stopped(observed: Children, spec: Spec) -> bool:
     return bool(stores) and all(one.desired == 0 for one in stores)
 
 
-def has_stopped_store(observed: Children, spec: Spec) -> bool:
+def _has_stopped_store(observed: Children, spec: Spec) -> bool:
     """Returns whether a store of the shop's own is to have no pod: a shop that is only closed starts it."""
     return any(one.desired == 0 for one in _workloads(observed, *_store_kinds(spec)))
 
 
-def is_draining(pods: Iterable[Manifest], spec: Spec) -> bool:
+def stops_now(platform: Platform, spec: Spec, observed: Children, *, services_stopped: bool) -> bool:
+    """Returns whether the pods of a shop are being stopped, so that its stores change only by being stopped too.
+
+    Those of a closed shop may change when its services have stopped.
+    """
+    is_closing = spec.closed and not services_stopped
+    closes = (is_closed_by_restore(platform) or is_closing) and not _has_stopped_store(observed, spec)
+    return (spec.hibernated or closes) and not is_in_steps(platform.status)
+
+
+def must_wait_for_pods(pods: Iterable[Manifest], spec: Spec) -> bool:
     """Returns whether a shop that stops has to wait for any of the pods that have not ended.
 
     What closes a shop is that nothing changes its databases: all of them count, also one of a pruned Job that is yet to

@@ -38,9 +38,9 @@ class Removals:
         )
 
 
-def declared_removals(key: PlatformKey, spec: Spec, *, closed_by_restore: bool = False) -> Removals:
+def declared_removals(key: PlatformKey, spec: Spec, *, stopped: bool = False) -> Removals:
     """Returns the parts that the spec switches off: builtin stores that became external, monitoring, isolation;
-    and what acts on pods, if its services are to have none."""
+    and what acts on pods, if the shop is to be stopped."""
     parts: list[str] = []
     if spec.databases.provider == "external":
         parts += [f"{service}-db" for service in WITH_DATABASE]
@@ -51,7 +51,7 @@ def declared_removals(key: PlatformKey, spec: Spec, *, closed_by_restore: bool =
     if not spec.monitoring.enabled:
         parts.append("monitoring")
     kinds = [] if spec.network_policies.enabled else ["NetworkPolicy"]
-    kinds += ["Job", "HorizontalPodAutoscaler"] if spec.stops_services or closed_by_restore else []
+    kinds += ["Job", "HorizontalPodAutoscaler"] if stopped else []
     return Removals(frozenset(f"{key.name}-{part}" for part in parts), frozenset(kinds))
 
 

@@ -16,7 +16,7 @@ from platform_operator.api.conditions import ConditionReason, RotationKind, Rota
 from platform_operator.api.kinds import ANNOTATION_GENERATION, GROUP, ROTATION_COMPONENT, ObjectId, PlatformKey
 from platform_operator.api.spec import SERVICES, WITH_BROKER, WITH_CACHE, WITH_DATABASE, Service, Spec
 from platform_operator.cache.observed import Children, Platform, StoredData, state_of
-from platform_operator.plan.hibernation import is_stopped, was_stopped
+from platform_operator.plan.hibernation import is_to_be_stopped, was_stopped
 from platform_operator.secrets.credential_records import keeps_labels
 from platform_operator.secrets.key_ids import join_ids, key_ids
 from platform_operator.secrets.master_key import KeyRing
@@ -405,7 +405,7 @@ def _is_held_up(platform: Platform) -> bool:
     rotating = stored_condition(status, "Rotating")
     return (
         platform.deleting
-        or is_stopped(platform)
+        or is_to_be_stopped(platform)
         or bool(spec.get("paused"))
         or "Observe" in (spec.get("mode"), status.get("mode"))
         or was_stopped(status)

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
 from platform_operator.api.backups import RestorePhase
-from platform_operator.api.conditions import Condition, ConditionReason
+from platform_operator.api.conditions import Condition, ConditionReason, stored_condition
 from platform_operator.api.kinds import ANNOTATION_ADOPT, CHILD_KINDS, ObjectId, PlatformKey
 from platform_operator.api.restore_marks import RestoreMark
 from platform_operator.api.spec import SERVICES, Spec
@@ -24,7 +25,7 @@ from platform_operator.errors import (
 from platform_operator.plan.data_loss import ANNOTATION_ACCEPT_DATA_LOSS, MigrationTimes, loss_id
 from platform_operator.plan.field_fights import FieldFight
 from platform_operator.plan.fleet import Target
-from platform_operator.plan.hibernation import Hibernation
+from platform_operator.plan.hibernation import Hibernation, is_in_steps, was_stopped_by
 from platform_operator.plan.planner import Plan
 from platform_operator.plan.prune_guard import ANNOTATION_ALLOW_PRUNE, GUARDED_KINDS, prune_id
 from platform_operator.plan.readiness import Blocker, NameConflict, Refusal
@@ -70,8 +71,6 @@ class PassResult:
     """What has no pods."""
     services_stopped: bool = False
     """True if the spec stops the services, and none had pods when the pass began, nor had a migration."""
-    draining: bool = False
-    """True while pods of services that are being stopped complete requests."""
     migration_times: MigrationTimes | None = None
     """When each database was migrated. None if the pass ended before this was known."""
 
@@ -95,19 +94,11 @@ def degraded_part(result: PassResult) -> Blocker | None:
 
 
 def hibernated_condition(
-    result: PassResult,
-    spec: Spec,
-    *,
-    has_pods: bool,
-    was_hibernated: bool,
-    reported_before: bool,
-    upgrades: bool,
-    running: Sequence[str] = (),
+    result: PassResult, spec: Spec, status: Mapping[str, Any], *, has_pods: bool, running: Sequence[str] = ()
 ) -> Condition | None:
     """Returns the condition Hibernated; None for a shop that never was.
 
-    `was_hibernated` says whether the shop was hibernated and has not been awake since, `upgrades` whether it is in the
-    steps of an upgrade, `running` names the Clusters that have still to stop.
+    `status` is the stored one. `running` names the Clusters that have still to stop.
     """
     if spec.hibernated:
         if result.converged and result.hibernation is Hibernation.ALL and not has_pods:
@@ -118,29 +109,26 @@ def hibernated_condition(
             return Condition("Hibernated", False, ConditionReason.OBSERVING, text)
         text = "The pods are being stopped: those of the services, and then those of the stores."
         text += f" These have still to stop: {', '.join(running)}." if running else ""
-        if upgrades:
+        if is_in_steps(status):
             text = "The pods are stopped when the upgrade has ended."
         return Condition("Hibernated", False, ConditionReason.HIBERNATING, text)
-    if was_hibernated and not result.converged:
+    if was_stopped_by(status, "Hibernated") and not result.converged:
         return Condition("Hibernated", False, ConditionReason.WAKING, "The shop is being started.")
-    if not reported_before:
+    if stored_condition(status, "Hibernated") is None:
         return None
     return Condition("Hibernated", False, ConditionReason.AWAKE, "The shop runs.")
 
 
-def closed_condition(
-    result: PassResult, spec: Spec, *, was_closed: bool, reported_before: bool, upgrades: bool, restores: bool
-) -> Condition | None:
+def closed_condition(result: PassResult, spec: Spec, status: Mapping[str, Any], *, restores: bool) -> Condition | None:
     """Returns the condition Closed; None for a shop whose spec never closed it.
 
-    `was_closed` says whether its spec has closed the shop and it has not been open since, `upgrades` whether it is in
-    the steps of an upgrade, and `restores` whether a PlatformRestore closes it, which may change the data.
+    `status` is the stored one. `restores` says whether a PlatformRestore closes the shop, which may change the data.
     """
     if spec.closed:
-        return _closed_by_spec(result, spec, upgrades=upgrades, restores=restores)
-    if was_closed and not (result.converged or spec.hibernated or restores):
+        return _closed_by_spec(result, spec, upgrades=is_in_steps(status), restores=restores)
+    if was_stopped_by(status, "Closed") and not (result.converged or spec.hibernated or restores):
         return Condition("Closed", False, ConditionReason.OPENING, "The services are being started.")
-    if not reported_before:
+    if stored_condition(status, "Closed") is None:
         return None
     return Condition("Closed", False, ConditionReason.OPEN, "The spec does not close the shop.")
 

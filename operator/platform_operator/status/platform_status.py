@@ -21,11 +21,9 @@ from platform_operator.plan.fleet import running_release
 from platform_operator.plan.hibernation import (
     has_pods,
     is_closed_by_restore,
-    is_in_steps,
-    is_stopped,
+    is_to_be_stopped,
+    no_service_has_pods,
     running_clusters,
-    services_are_stopped,
-    was_stopped_by,
 )
 from platform_operator.plan.readiness import is_ready, required_pods
 from platform_operator.plan.surge import surge_at
@@ -87,8 +85,8 @@ def describe(snapshot: Snapshot, result: PassResult) -> Status:
     degraded = degraded_condition(platform.key, result, spec.databases.provider if spec else "builtin")
     hibernated, closed = _hibernated(snapshot, result), _closed(snapshot, result)
     restoring = _restoring(platform)
-    by_spec = hibernated if hibernated and stops(hibernated) else closed
-    stop = restoring if is_closed_by_restore(platform) else by_spec
+    candidates = [restoring] if is_closed_by_restore(platform) else [hibernated, closed]
+    stop = next((one for one in candidates if one and stops(one)), None)
     backup = snapshot.backup or _stored_backup(snapshot)
     conditions = (
         ready_condition(result, degraded, ready, stop, observes=observes),
@@ -143,44 +141,30 @@ def _rotating(platform: Platform, result: PassResult) -> Iterable[Condition]:
 
 
 def _hibernated(snapshot: Snapshot, result: PassResult) -> Condition | None:
-    platform, spec = snapshot.platform, snapshot.spec
-    stored = stored_condition(platform.status, "Hibernated")
-    stays = result.error is not None and is_met(platform.status, "Hibernated")
-    if spec is None or (stays and spec.hibernated and not has_pods(snapshot.children, spec)):
-        return _as_stored(stored)
-    return hibernated_condition(
-        result,
-        spec,
-        has_pods=has_pods(snapshot.children, spec),
-        running=running_clusters(snapshot.children, spec),
-        was_hibernated=was_stopped_by(platform.status, "Hibernated"),
-        reported_before=stored is not None,
-        upgrades=is_in_steps(platform.status),
-    )
+    status, spec, children = snapshot.platform.status, snapshot.spec, snapshot.children
+    if spec is None:
+        return _as_stored(status, "Hibernated")
+    runs = has_pods(children, spec)
+    if result.error is not None and is_met(status, "Hibernated") and spec.hibernated and not runs:
+        return _as_stored(status, "Hibernated")
+    return hibernated_condition(result, spec, status, has_pods=runs, running=running_clusters(children, spec))
 
 
 def _closed(snapshot: Snapshot, result: PassResult) -> Condition | None:
-    platform, spec = snapshot.platform, snapshot.spec
-    stored, restores = stored_condition(platform.status, "Closed"), is_closed_by_restore(platform)
-    stays = result.error is not None and is_met(platform.status, "Closed") and not restores
-    if spec is None or (stays and spec.closed and services_are_stopped(snapshot.children)):
-        return _as_stored(stored)
-    return closed_condition(
-        result,
-        spec,
-        was_closed=was_stopped_by(platform.status, "Closed"),
-        reported_before=stored is not None,
-        upgrades=is_in_steps(platform.status),
-        restores=restores,
-    )
+    status, spec, restores = snapshot.platform.status, snapshot.spec, is_closed_by_restore(snapshot.platform)
+    stays = result.error is not None and is_met(status, "Closed") and not restores
+    if spec is None or (stays and spec.closed and no_service_has_pods(snapshot.children)):
+        return _as_stored(status, "Closed")
+    return closed_condition(result, spec, status, restores=restores)
 
 
-def _as_stored(stored: Mapping[str, Any] | None) -> Condition | None:
-    """Returns a condition that stands while the spec is invalid, or while passes fail."""
+def _as_stored(status: Mapping[str, Any], type_: str) -> Condition | None:
+    """Returns a condition that stands: while the spec is invalid, while passes fail, or until more is known."""
+    stored = stored_condition(status, type_)
     if stored is None:
         return None
-    reason = ConditionReason(stored["reason"])
-    return Condition(stored["type"], stored["status"] == "True", reason, stored["message"])
+    met = {"True": True, "False": False}.get(stored["status"])
+    return Condition(type_, met, ConditionReason(stored["reason"]), stored["message"])
 
 
 def _restoring(platform: Platform) -> Condition | None:
@@ -205,12 +189,10 @@ def _salt(snapshot: Snapshot) -> Status:
 def _stored_backup(snapshot: Snapshot) -> BackupReport:
     """Returns what the status says about backups. A shop without spec.backup has none."""
     status, spec = snapshot.platform.status, snapshot.spec
-    stored = stored_condition(status, "BackedUp")
+    stored = _as_stored(status, "BackedUp")
     if stored is None or (spec is not None and spec.backup is None):
         return BackupReport()
-    met = {"True": True, "False": False}.get(stored["status"])
-    condition = Condition("BackedUp", met, ConditionReason(stored["reason"]), stored["message"])
-    return BackupReport(status.get("backup", {}), condition)
+    return BackupReport(status.get("backup", {}), stored)
 
 
 def _fight(platform: Platform, result: PassResult) -> Iterable[Condition]:
@@ -237,7 +219,7 @@ def _effective_deletion_policy(snapshot: Snapshot) -> str:
 
 def _invariant_rows(snapshot: Snapshot) -> list[Row]:
     stored = snapshot.platform.status.get("invariants", ())
-    if is_stopped(snapshot.platform):
+    if is_to_be_stopped(snapshot.platform):
         return [*stored]  # no service checks them, and none changes what they are about
     names = known_sources(snapshot.spec, stored)
     return invariant_rows(stored, snapshot.scrape_results, names, snapshot.now.timestamp())

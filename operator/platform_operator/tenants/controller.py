@@ -21,6 +21,7 @@ from platform_operator.api.tenants import (
     TenantSpec,
 )
 from platform_operator.apply.applied_objects import AppliedObjects
+from platform_operator.apply.conflicts import after_conflict
 from platform_operator.cache.observed import Platform, observe_platform
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
@@ -64,8 +65,9 @@ class TenantController:
     """The ClusterRole of the admins of tenants."""
     now: Callable[[], datetime]
     scrape_results: Callable[[PlatformKey], Mapping[str, ScrapeResult]]
-    tolerates_conflict: Callable[[str], bool]
-    """Returns whether the status of a tenant says nothing of a pass that ends at a conflict."""
+    tolerates: Callable[[str, Exception | None], bool]
+    """Returns whether the status of a tenant says nothing of a pass that ends at an error: at a conflict, but for many
+    in a row."""
     started: float
     """When this process began to count orders, in seconds of the epoch."""
     _applied: AppliedObjects = field(init=False)
@@ -86,12 +88,8 @@ class TenantController:
         If the API server refused a write as out of date, the tenant and its shop are read again first, and the status
         says nothing of it if that is tolerated.
         """
-        try:
+        async with after_conflict(lambda: self._read_again(name)):
             return await self._make_pass(name)
-        except ApiError as error:
-            if error.conflict:
-                await self._read_again(name)
-            raise
 
     async def _make_pass(self, name: str) -> Requeue:
         tenant = self.store.tenants.get(name)
@@ -107,7 +105,7 @@ class TenantController:
         except InvalidSpecError as error:
             outcome = Outcome(error=TenantError(TenantReason.PLAN_VIOLATED, str(error)))
         except (ApiError, TenantError) as error:
-            if isinstance(error, ApiError) and error.conflict and self.tolerates_conflict(name):
+            if self.tolerates(name, error):
                 raise
             outcome = Outcome(error=error, plan=None)
         await self._report(tenant, spec, replace(outcome, shop=self._shop(tenant.name)))

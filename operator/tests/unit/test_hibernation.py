@@ -54,10 +54,13 @@ class ScalableCluster(FakeCluster):
         stored["status"] = {"observedGeneration": stored["metadata"]["generation"], **counts}
         self.server.touch(stored)
 
-    async def start(self) -> None:
-        await self.reconcile()
+    def settle_stores(self) -> None:
         self.settle(STORE)
         self.settle(BROKER)
+
+    async def start(self) -> None:
+        await self.reconcile()
+        self.settle_stores()
         await self.reconcile()
         self.come_up(self.migration())
         await self.reconcile()
@@ -70,13 +73,15 @@ class ScalableCluster(FakeCluster):
         await self.reconcile()
         self.settle(DEPLOYMENT)
         await self.reconcile()
-        self.settle(STORE)
-        self.settle(BROKER)
+        self.settle_stores()
+        await self.reconcile()
+
+    async def begin_to_close(self) -> None:
+        self.spec({"closed": True})
         await self.reconcile()
 
     async def close(self) -> None:
-        self.spec({"closed": True})
-        await self.reconcile()
+        await self.begin_to_close()
         self.settle(DEPLOYMENT)
         await self.reconcile()
 
@@ -112,8 +117,7 @@ async def test_services_stop_before_the_stores_and_nothing_is_deleted_but_what_a
     await cluster.reconcile()
     assert [cluster.pods(one) for one in WORKLOADS] == [0, 0, 0]
     assert cluster.state() == ("False", "Hibernating"), "pods of stores run still"
-    cluster.settle(STORE)
-    cluster.settle(BROKER)
+    cluster.settle_stores()
     await cluster.reconcile()
 
     assert {one for one in cluster.server.objects if one[0] != "ControllerRevision"} == kept
@@ -225,8 +229,7 @@ async def test_a_hibernated_shop_is_upgraded_when_it_is_awake(cluster: ScalableC
     assert (versions(cluster)[0], cluster.state("Upgraded")) == ("1", ("False", "Hibernated"))
     cluster.spec({})
     await cluster.reconcile()
-    cluster.settle(STORE)
-    cluster.settle(BROKER)
+    cluster.settle_stores()
     await cluster.reconcile()
     assert cluster.migration().name == JOB.name, "the migration of the version that it had"
     cluster.come_up(JOB)
@@ -301,10 +304,7 @@ async def test_an_invalid_spec_does_not_hide_that_a_shop_is_hibernated(cluster: 
 
 async def test_an_invalid_spec_does_not_hide_that_a_shop_is_closed(cluster: ScalableCluster) -> None:
     await cluster.start()
-    cluster.spec({"closed": True})
-    await cluster.reconcile()
-    cluster.settle(DEPLOYMENT)
-    await cluster.reconcile()
+    await cluster.close()
     cluster.spec({"closed": True, "services": {"order": {"replicas": "many"}}})
     await cluster.reconcile()
     assert cluster.state("Closed") == ("True", "Closed")
@@ -329,8 +329,7 @@ def closed(phase: str) -> Manifest:
 
 async def test_a_shop_is_closed_by_its_spec_while_its_stores_run_and_opened_again(cluster: ScalableCluster) -> None:
     await cluster.start()
-    cluster.spec({"closed": True})
-    await cluster.reconcile()
+    await cluster.begin_to_close()
     assert [cluster.pods(one) for one in WORKLOADS] == [1, 1, 0]
     assert AUTOSCALER not in cluster.server.objects, "it would start pods"
     assert (cluster.state("Closed"), cluster.state("Ready")) == (("False", "Closing"), ("False", "Closing"))
@@ -357,8 +356,7 @@ async def test_a_shop_is_closed_by_its_spec_while_its_stores_run_and_opened_agai
 async def test_a_shop_is_not_closed_while_a_service_completes_requests(cluster: ScalableCluster) -> None:
     """A backup that begins then may lack what these requests write."""
     await cluster.start()
-    cluster.spec({"closed": True})
-    await cluster.reconcile()
+    await cluster.begin_to_close()
     cluster.settle(DEPLOYMENT)
     ends = (NOW + timedelta(seconds=30)).isoformat()
     cluster.server.pods = [{"metadata": {"name": "shop-order-1", "deletionTimestamp": ends}}]
@@ -374,8 +372,7 @@ async def test_a_shop_is_not_closed_while_a_service_completes_requests(cluster: 
 async def test_a_shop_is_not_closed_while_a_deployment_still_counts_pods(cluster: ScalableCluster) -> None:
     """Its controller says that it has seen the new number before it deletes the pods."""
     await cluster.start()
-    cluster.spec({"closed": True})
-    await cluster.reconcile()
+    await cluster.begin_to_close()
     deployment = cluster.server.objects[DEPLOYMENT]
     deployment["status"]["observedGeneration"] = deployment["metadata"]["generation"]
     cluster.server.touch(deployment)
@@ -412,8 +409,7 @@ async def test_pods_that_leave_their_deployment_after_they_were_listed_may_still
 async def test_a_shop_is_not_closed_while_a_migration_runs(cluster: ScalableCluster) -> None:
     """Its pod changes the schema on until it is deleted, which is some time after its Job was."""
     await cluster.start()
-    cluster.spec({"closed": True})
-    await cluster.reconcile()
+    await cluster.begin_to_close()
     cluster.settle(DEPLOYMENT)
     cluster.server.pods = [{"metadata": {"name": "shop-order-migrate-1-x"}, "status": {"phase": "Running"}}]
     requeue = await cluster.reconcile()
@@ -430,8 +426,7 @@ async def test_a_shop_with_a_broken_database_can_be_closed(cluster: ScalableClus
     await cluster.start()
     cluster.server.objects[STORE]["status"]["readyReplicas"] = 0
     cluster.server.touch(cluster.server.objects[STORE])
-    cluster.spec({"closed": True})
-    await cluster.reconcile()
+    await cluster.begin_to_close()
     assert [cluster.pods(one) for one in WORKLOADS] == [1, 1, 0]
 
 
@@ -524,30 +519,25 @@ async def test_a_shop_that_a_restore_has_closed_is_not_closed_by_its_spec(cluste
 async def test_a_closed_shop_can_be_hibernated_and_is_closed_when_it_wakes(cluster: ScalableCluster) -> None:
     """The old shop of a move is kept for some days."""
     await cluster.start()
-    cluster.spec({"closed": True})
-    await cluster.reconcile()
+    await cluster.begin_to_close()
     cluster.settle(DEPLOYMENT)
     cluster.spec({"closed": True, "hibernated": True})
     await cluster.reconcile()
     assert [cluster.pods(one) for one in WORKLOADS] == [0, 0, 0]
-    cluster.settle(STORE)
-    cluster.settle(BROKER)
+    cluster.settle_stores()
     await cluster.reconcile()
     assert (cluster.state("Hibernated"), cluster.state("Closed")) == (("True", "Hibernated"), ("True", "Closed"))
     assert cluster.state("Ready") == ("False", "Hibernated")
-    cluster.spec({"closed": True})
-    await cluster.reconcile()
+    await cluster.begin_to_close()
     assert [cluster.pods(one) for one in WORKLOADS] == [1, 1, 0]
-    cluster.settle(STORE)
-    cluster.settle(BROKER)
+    cluster.settle_stores()
     await cluster.reconcile()
     assert (cluster.state("Hibernated"), cluster.state("Ready")) == (("False", "Awake"), ("False", "Closed"))
 
 
 async def test_a_closed_shop_keeps_its_release(cluster: ScalableCluster) -> None:
     await cluster.start()
-    cluster.spec({"closed": True})
-    await cluster.reconcile()
+    await cluster.begin_to_close()
     cluster.settle(DEPLOYMENT)
     cluster.upgrade_operator("2")
     await cluster.reconcile()

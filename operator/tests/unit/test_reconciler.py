@@ -296,7 +296,7 @@ class FakeCluster:
                 server, cache, EventRecorder(server, "test"), store_images, self.scrape, {}, fights, retries,
                 self.clock,
             ),
-            self.clock, self.new_salt, fights, retries, self.queue.tolerates_conflict,
+            self.clock, self.new_salt, fights, retries, self.queue.tolerates,
         )  # fmt: skip
 
     def clock(self) -> datetime:
@@ -347,9 +347,9 @@ class FakeCluster:
                 cache.store(KEY, observe(stored))
         self.server.writes.clear()
         try:
-            requeue = await self.reconciler.reconcile(KEY)
-        except Exception as error:
-            self.queue.count_conflict(KEY, error)
+            with self.queue.counting_conflicts(KEY):
+                requeue = await self.reconciler.reconcile(KEY)
+        except Exception:
             self.queue.add_rate_limited(KEY)
             raise
         self.queue.forget(KEY)

@@ -130,7 +130,7 @@ class FakeCluster:
         self.store, self.shops = TenantStore(self.queued.add), Cache()
         self.controller = TenantController(
             cast(Any, self.server), self.store, self.shops, self.woken.append, "tenant-admin", lambda: self.now,
-            self.scrape, self.queue.tolerates_conflict, self.now.timestamp(),
+            self.scrape, self.queue.tolerates, self.now.timestamp(),
         )  # fmt: skip
 
     def scrape(self, key: PlatformKey) -> dict[str, ScrapeResult]:
@@ -171,9 +171,9 @@ class FakeCluster:
             self.server.objects[other["kind"], metadata.get("namespace", ""), metadata["name"]] = other
         self.server.writes.clear()
         try:
-            requeue = await self.controller.reconcile(name)
-        except Exception as error:
-            self.queue.count_conflict(name, error)
+            with self.queue.counting_conflicts(name):
+                requeue = await self.controller.reconcile(name)
+        except Exception:
             self.queue.add_rate_limited(name)
             raise
         self.queue.forget(name)

@@ -1,4 +1,7 @@
 import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 from prometheus_client import REGISTRY
@@ -16,6 +19,22 @@ class Clock:
 
 def queue(clock: Clock | None = None) -> WorkQueue[str]:
     return WorkQueue(clock or Clock(), jitter=lambda: 0.0)
+
+
+@asynccontextmanager
+async def working(waiting: WorkQueue[str], reconcile: Callable[[str], Awaitable[Requeue]]) -> AsyncIterator[None]:
+    """Runs a worker until the context ends."""
+    worker = asyncio.create_task(run_worker(waiting, reconcile))
+    try:
+        yield
+    finally:
+        worker.cancel()
+        await asyncio.gather(worker, return_exceptions=True)
+
+
+def records_of(caplog: pytest.LogCaptureFixture, key: str) -> list[logging.LogRecord]:
+    """Returns what was logged about a key."""
+    return [one for one in caplog.records if one.__dict__.get("key") == key]
 
 
 async def get(waiting: WorkQueue[str]) -> str:
@@ -110,9 +129,8 @@ async def test_a_failing_key_does_not_block_the_others() -> None:
 
     waiting.add("bad")
     waiting.add("good")
-    worker = asyncio.create_task(run_worker(waiting, reconcile))
-    await asyncio.sleep(0.01)
-    worker.cancel()
+    async with working(waiting, reconcile):
+        await asyncio.sleep(0.01)
     assert seen == ["bad", "good"]
 
 
@@ -137,16 +155,14 @@ async def test_a_namespace_that_is_being_deleted_is_one_line_and_no_failure(capl
         raise ApiError(403, NAMESPACE_TERMINATING, "because it is being terminated")
 
     waiting.add("a")
-    worker = asyncio.create_task(run_worker(waiting, reconcile))
-    await passes.get()
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(passes.get(), 0.05)  # no pass comes before its time
-    clock.now = 61.0
-    waiting.add("b")
-    assert {await passes.get(), await passes.get()} == {"a", "b"}
-    worker.cancel()
-    await asyncio.gather(worker, return_exceptions=True)
-    lines = [one.message for one in caplog.records if one.__dict__.get("key") == "a"]
+    async with working(waiting, reconcile):
+        await passes.get()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(passes.get(), 0.05)  # no pass comes before its time
+        clock.now = 61.0
+        waiting.add("b")
+        assert {await passes.get(), await passes.get()} == {"a", "b"}
+    lines = [one.message for one in records_of(caplog, "a")]
     assert lines == ["nothing is created, since the namespace is being deleted"]
     assert not any(one.exc_info for one in caplog.records)
     assert REGISTRY.get_sample_value(FAILURES) == failures
@@ -166,17 +182,15 @@ async def test_a_conflict_is_no_failure_until_it_comes_again_and_again(caplog: p
         raise ApiError(409, "Conflict", "the object has been modified")
 
     waiting.add("a")
-    worker = asyncio.create_task(run_worker(waiting, reconcile))
-    for _ in range(MAX_CONFLICTS):
+    async with working(waiting, reconcile):
+        for _ in range(MAX_CONFLICTS):
+            await passes.get()
+            clock.now += 60.0
+            waiting.add("a")
         await passes.get()
-        clock.now += 60.0
-        waiting.add("a")
-    await passes.get()
-    waiting.add("b")
-    await passes.get()
-    worker.cancel()
-    await asyncio.gather(worker, return_exceptions=True)
-    lines = [one for one in caplog.records if one.__dict__.get("key") == "a"]
+        waiting.add("b")
+        await passes.get()
+    lines = records_of(caplog, "a")
     assert [one.levelname for one in lines] == ["INFO"] * MAX_CONFLICTS + ["ERROR"]
     assert REGISTRY.get_sample_value(FAILURES) == failures + 1
 
@@ -195,13 +209,11 @@ async def test_only_conflicts_in_a_row_count(caplog: pytest.LogCaptureFixture, b
             raise ApiError(status, "Refused", f"status {status}")
         return Requeue.never()
 
-    worker = asyncio.create_task(run_worker(waiting, reconcile))
-    for _ in range(len(before) + 1):
-        waiting.add("a")
+    async with working(waiting, reconcile):
+        for _ in range(len(before) + 1):
+            waiting.add("a")
+            await passes.get()
+        waiting.add("b")
         await passes.get()
-    waiting.add("b")
-    await passes.get()
-    worker.cancel()
-    await asyncio.gather(worker, return_exceptions=True)
-    last = [one for one in caplog.records if one.__dict__.get("key") == "a"][-1]
+    last = records_of(caplog, "a")[-1]
     assert (last.levelname, last.getMessage()) == ("INFO", "a pass is repeated: status 409")
