@@ -58,7 +58,7 @@ from platform_operator.plan.hibernation import (
     is_in_steps,
     is_to_be_stopped,
     must_wait_for_pods,
-    no_service_has_pods,
+    services_have_pods,
     stops_now,
     stores_are_stopped,
 )
@@ -245,7 +245,7 @@ class Reconciler:
                 return spec, PassResult(name_conflicts=(keys,))
             named = await self._named_secrets(platform, spec, keys.base)
             release = await self._release_secrets(platform, spec)
-            is_scaled_down = no_service_has_pods(self.cache.children(platform.key))  # before the pods are listed
+            is_scaled_down = not services_have_pods(self.cache.children(platform.key))  # before the pods are listed
             stopped = spec.stops_services and not await self._waits_for_pods(platform.key, spec) and is_scaled_down
 
             def pass_for(version: str) -> _Pass:

@@ -13,7 +13,7 @@ from platform_operator.backups.objects import CRON_JOB
 from platform_operator.backups.observed import command_of
 from platform_operator.cache.observed import JobProgress
 from platform_operator.cache.store import Cache
-from platform_operator.plan.hibernation import no_service_has_pods
+from platform_operator.plan.hibernation import services_have_pods
 
 _USING_DATABASES = ("create", "restore")
 """Commands. The commands verify and check read the backup alone."""
@@ -34,7 +34,7 @@ class DatabaseClients:
         jobs = (one.state for one in observed.values() if isinstance(one.state, JobProgress))
         crons = (one for one in self.jobs.store.children_of(key) if one.key.id.kind == CRON_JOB.kind)
         return (
-            not no_service_has_pods(observed)
+            services_have_pods(observed)
             or any(not (one.complete or one.failure) for one in jobs)
             or any(not one.suspended for one in crons)
         )

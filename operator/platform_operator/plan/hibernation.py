@@ -60,9 +60,9 @@ def is_to_be_stopped(platform: Platform) -> bool:
     return bool(platform.spec.get("hibernated") or platform.spec.get("closed")) or is_closed_by_restore(platform)
 
 
-def no_service_has_pods(observed: Children) -> bool:
-    """Returns whether no service has pods, and none is to have some."""
-    return all(one.desired == one.total == 0 for one in _workloads(observed, "Deployment"))
+def services_have_pods(observed: Children) -> bool:
+    """Returns whether a service has pods, or is to have some."""
+    return any(one.desired or one.total for one in _workloads(observed, "Deployment"))
 
 
 def stores_are_stopped(observed: Children, spec: Spec) -> bool:

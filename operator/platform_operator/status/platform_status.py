@@ -22,8 +22,8 @@ from platform_operator.plan.hibernation import (
     has_pods,
     is_closed_by_restore,
     is_to_be_stopped,
-    no_service_has_pods,
     running_clusters,
+    services_have_pods,
 )
 from platform_operator.plan.readiness import is_ready, required_pods
 from platform_operator.plan.surge import surge_at
@@ -153,7 +153,7 @@ def _hibernated(snapshot: Snapshot, result: PassResult) -> Condition | None:
 def _closed(snapshot: Snapshot, result: PassResult) -> Condition | None:
     status, spec, restores = snapshot.platform.status, snapshot.spec, is_closed_by_restore(snapshot.platform)
     stays = result.error is not None and is_met(status, "Closed") and not restores
-    if spec is None or (stays and spec.closed and no_service_has_pods(snapshot.children)):
+    if spec is None or (stays and spec.closed and not services_have_pods(snapshot.children)):
         return _as_stored(status, "Closed")
     return closed_condition(result, spec, status, restores=restores)
 
