@@ -41,7 +41,7 @@ class Helm(Command):  # type: ignore[misc]  # pyhelm3 is untyped
             raise RenderError(f"Helm refuses the values: {_error_message(error.stderr)}") from error
         except TimeoutError as error:
             raise RenderTimeoutError(
-                f"Helm did not finish within {HELM_TIMEOUT:.0f} s: give the operator more CPU"
+                f"Helm did not finish within {HELM_TIMEOUT:.0f} s: give the operator more CPU or memory"
             ) from error
         return await asyncio.to_thread(_manifests, output)
 

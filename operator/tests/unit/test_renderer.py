@@ -242,7 +242,7 @@ async def test_a_helm_run_that_does_not_finish_times_out(tmp_path: Path, monkeyp
             return b""
 
     monkeypatch.setattr("platform_operator.render.helm.HELM_TIMEOUT", 0.01)
-    with pytest.raises(RenderTimeoutError, match="give the operator more CPU"):
+    with pytest.raises(RenderTimeoutError, match="give the operator more CPU or memory"):
         await Stuck().template(tmp_path, KEY, {})
 
 
