@@ -92,10 +92,9 @@ class BackupJobs:
             if error.namespace_terminating:
                 text = "The namespace is being deleted: nothing is created in it."
                 return JobRefusal(BackupReason.REFUSED, text)
-            text = (
-                f"The API server refused the Job or a policy of it: {error}. Raise the quota or correct the admission "
-            )
-            return JobRefusal(BackupReason.REFUSED, text + "policy that it names; the operator tries again.")
+            advice = "Raise the quota or correct the admission policy that it names."
+            text = f"The API server refused the Job or a policy of it: {error}. {advice}"
+            return JobRefusal(BackupReason.REFUSED, text)
         return None
 
     async def _create(self, job: Manifest, owner: str) -> None:
