@@ -1516,7 +1516,7 @@ async def test_a_shop_whose_spec_became_invalid_before_it_was_closed_is_not_said
     )  # fmt: skip
     del cluster.spec["hibernated"]
     await cluster.until_restoring()
-    assert cluster.said()[0] == "Restoring"
+    assert cluster.said()[0] == "Restoring", "the deadline is one of the retries"
 
 
 async def test_a_closed_shop_does_not_wait_for_ever(cluster: FakeCluster) -> None:
