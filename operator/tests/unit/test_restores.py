@@ -1587,7 +1587,10 @@ async def test_a_restore_says_that_the_observed_shop_keeps_it_waiting(cluster: F
 @pytest.mark.parametrize(
     ("field", "text"),
     [
-        ("closed", "The shop is closed by its spec: set spec.closed to false."),
+        (
+            "closed",
+            "The shop is closed by its spec: set spec.closed to false, or spec.platform.closed of its Tenant.",
+        ),
         (
             "hibernated",
             "The shop is hibernated by its spec: set spec.hibernated to false, or spec.suspended of its Tenant.",
