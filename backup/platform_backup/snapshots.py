@@ -22,14 +22,14 @@ from platform_backup.settings import OwnerSettings
 _T = TypeVar("_T")
 CONNECT_TIMEOUT_SECONDS = 10.0
 _STATEMENT_TIMEOUT_SECONDS = 60.0
-DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+_OF_CONNECTION = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""The errors of a statement on a connection that is closed, or that the server is about to close."""
+DRIVER_ERRORS = (asyncpg.PostgresError, *_OF_CONNECTION, OSError, TimeoutError)
 _LOST = (
     asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError,
-    asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError, asyncpg.InterfaceError,
-    asyncpg.InternalClientError, OSError, TimeoutError,
+    asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError, *_OF_CONNECTION, OSError, TimeoutError,
 )  # fmt: skip
-"""The errors of a server that is away, starts, stops or has no connection left, and of a connection that is closed, or
-that the server is about to close."""
+"""The errors of a server that is away, starts, stops or has no connection left, and of a connection that has ended."""
 _LOST_WITHIN_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 """The errors of a connection that has ended. Each other error of TLS is one of its settings or certificates."""
 _OUTBOX_POSITION = """
@@ -101,7 +101,9 @@ async def connect(service: str, database: DatabaseSettings) -> AsyncIterator[asy
             command_timeout=_STATEMENT_TIMEOUT_SECONDS,
         )
     except DRIVER_ERRORS as error:
-        raise _failure(error)(f"the database of {service} does not answer: {_text(error)}") from error
+        # there is no connection that may have ended: the server wants a login that the driver does not have
+        kind = DatabaseFailed if isinstance(error, _OF_CONNECTION) else _failure(error)
+        raise kind(f"the database of {service} does not answer: {_text(error)}") from error
     try:
         yield connection
     finally:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -514,6 +515,25 @@ async def test_a_database_that_is_away_is_told_from_one_that_refuses_the_login(
         async with connect("order", wrong):
             pass
     assert failed.type is error
+
+
+async def test_a_database_that_wants_a_login_that_the_driver_does_not_have_is_not_away(shop: Shop) -> None:
+    """It wants the same at the next attempt."""
+
+    async def want_kerberos(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(8)  # the request for TLS
+        writer.write(b"N")
+        await reader.read(1024)  # the startup message
+        writer.write(b"R" + struct.pack("!ii", 8, 2))
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(want_kerberos, "127.0.0.1", 0) as server:
+        address = {"db_host": "127.0.0.1", "db_port": server.sockets[0].getsockname()[1]}
+        with pytest.raises(DatabaseFailed, match="unsupported authentication method") as failed:
+            async with connect("order", shop.databases["order"].model_copy(update=address)):
+                pass
+    assert failed.type is DatabaseFailed
 
 
 @pytest.mark.parametrize(

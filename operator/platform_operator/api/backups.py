@@ -372,9 +372,9 @@ class PlatformRestoreSpec(Model):
         le=86_400,
         description="Seconds that each Job that restores may run. One that is stopped then is not retried: the restore "
         "has failed, the shop stays closed, and its databases may be inconsistent. The same time limits the retries: "
-        "no check of the backup begins later than that after the first check, and no Job that restores is created "
-        "later than that after the shop was closed. Nor does a closed shop wait longer for an invalid spec to be "
-        "corrected.",
+        "no check of the backup begins later than that after the first check, and after a Job that restores has failed "
+        "or was refused, none is created later than that after status.startTime. Nor does a closed shop wait longer "
+        "for an invalid spec to be corrected.",
     )
 
 

@@ -29,7 +29,7 @@ from platform_operator.errors import ApiError, NameTakenError
 from platform_operator.render.helm import Helm
 from platform_operator.render.values import ChartValues
 from platform_operator.status.backups import BackupRun
-from platform_operator.status.causes import MAX_EVENTS, WARNINGS, pod_refusal
+from platform_operator.status.causes import MAX_EVENTS, pod_refusal
 from platform_operator.status.diagnosis import diagnose
 from platform_operator.workqueue import Requeue
 
@@ -51,7 +51,7 @@ class BlockedPod:
 
     problem: str
     since: datetime | None
-    """When it was created, or its Job was started if it was not; None if neither is known."""
+    """When it was created. If it was not: when its Job was started; None after an earlier pod, which has run since."""
 
 
 @dataclass
@@ -92,10 +92,9 @@ class BackupJobs:
             if error.namespace_terminating:
                 text = "The namespace is being deleted: nothing is created in it."
                 return JobRefusal(BackupReason.REFUSED, text)
-            text = (
-                f"The API server refused the Job or a policy of it: {error}. Raise the quota or correct the admission "
-            )
-            return JobRefusal(BackupReason.REFUSED, text + "policy that it names; the operator tries again.")
+            advice = "Raise the quota or correct the admission policy that it names."
+            text = f"The API server refused the Job or a policy of it: {error}. {advice}"
+            return JobRefusal(BackupReason.REFUSED, text)
         return None
 
     async def _create(self, job: Manifest, owner: str) -> None:
@@ -206,10 +205,13 @@ class BackupJobs:
         """
         if pods:
             return _blocked_pod(pods)
-        about_job = f"involvedObject.uid={child.uid},{WARNINGS}"
+        about_job = f"involvedObject.uid={child.uid}"
         events, _ = await self.client.list(EVENT, child.key.namespace, limit=MAX_EVENTS, fields=about_job)
         refusal = pod_refusal(events)
-        return BlockedPod(refusal, child.job.started if child.job else None) if refusal else None
+        if not refusal:
+            return None
+        since = child.job.started if child.job is not None and not child.job.has_failed_pods else None
+        return BlockedPod(refusal, since)
 
 
 def _blocked_pod(pods: Sequence[Manifest]) -> BlockedPod | None:

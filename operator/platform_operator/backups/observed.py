@@ -48,6 +48,8 @@ class JobState:
     """Why its pod could not start, or else the message of condition Failed; empty unless it has failed."""
     is_overdue: bool = False
     """True if it was stopped at its deadline."""
+    has_failed_pods: bool = False
+    """True if a pod of it has failed or was deleted, also if that pod is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,9 @@ def _job(manifest: Manifest) -> JobState:
                 failure = _failure(manifest, condition)
                 is_overdue = condition.get("reason") == "DeadlineExceeded"
     command = command_of(manifest["spec"]["template"])
-    return JobState(command, _time(status.get("startTime")), ended, failure, is_overdue)
+    uncounted = status.get("uncountedTerminatedPods") or {}
+    has_failed_pods = bool(status.get("failed") or uncounted.get("failed"))
+    return JobState(command, _time(status.get("startTime")), ended, failure, is_overdue, has_failed_pods)
 
 
 def _failure(job: Manifest, condition: Manifest) -> str:

@@ -154,10 +154,10 @@ class RestoreController:
         try:
             return await self._advance(restore)
         except RenderTimeoutError as error:
-            phase, text = phase_of(restore), f"{error}. The operator renders it again."
-            if phase is RestorePhase.CHECKING:
-                return RestoreOutcome(phase, RestoreReason.RENDER_TIMED_OUT, text)
-            return await self._wait(restore, RestoreReason.RENDER_TIMED_OUT, text)
+            phase, reason = phase_of(restore), RestoreReason.RENDER_TIMED_OUT
+            if phase in BEFORE_CLOSING:
+                return RestoreOutcome(phase, reason, f"{error}. The operator renders it again.")
+            return await self._wait(restore, reason, f"{error}.")
         except RenderError as error:
             shop = f"EcommercePlatform {shop_key(restore).name}"
             text = f"The backup chart cannot be rendered for {shop}: {error}. Correct the spec of {shop}."

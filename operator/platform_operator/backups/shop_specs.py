@@ -30,11 +30,12 @@ def blocker_text(shop: Platform) -> str:
 
 
 def stop_by_spec(shop: Platform) -> tuple[RestoreReason, str] | None:
-    """Returns why the services of a shop are not started after its restore: its spec, which may have been changed while
-    the restore ran. None if it asks for a shop that runs."""
+    """Returns why the spec of a shop keeps its services stopped, so that no restore begins, or opens the shop: the spec
+    may have been changed while it ran. None if it asks for a shop that runs."""
     if shop.spec.get("hibernated"):
         text = "The shop is hibernated by its spec: set spec.hibernated to false, or spec.suspended of its Tenant."
         return RestoreReason.HIBERNATED, text
     if shop.spec.get("closed"):
-        return RestoreReason.CLOSED, "The shop is closed by its spec: set spec.closed to false."
+        text = "The shop is closed by its spec: set spec.closed to false, or spec.platform.closed of its Tenant."
+        return RestoreReason.CLOSED, text
     return None

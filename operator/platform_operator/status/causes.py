@@ -25,6 +25,7 @@ MAX_SKEW = timedelta(minutes=1)
 """An Event this much older than the first look at an object that is not ready may be its cause: clocks differ."""
 
 _POD_REFUSED = "FailedCreate"
+_POD_CREATED = "SuccessfulCreate"
 _REASONS = (
     _POD_REFUSED,
     "FailedScheduling",
@@ -57,9 +58,11 @@ def _explained(blocker: Blocker, causes: Sequence[Manifest], since: datetime) ->
 
 
 def pod_refusal(events: Iterable[Manifest]) -> str:
-    """Returns why no pod of an object could be created, by the newest of the Events about it; empty if none says it."""
-    refusals = [event for event in events if event.get("reason") == _POD_REFUSED]
-    return _text(max(refusals, key=_time)) if refusals else ""
+    """Returns why the last attempt to create a pod of an object was refused, by the Events about it; empty if it was
+    not, or none says so."""
+    attempts = [event for event in events if event.get("reason") in (_POD_REFUSED, _POD_CREATED)]
+    last = max(attempts, key=lambda event: (_time(event), event["reason"] == _POD_CREATED), default=None)
+    return _text(last) if last is not None and last["reason"] == _POD_REFUSED else ""
 
 
 def _text(cause: Manifest) -> str:

@@ -138,7 +138,8 @@ def _closed_by_spec(result: PassResult, spec: Spec, *, upgrades: bool, restores:
         text = "A PlatformRestore has closed the shop: the condition Restoring says how far that is."
         return Condition("Closed", False, ConditionReason.RESTORING, text)
     if result.services_stopped and result.hibernation is not Hibernation.NONE:
-        text = "No service runs, and nothing changes the data. To open the shop: set spec.closed to false."
+        advice = "To open the shop: set spec.closed to false, or spec.platform.closed of its Tenant."
+        text = f"No service runs, and nothing changes the data. {advice}"
         return Condition("Closed", True, ConditionReason.CLOSED, text)
     if spec.observes:
         text = "The shop is observed: no service is stopped."

@@ -57,7 +57,7 @@ class FakeApiServer:
         self.objects: dict[tuple[str, str, str], Manifest] = {}
         self.pods: dict[str, list[Manifest]] = {}
         """The pods of each Job, by its UID."""
-        self.warnings: dict[str, list[Manifest]] = {}
+        self.events_about: dict[str, list[Manifest]] = {}
         """The Events about each Job, by its UID."""
         self.writes: list[str] = []
         self.events: list[Manifest] = []
@@ -82,21 +82,22 @@ class FakeApiServer:
         self, kind: Kind, namespace: str, selector: str = "", limit: int = 0, fields: str = ""
     ) -> tuple[list[Manifest], int]:
         if kind is EVENT:
-            uid = fields.removeprefix("involvedObject.uid=").removesuffix(",type=Warning")
-            return copy.deepcopy(self.warnings.get(uid, [])), self.version
+            uid = fields.removeprefix("involvedObject.uid=")
+            return copy.deepcopy(self.events_about.get(uid, [])), self.version
         uid = selector.removeprefix("batch.kubernetes.io/controller-uid=")
         return copy.deepcopy(self.pods.get(uid, [])), self.version
 
     def refuse_pods(self, job: str) -> None:
         """Reports by Events that a quota refuses the pods of a Job, each with a name of its own."""
-        self.warnings[self.objects[JOB.kind, "shop", job]["metadata"]["uid"]] = [
-            {
-                "metadata": {"creationTimestamp": f"2026-01-01T12:00:0{second}Z"},
-                "reason": "FailedCreate",
-                "message": f'Error creating: pods "{job}-ab1c{second}" is forbidden: exceeded quota: tenant',
-            }
-            for second in range(2)
-        ]
+        for second in range(2):
+            text = f'Error creating: pods "{job}-ab1c{second}" is forbidden: exceeded quota: tenant'
+            self.add_event(job, f"2026-01-01T12:00:0{second}Z", "FailedCreate", text)
+
+    def add_event(self, job: str, time: str, reason: str, message: str) -> None:
+        """Adds an Event of the controller of Jobs about a Job."""
+        event = {"metadata": {"creationTimestamp": time}, "reason": reason, "message": message}
+        uid = self.objects[JOB.kind, "shop", job]["metadata"]["uid"]
+        self.events_about.setdefault(uid, []).append(event)
 
     def set_pods(self, job: str, *pods: Manifest) -> None:
         self.pods[self.objects[JOB.kind, "shop", job]["metadata"]["uid"]] = [*pods]
@@ -409,6 +410,18 @@ async def test_a_job_whose_pods_a_quota_refuses_says_so(cluster: FakeCluster) ->
     cluster.server.writes.clear()
     await cluster.reconcile()
     assert cluster.server.writes == [], "each refused pod has another name"
+
+
+@pytest.mark.parametrize("time", ["2026-01-01T12:00:01Z", "2026-01-01T12:00:05Z"])
+async def test_a_job_whose_pod_was_created_after_a_refusal_and_is_gone_is_not_said_to_be_refused(
+    cluster: FakeCluster, time: str
+) -> None:
+    cluster.backup()
+    await cluster.reconcile()
+    cluster.server.refuse_pods("backup-now")
+    cluster.server.add_event("backup-now", time, "SuccessfulCreate", "Created pod: backup-now-ab1c2")
+    await cluster.reconcile()
+    assert cluster.complete() == ("Unknown", "Running", "A pod backs up the shop.")
 
 
 def refusal_of(job: str) -> str:
@@ -837,6 +850,22 @@ async def test_a_job_of_the_schedule_whose_pods_are_refused_for_an_hour_is_ended
     cluster.now += timedelta(minutes=1)
     await cluster.reconcile_schedule()
     assert cluster.server.writes == ["overwrite Job first"]
+
+
+@pytest.mark.parametrize("counted", [{"failed": 1}, {"uncountedTerminatedPods": {"failed": ["uid-of-a-pod"]}}])
+async def test_a_job_of_the_schedule_whose_pod_was_evicted_after_an_hour_is_not_ended_when_the_next_is_refused(
+    cluster: FakeCluster, counted: Manifest
+) -> None:
+    """A quota may have no room for the next pod until the evicted one is gone."""
+    await cluster.reconcile_schedule()
+    cluster.scheduled_job("first")
+    cluster.job("first")["status"] = {"startTime": NOW.isoformat(), **counted}
+    cluster.server.refuse_pods("first")
+    cluster.now += timedelta(hours=2)
+    report = await cluster.reconcile_schedule()
+    assert report.condition is not None
+    assert refusal_of("first") in report.condition.message
+    assert cluster.server.writes == []
 
 
 async def test_a_job_that_was_ended_says_why_its_pod_could_not_start(cluster: FakeCluster) -> None:

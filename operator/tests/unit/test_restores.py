@@ -865,6 +865,7 @@ async def test_a_first_job_that_is_refused_until_the_deadline_ends_the_restore_w
     assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed", ("Failed", "False", "Refused"))
     assert "exceeded quota: tenant" in cluster.said()[3]
     assert "Nothing was changed, and the shop is closed" in cluster.said()[3]
+    assert "again" not in cluster.said()[3], "it has ended"
     assert "lastFailure" not in cluster.status(), "the condition says it"
 
 
@@ -933,6 +934,7 @@ async def test_a_closed_shop_does_not_wait_for_helm_for_ever(
     cluster.now += timedelta(seconds=1)
     assert (await cluster.reconcile()).delay is None
     assert (cluster.mark, cluster.said()[:3]) == ("now/uid-now/Failed", ("Failed", "False", "RenderTimedOut"))
+    assert "again" not in cluster.said()[3], "it has ended"
 
 
 async def test_a_failed_job_whose_successor_gets_no_answer_until_the_deadline_is_not_said_to_be_lost(
@@ -1514,7 +1516,7 @@ async def test_a_shop_whose_spec_became_invalid_before_it_was_closed_is_not_said
     )  # fmt: skip
     del cluster.spec["hibernated"]
     await cluster.until_restoring()
-    assert cluster.said()[0] == "Restoring"
+    assert cluster.said()[0] == "Restoring", "the deadline is one of the retries"
 
 
 async def test_a_closed_shop_does_not_wait_for_ever(cluster: FakeCluster) -> None:
@@ -1585,7 +1587,10 @@ async def test_a_restore_says_that_the_observed_shop_keeps_it_waiting(cluster: F
 @pytest.mark.parametrize(
     ("field", "text"),
     [
-        ("closed", "The shop is closed by its spec: set spec.closed to false."),
+        (
+            "closed",
+            "The shop is closed by its spec: set spec.closed to false, or spec.platform.closed of its Tenant.",
+        ),
         (
             "hibernated",
             "The shop is hibernated by its spec: set spec.hibernated to false, or spec.suspended of its Tenant.",
