@@ -3,6 +3,7 @@
 The pool opens connections, limits their number and lets callers wait.
 """
 
+import asyncio
 import time
 
 from sqlalchemy import PoolProxiedConnection, event, exc
@@ -38,6 +39,8 @@ class IdleConnections:
 
         Raises what `AsyncEngine.raw_connection` does.
         """
+        if self._waiting:
+            await asyncio.sleep(0)  # the pool wakes the caller that waits longest, but lends to the first that asks
         while self._idle:
             connection = self._idle.pop()
             if _is_usable(connection):

@@ -181,6 +181,21 @@ async def test_callers_that_wait_get_the_connection_when_it_is_returned(database
     assert await asyncio.wait_for(asyncio.gather(*waiting), 5) == [[], [], []]
 
 
+async def test_a_caller_that_waits_gets_the_connection_before_one_that_has_just_returned_it(database: Database) -> None:
+    async def read_ten_times() -> None:
+        for _ in range(10):
+            await find(database)
+            turns.append("returned it")
+
+    async def read_once() -> None:
+        await find(database)
+        turns.append("waited")
+
+    turns: list[str] = []
+    await asyncio.gather(read_ten_times(), read_once())
+    assert turns[:2] == ["returned it", "waited"]
+
+
 async def test_the_metric_of_connections_in_use_leaves_idle_ones_out(database: Database) -> None:
     async with database.read() as connection:
         await FIND_ALL.all(connection, ids=[])
