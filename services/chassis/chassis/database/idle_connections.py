@@ -1,4 +1,4 @@
-"""Connections that are lent again without SQLAlchemy's pool, which takes a greenlet for each use (docs/adr/0085).
+"""Connections that are lent again without SQLAlchemy's pool, which takes a greenlet for each use (docs/adr/0083).
 
 The pool opens connections, limits their number and lets callers wait.
 """
