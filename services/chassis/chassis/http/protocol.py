@@ -144,6 +144,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._is_head_awaited, self._is_body_awaited = False, True
         self._table.mark_busy(self)
         super().on_headers_complete()
+        if self.expect_100_continue:  # a client that is answered without it may send its next request instead of a body
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         self._unreported_bytes = 0

@@ -278,6 +278,16 @@ async def test_a_body_that_is_not_read_is_discarded_for_a_while() -> None:
         assert await slow.rest() == b""
 
 
+async def test_a_request_that_is_sent_instead_of_a_body_is_not_taken_for_it() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: shop\r\nExpect: 100-continue\r\nContent-Length: 100\r\n\r\n"
+    async with serving(respond_at_once, ConnectionLimits()) as server:
+        client = await server.connect()
+        response = await client.exchange(head)
+        assert status(response) == 200
+        assert b"connection: close" in response
+        assert await client.rest() == b""
+
+
 async def test_a_client_that_does_not_read_is_disconnected() -> None:
     disconnected = asyncio.Event()
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from chassis_testing.tokens import TokenIssuer
 from chassis_testing.waiting import eventually
-from gateway_harness import FakeUpstream, OpenGateway, problem
+from gateway_harness import FakeUpstream, OpenGateway, metric, problem
 from gateway_service.service import slots
 from starlette.types import Receive, Scope, Send
 
@@ -110,6 +110,15 @@ async def test_no_order_is_placed_while_payments_wait(
         assert (await gateway.post(ORDERS, json={}, headers=issuer.bearer(4))).status_code == 200
 
 
+def counted_refusals() -> tuple[float, float]:
+    """Returns how many orders were refused for the payment service, and how many were answered with 503."""
+    answered = {"http_request_method": "POST", "http_route": ORDERS, "http_response_status_code": "503"}
+    return (
+        metric("upstream_refused_total", upstream="payment", reason="busy"),
+        metric("http_server_request_duration_seconds_count", **answered),
+    )
+
+
 async def test_a_refusal_in_an_overload_reads_neither_the_token_nor_the_body(
     open_gateway: OpenGateway, upstream: FakeUpstream, upstream_url: str, issuer: TokenIssuer
 ) -> None:
@@ -119,10 +128,12 @@ async def test_a_refusal_in_an_overload_reads_neither_the_token_nor_the_body(
         waiting_payments(gateway, upstream, issuer),
     ):
         reader, writer = await asyncio.open_connection(gateway.base_url.host, gateway.base_url.port)
+        upstreams, responses = counted_refusals()
         writer.write(head)
         async with asyncio.timeout(30):
             response = (await reader.readuntil(b"\r\n\r\n")).lower()
         writer.close()
+        assert counted_refusals() == (upstreams + 1, responses + 1)
     assert response.split(b" ")[1] == b"503"
     for header in (
         b"retry-after: 1",

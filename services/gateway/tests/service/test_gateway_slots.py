@@ -8,7 +8,7 @@ from gateway_service.domain.routes import Priority
 from gateway_service.service import slots
 from gateway_service.service.slots import Slots
 
-_NEVER = 300.0
+_LONG_SECONDS = 30.0
 
 
 @pytest.fixture
@@ -18,11 +18,17 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def busy(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Slots:
-    """A single slot, which is taken. A request waits for it without end."""
-    monkeypatch.setattr(slots, "_SLOT_TIMEOUT_SECONDS", _NEVER)
+    """A single slot, which is taken. A request waits for it for longer than a test takes."""
+    monkeypatch.setattr(slots, "_SLOT_TIMEOUT_SECONDS", _LONG_SECONDS)
     taken = Slots(1, clock)
     assert await taken.acquire(Priority.READ)
     return taken
+
+
+async def _acquires(busy: Slots) -> bool:
+    """Returns whether a request gets a slot. It raises TimeoutError if the request waits for one instead."""
+    async with asyncio.timeout(10):
+        return await busy.acquire(Priority.READ)
 
 
 async def _begin_waiting(busy: Slots, priority: Priority = Priority.READ) -> "asyncio.Task[bool]":
@@ -37,7 +43,7 @@ async def test_while_a_queue_is_never_served_to_its_end_requests_are_refused_at_
     second = await _begin_waiting(busy)
     clock.now += 0.2
 
-    assert not await busy.acquire(Priority.READ), "requests have been waiting for more than a second"
+    assert not await _acquires(busy), "requests have been waiting for more than a second"
     assert not first.done()
     assert not second.done()
     busy.release()
@@ -58,7 +64,7 @@ async def test_the_first_to_wait_for_slow_requests_is_in_no_overload(busy: Slots
 async def test_an_overload_ends_with_its_queue(busy: Slots, clock: Clock) -> None:
     first = await _begin_waiting(busy)
     clock.now += 2
-    assert not await busy.acquire(Priority.READ)
+    assert not await _acquires(busy)
     busy.release()
     assert await first
 
@@ -72,7 +78,7 @@ async def test_requests_that_waited_in_vain_do_not_end_an_overload(
     busy: Slots, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slots, "_SLOT_TIMEOUT_SECONDS", 0.0)
-    assert not await busy.acquire(Priority.READ)
+    assert not await _acquires(busy)
     clock.now += 2
 
     assert busy.is_overloaded
@@ -123,5 +129,4 @@ async def test_a_request_that_is_cancelled_while_it_waits_leaves_the_slot_to_oth
     if not has_its_turn:
         busy.release()
 
-    async with asyncio.timeout(10):
-        assert await busy.acquire(Priority.READ)
+    assert await _acquires(busy)
