@@ -563,9 +563,7 @@ async def test_a_dump_that_is_no_longer_needed_is_not_read_any_more(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error of its reader is no error of a task that no one awaits."""
-    lost: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: lost.append(context))
-    is_read = asyncio.Event()
+    lost, loop, is_read = list[dict[str, Any]](), asyncio.get_running_loop(), asyncio.Event()
 
     async def read(*_: object) -> AsyncIterator[bytes]:
         try:
@@ -577,13 +575,18 @@ async def test_a_dump_that_is_no_longer_needed_is_not_read_any_more(
 
     manifest = await create_backup(shop, "abcdef")
     monkeypatch.setattr(restoring, "read_dump", read)
-    async with shop.tools.run("psql", restoring._PSQL, shop.databases["order"], stdin=True) as session:
-        filling = asyncio.create_task(restoring._fill(shop, manifest, "order", session, replace=False))
-        await is_read.wait()
-        filling.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await filling
-    gc.collect()
+    gc.collect()  # reports what other tests have left behind
+    loop.set_exception_handler(lambda _, context: lost.append(context))
+    try:
+        async with shop.tools.run("psql", restoring._PSQL, shop.databases["order"], stdin=True) as session:
+            filling = asyncio.create_task(restoring._fill(shop, manifest, "order", session, replace=False))
+            await is_read.wait()
+            filling.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await filling
+        gc.collect()
+    finally:
+        loop.set_exception_handler(None)
 
     assert lost == []
 

@@ -123,7 +123,7 @@ class HttpApiServer(FakeApiServer):
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
         """Serves on a port of its own. Yields the address. Raises at the end what no answer was written for."""
-        server = web.Server(self._handle)
+        server = web.Server(self._handle, handler_cancellation=True)  # else a request goes on after its connection
         runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await runner.setup()
         try:
