@@ -60,7 +60,7 @@ def single_pods() -> Object:
 
 
 def install_cnpg() -> None:
-    """Installs CloudNativePG in the cluster, unless it has it. Raises CommandFailed."""
+    """Installs CloudNativePG in the cluster; it may be there already. Raises CommandFailed."""
     command(str(_ROOT / "hack/cluster/install-cnpg"), timeout=1800)
 
 
@@ -154,13 +154,18 @@ def tag_image(service: str, tag: str, another: str) -> None:
     httpx.put(f"{manifests}/{another}", content=image.content, headers=headers).raise_for_status()
 
 
+def new_secrets(release: str) -> str:
+    """Returns values for charts/platform with random secrets of a release."""
+    return command(str(_CHARTS / "secrets"), "--release", release)
+
+
 def helm_install(namespace: Namespace, release: str) -> None:
     """Installs a shop by Helm, without the operator: the sample's images, new secrets, and pods that run under
     ASSIGNED_USER. Returns when it is ready.
     """
     settings = "".join(f" --set={key}={value}" for key, value in _chart_settings().items())
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as values:
-        values.write(command(str(_CHARTS / "secrets"), "--release", release))
+        values.write(new_secrets(release))
         values.flush()
         install = f"helm --kube-context {CONTEXT} --namespace {namespace.name} install {release} {_CHARTS}/platform"
         command(*f"{install} --values {values.name} --wait --timeout 10m{settings}".split(), timeout=620)

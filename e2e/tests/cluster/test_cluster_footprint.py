@@ -1,16 +1,15 @@
 """The resources that a shop needs stay below their limits; each figure is reported."""
 
 import json
-from pathlib import Path
 
 import pytest
 from devtools.services import SERVICES
+from shop_e2e.cluster import shops
 from shop_e2e.cluster.kubectl import OPERATOR_NAMESPACE, Namespace, command
 
 pytestmark = pytest.mark.cluster
 
 MEBIBYTE = 1024 * 1024
-CHARTS = Path(__file__).parents[3] / "charts"
 RUN_OF_HELM = """
 import resource, subprocess
 
@@ -37,8 +36,7 @@ def test_the_operator_is_resident_in_at_most_128_mib() -> None:
 
 def test_the_operator_may_use_twice_the_memory_that_it_needs_with_a_run_of_helm() -> None:
     namespace = Namespace(OPERATOR_NAMESPACE)
-    values = command(str(CHARTS / "secrets"), "--release", "shop")
-    helm = float(namespace.run_python("ecommerce-operator", RUN_OF_HELM.format(values=values)))
+    helm = float(namespace.run_python("ecommerce-operator", RUN_OF_HELM.format(values=shops.new_secrets("shop"))))
     needed = _resident(namespace, "app.kubernetes.io/component=operator") + helm
     (container,) = namespace.get("deployment", "ecommerce-operator")["spec"]["template"]["spec"]["containers"]
     limit = _bytes(container["resources"]["limits"]["memory"])

@@ -44,10 +44,10 @@ async def test_no_request_fails_while_pods_are_added_and_removed(growing: Namesp
         load.phase, load.rate = "little load, until one pod of each is left", REST_RATE
         await reached(lambda: pods(growing) == ONE_EACH, "pods that the start of the shop has added are removed")
 
-        for load.rate in RATES:
-            load.phase = f"ramp, {load.rate:g} requests/s"
+        for rate in RATES:
+            load.phase, load.rate = f"ramp, {rate:g} requests/s", rate
             await asyncio.sleep(STEP_SECONDS)
-        load.phase = f"{load.rate:g} requests/s, until a service has {MOST_PODS} ready pods"
+        load.phase = f"{RATES[-1]:g} requests/s, until a service has {MOST_PODS} ready pods"
         await reached(lambda: MOST_PODS in pods(growing).values(), "an autoscaler has added a pod")
 
         load.phase, load.rate = "less load, until one pod is left of each", REST_RATE

@@ -839,6 +839,7 @@ async def test_a_restore_whose_pods_a_quota_refuses_says_so(cluster: FakeCluster
 
 
 QUOTA = ApiError(403, "Forbidden", "exceeded quota: tenant")
+OVERLOADED = ApiError(503, "Unavailable", "the API server is overloaded")
 
 
 async def until_it_is_closed(cluster: FakeCluster) -> None:
@@ -903,7 +904,7 @@ async def test_a_first_job_whose_creation_gets_no_answer_until_the_deadline_ends
     cluster: FakeCluster,
 ) -> None:
     await until_it_is_closed(cluster)
-    cluster.server.refused[JOB.kind] = ApiError(503, "Unavailable", "the API server is overloaded")
+    cluster.server.refused[JOB.kind] = OVERLOADED
     for seconds in (0, 599):
         cluster.now = NOW + timedelta(seconds=seconds)
         with pytest.raises(ApiError, match="overloaded"):
@@ -941,7 +942,7 @@ async def test_a_failed_job_whose_successor_gets_no_answer_until_the_deadline_is
     cluster: FakeCluster,
 ) -> None:
     await until_a_retry_is_due(cluster)
-    cluster.server.refused[JOB.kind] = ApiError(503, "Unavailable", "the API server is overloaded")
+    cluster.server.refused[JOB.kind] = OVERLOADED
     for seconds in (0, 5):
         cluster.now += timedelta(seconds=seconds)
         with pytest.raises(ApiError, match="overloaded"):

@@ -102,6 +102,12 @@ async def record_cancellation(
         await outbox.record(transaction, event_id, order, OrderCancelled(order_id=order), datetime.now(UTC))
 
 
+async def assert_published(backend: Backend, published: Sequence[UUID], expected: Sequence[UUID]) -> None:
+    """Asserts that these events are published, in this order and each once."""
+    await backend.wait_for_rows("outbox_published", len(expected))
+    assert published == expected
+
+
 def refuse_events_of(monkeypatch: pytest.MonkeyPatch, order_id: UUID) -> None:
     """Makes the broker refuse the events of one order, and confirm all others."""
 
@@ -210,9 +216,7 @@ async def test_what_is_committed_after_an_outage_is_published_behind_what_waits(
     await outage.wait()
     await record_cancellation(backend, outbox, order, event_id=second)
 
-    await backend.wait_for_rows("outbox_published", 3)
-
-    assert published == [before, first, second]
+    await assert_published(backend, published, [before, first, second])
     await cancel_all(relay)
 
 
@@ -234,9 +238,7 @@ async def test_what_is_recorded_between_two_relays_of_an_outbox_is_published_bef
     relay = asyncio.create_task(outbox.relay())
     await record_cancellation(backend, outbox, order, event_id=second)
 
-    await backend.wait_for_rows("outbox_published", 3)
-
-    assert published == [before, first, second]
+    await assert_published(backend, published, [before, first, second])
     await cancel_all(relay)
 
 
@@ -583,9 +585,7 @@ async def test_what_is_committed_shortly_before_a_retry_follows_the_refused_even
     await refused.wait()
     await record_cancellation(backend, outbox, order, event_id=second)
 
-    await backend.wait_for_rows("outbox_published", 3)
-
-    assert published == [first, second, third]
+    await assert_published(backend, published, [first, second, third])
     await cancel_all(relay)
 
 

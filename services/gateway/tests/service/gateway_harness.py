@@ -13,6 +13,7 @@ from chassis.http.connections import ConnectionLimits
 from chassis.http.server import HttpServer, no_proxy
 from chassis_testing.callers import OWN_TOKENS
 from chassis_testing.environment import environment_variable
+from chassis_testing.waiting import eventually
 from gateway_service.app import build
 from gateway_service.domain.routes import Upstream as Service
 from gateway_service.settings import Settings
@@ -81,6 +82,31 @@ class FakeUpstream:
                 scope["client"],
             )
         )
+
+
+class Holding:
+    """A behaviour of the upstream: it holds each request, or each one to a path, until the test releases it."""
+
+    def __init__(self, upstream: FakeUpstream, path: str = "") -> None:
+        self._upstream = upstream
+        self._path = path
+        self._release = asyncio.Event()
+        self.requests = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._path in ("", scope["path"]):
+            self.requests += 1
+            await self._release.wait()
+        await self._upstream.respond(scope, receive, send)
+
+    def release(self) -> None:
+        self._release.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async def holds() -> bool:
+            return condition()
+
+        await eventually(holds)
 
 
 async def reply(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:

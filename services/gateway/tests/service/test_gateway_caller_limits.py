@@ -1,16 +1,14 @@
 """One caller cannot take a service away from the others: bodies hold no slot of a service, and slots are shared out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
 import pytest
 from chassis_testing.tokens import TokenIssuer
-from chassis_testing.waiting import eventually
-from gateway_harness import FakeUpstream, OpenGateway, metric, problem
+from gateway_harness import FakeUpstream, Holding, OpenGateway, metric, problem
 from gateway_service.service import caller_limits, slots
-from starlette.types import Receive, Scope, Send
 
 PRODUCTS = "/api/v1/products"
 LOGIN = "/api/v1/auth/login"
@@ -41,29 +39,6 @@ async def response_head(reader: asyncio.StreamReader) -> bytes:
 
 def refusals(reason: str) -> float:
     return metric("caller_limits_refused_total", reason=reason)
-
-
-class Holding:
-    """A behaviour of the upstream: it holds each request until the test releases it."""
-
-    def __init__(self, upstream: FakeUpstream) -> None:
-        self._upstream = upstream
-        self._release = asyncio.Event()
-        self.requests = 0
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.requests += 1
-        await self._release.wait()
-        await self._upstream.respond(scope, receive, send)
-
-    def release(self) -> None:
-        self._release.set()
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async def holds() -> bool:
-            return condition()
-
-        await eventually(holds)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

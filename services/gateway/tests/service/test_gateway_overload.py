@@ -8,7 +8,7 @@ import httpx
 import pytest
 from chassis_testing.tokens import TokenIssuer
 from chassis_testing.waiting import eventually
-from gateway_harness import FakeUpstream, OpenGateway, metric, problem
+from gateway_harness import FakeUpstream, Holding, OpenGateway, metric, problem
 from gateway_service.service import slots
 from starlette.types import Receive, Scope, Send
 
@@ -22,33 +22,14 @@ def _overload_begins_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slots, "_SLOT_TIMEOUT_SECONDS", 30.0)
 
 
-class SlowUpstream:
-    """A behaviour of the upstream: it holds the requests to a path until the test lets them go."""
-
-    def __init__(self, upstream: FakeUpstream, path: str) -> None:
-        self._upstream = upstream
-        self._path = path
-        self.may_respond = asyncio.Event()
-        self.held = 0
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] == self._path:
-            self.held += 1
-            await self.may_respond.wait()
-        await self._upstream.respond(scope, receive, send)
-
-    async def is_held(self) -> bool:
-        return self.held > 0
-
-
 @asynccontextmanager
 async def waiting_payments(
     gateway: httpx.AsyncClient, upstream: FakeUpstream, issuer: TokenIssuer
 ) -> AsyncIterator[None]:
     """Makes a payment wait for the only slot, which another one holds. Both are served at the end of the block."""
-    upstream.behaviour = slow = SlowUpstream(upstream, PAYMENTS)
+    upstream.behaviour = holding = Holding(upstream, PAYMENTS)
     first = asyncio.ensure_future(gateway.post(PAYMENTS, json={}, headers=issuer.bearer(1)))
-    await eventually(slow.is_held)
+    await holding.until(lambda: holding.requests == 1)
     waiting = asyncio.ensure_future(gateway.post(PAYMENTS, json={}, headers=issuer.bearer(2)))
 
     async def reads_are_refused() -> bool:
@@ -61,7 +42,7 @@ async def waiting_payments(
     try:
         yield
     finally:
-        slow.may_respond.set()
+        holding.release()
         assert {(await request).status_code for request in (first, waiting)} == {200}
 
 
@@ -148,16 +129,16 @@ async def test_a_refusal_in_an_overload_reads_neither_the_token_nor_the_body(
 async def test_in_an_overload_answers_from_memory_are_not_refused(
     open_gateway: OpenGateway, upstream: FakeUpstream, upstream_url: str
 ) -> None:
-    upstream.behaviour = slow = SlowUpstream(upstream, f"{PRODUCTS}/7")
+    upstream.behaviour = holding = Holding(upstream, f"{PRODUCTS}/7")
     async with open_gateway(
         upstream_url, upstream_slots=1, answer_cache_bytes=1_000_000, answer_cache_seconds=10
     ) as gateway:
         assert (await gateway.get(PRODUCTS)).status_code == 200
         held = asyncio.ensure_future(gateway.get(f"{PRODUCTS}/7"))
-        await eventually(slow.is_held)
+        await holding.until(lambda: holding.requests == 1)
         others = [asyncio.ensure_future(gateway.get(f"{PRODUCTS}/{number}")) for number in (8, 9)]
         (refused,), (waiting,) = await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
         assert problem(refused.result(), 503) == "upstream_busy"
         assert (await gateway.get(PRODUCTS)).status_code == 200
-        slow.may_respond.set()
+        holding.release()
         assert {(await request).status_code for request in (held, waiting)} == {200}

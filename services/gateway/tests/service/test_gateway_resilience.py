@@ -7,7 +7,7 @@ import httpx
 import pytest
 from chassis_testing.tokens import TokenIssuer
 from chassis_testing.waiting import eventually
-from gateway_harness import Clock, FakeUpstream, OpenGateway, hang, metric, problem, raw_server, url_of
+from gateway_harness import Clock, FakeUpstream, Holding, OpenGateway, hang, metric, problem, raw_server, url_of
 from gateway_service.service import slots
 from starlette.types import Receive, Scope, Send
 
@@ -34,13 +34,6 @@ async def test_a_failing_service_gets_no_requests_and_then_one_probe(
     open_gateway: OpenGateway, upstream: FakeUpstream, upstream_url: str, response_head: bytes
 ) -> None:
     clock = Clock()
-    received, may_respond = asyncio.Event(), asyncio.Event()
-
-    async def respond_late(scope: Scope, receive: Receive, send: Send) -> None:
-        received.set()
-        await may_respond.wait()
-        await upstream.respond(scope, receive, send)
-
     async with (
         raw_server(response_head) as server,
         open_gateway(upstream_url, clock, product_url=server.url) as gateway,
@@ -62,13 +55,12 @@ async def test_a_failing_service_gets_no_requests_and_then_one_probe(
         await asyncio.gather(*(gateway.get(PRODUCTS) for _ in range(5)))
         assert await codes(gateway, PRODUCTS, 1) == ["circuit_open"]
         clock.now += 1.0
-        upstream.behaviour = respond_late
+        upstream.behaviour = holding = Holding(upstream)
         probe = asyncio.ensure_future(gateway.get(PRODUCTS))
-        async with asyncio.timeout(30):
-            await received.wait()
+        await holding.until(lambda: holding.requests == 1)
         assert circuit("product") == 1
         assert await codes(gateway, PRODUCTS, 3) == ["circuit_open"] * 3
-        may_respond.set()
+        holding.release()
         assert (await probe).status_code == 200
         assert circuit("product") == 0
         assert (await gateway.get(PRODUCTS)).status_code == 200
