@@ -92,6 +92,12 @@ class ApiError(OperatorError):
         return self.status in (0, 408, 409, 429) or self.status >= 500
 
     @property
+    def is_server_failure(self) -> bool:
+        """Tells whether the API server has failed (5xx), such as by an admission webhook that does not answer, without
+        saying how long to wait."""
+        return self.status >= 500 and not self.retry_after
+
+    @property
     def conflict(self) -> bool:
         """Tells whether a write was refused as out of date (409): the object was changed since it was read, exists
         already, or has another uid. The object has to be read again, and the write decided by that."""

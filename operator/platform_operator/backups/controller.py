@@ -57,7 +57,8 @@ logger = logging.getLogger(__name__)
 SCHEDULE_INTERVAL = 60.0
 """Seconds between two looks at a schedule: no event announces that the newest backup is too old."""
 RUNNING_INTERVAL = 15.0
-"""Seconds between two looks at the pods of a running backup, and at what a pending one waits for."""
+"""Seconds between two looks at the pods of a running backup, at what a pending one waits for, and at a schedule that the
+API server did not accept."""
 STARTS_WITHIN = timedelta(hours=1)
 """The time within which each pod of a scheduled Job has to start. The chart has the same for the Job itself."""
 _FINISHED = (BackupPhase.SUCCEEDED, BackupPhase.FAILED)
@@ -183,7 +184,8 @@ class BackupController:
         rendered = await self.jobs.render(PlatformKey(backup.namespace, name), values)
         rendered = job_from_cron_job(with_target(rendered, target_digest(shop.uid, target)), name)
         owner = owner_reference(PLATFORM_BACKUP, backup.name, backup.uid)
-        refusal = await self.jobs.start(children(rendered, backup.namespace, shop.key.name, owner), backup.uid)
+        objects = children(rendered, backup.namespace, shop.key.name, owner)
+        refusal = await self.jobs.try_to_start(objects, backup.uid)
         if refusal is None:
             return Outcome(BackupPhase.RUNNING, BackupReason.RUNNING, "The backup begins.")
         return Outcome(BackupPhase.PENDING, refusal.reason, refusal.message)
@@ -237,12 +239,12 @@ class BackupController:
             blocked_job=str(blocked or ""),
         )
         self._set_report(key, report)
-        return Requeue.after(SCHEDULE_INTERVAL)
+        return Requeue.after(RUNNING_INTERVAL if refusal else SCHEDULE_INTERVAL)
 
     async def _apply_schedule(self, platform: Platform, spec: Spec) -> str:
-        """Applies the objects of the schedule, and deletes those of a former one. Returns why it was refused.
+        """Applies the objects of the schedule, and deletes those of a former one. Returns why that has failed.
 
-        Raises ApiError if another attempt may succeed.
+        Raises ApiError if another attempt may succeed, but for a failure of the API server, which is returned.
         """
         desired = set()
         try:
@@ -252,9 +254,9 @@ class BackupController:
         except (NameTakenError, RenderError) as error:
             return f"{error}."
         except ApiError as error:
-            if error.transient:
+            if error.transient and not error.is_server_failure:
                 raise
-            return f"The API server refuses it: {error}."
+            return f"The API server did not accept it: {error}."
         for child in self.jobs.store.owned_by(platform.uid):
             if child.key not in desired:
                 await self.jobs.delete(child)

@@ -45,6 +45,12 @@ class JobRefusal:
     message: str
 
 
+def not_created(error: ApiError) -> str:
+    """Returns that a request to create a Job has failed, without a full stop. The Job may exist: an answer may be
+    lost."""
+    return f"The API server did not create the Job: {error}"
+
+
 @dataclass(frozen=True)
 class BlockedPod:
     """A pod of a Job that cannot start, or that the API server refuses to create."""
@@ -96,6 +102,18 @@ class BackupJobs:
             text = f"The API server refused the Job or a policy of it: {error}. {advice}"
             return JobRefusal(BackupReason.REFUSED, text)
         return None
+
+    async def try_to_start(self, objects: Sequence[Manifest], owner: str) -> JobRefusal | None:
+        """Starts a Job as `start` does. Returns also that the API server has failed (ApiError.is_server_failure).
+
+        Raises ApiError if another attempt may succeed.
+        """
+        try:
+            return await self.start(objects, owner)
+        except ApiError as error:
+            if not error.is_server_failure:
+                raise
+            return JobRefusal(BackupReason.REFUSED, f"{not_created(error)}. The operator tries again.")
 
     async def _create(self, job: Manifest, owner: str) -> None:
         namespace, name = job["metadata"]["namespace"], job["metadata"]["name"]

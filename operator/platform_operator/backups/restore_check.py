@@ -71,7 +71,7 @@ class BackupChecker:
         name, seconds = check_release(restore.name), max(1, int((deadline - self.now()).total_seconds()))
         values = check_values(shop, spec, source, self.installation, seconds)
         objects = await self.jobs.render_job(restore, shop.key.name, name, values)
-        refusal = await self.jobs.start(objects, restore.uid)
+        refusal = await self.jobs.try_to_start(objects, restore.uid)
         return begins_to_check() if refusal is None else pending(RestoreReason(refusal.reason), refusal.message)
 
 

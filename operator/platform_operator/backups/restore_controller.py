@@ -18,7 +18,7 @@ from platform_operator.api.restore_marks import RestoreMark, last_restore, resto
 from platform_operator.api.spec import WITH_DATABASE, Spec
 from platform_operator.apply.conflicts import reading_again
 from platform_operator.backups.database_clients import DatabaseClients
-from platform_operator.backups.jobs import BackupJobs
+from platform_operator.backups.jobs import BackupJobs, not_created
 from platform_operator.backups.objects import Source, restore_release, restore_values
 from platform_operator.backups.observed import Backup, Child, observe_backup
 from platform_operator.backups.restore_check import BackupChecker
@@ -364,7 +364,7 @@ class RestoreController:
     def _without_answer(self, restore: Backup, due: _DueRetry | None, error: ApiError) -> RestoreOutcome:
         """Returns that the API server has failed to create a Job, as with an admission webhook that does not answer, or
         has given no answer, so that the Job may exist. An earlier failure stays the recorded one."""
-        text, retry = f"The API server did not create the Job: {error}", next_retry(restore, None, self.now())
+        text, retry = not_created(error), next_retry(restore, None, self.now())
         failure = due.failure if due is not None else Failure(RestoreReason.REFUSED, text)
         advice = retry_advice(text, retry.when_unused, inconsistent=True)
         return RestoreOutcome(RestorePhase.CLOSING, RestoreReason.REFUSED, advice, failure=failure)

@@ -18,7 +18,7 @@ from platform_operator.api.backups import PLATFORM_BACKUP, BackupReason
 from platform_operator.api.kinds import CHILD_LABELS, EVENT, FIELD_MANAGER, Kind, Manifest, ObjectKey, PlatformKey
 from platform_operator.api.restore_marks import ANNOTATION_RESTORE
 from platform_operator.api.spec import MAX_NAME_LENGTH, parse
-from platform_operator.backups.controller import BackupController
+from platform_operator.backups.controller import RUNNING_INTERVAL, BackupController
 from platform_operator.backups.jobs import BackupJobs
 from platform_operator.backups.objects import (
     BACKUP_LABELS,
@@ -569,6 +569,33 @@ async def test_a_refused_job_is_tried_again(cluster: FakeCluster) -> None:
     assert cluster.complete()[:2] == ("Unknown", "Refused")
     assert "exceeded quota" in cluster.complete()[2]
     assert "Raise the quota or correct the admission policy" in cluster.complete()[2]
+
+
+BROKEN_WEBHOOK = ApiError(500, "InternalError", 'failed calling webhook "jobs.example.com": connection refused')
+
+
+async def test_a_job_that_the_api_server_fails_to_create_is_reported_and_tried_again(cluster: FakeCluster) -> None:
+    cluster.backup()
+    cluster.server.refused[JOB.kind] = BROKEN_WEBHOOK
+    assert (await cluster.reconcile()).delay == RUNNING_INTERVAL
+    assert cluster.complete()[:2] == ("Unknown", "Refused")
+    assert (
+        cluster.complete()[2] == f"The API server did not create the Job: {BROKEN_WEBHOOK}. The operator tries again."
+    )
+    del cluster.server.refused[JOB.kind]
+    await cluster.reconcile()
+    assert cluster.complete()[1] == "Running"
+
+
+@pytest.mark.parametrize("error", [ApiError(429, "TooManyRequests", "busy", 7.0), ApiError(409, "Conflict", "changed")])
+async def test_a_job_that_the_api_server_puts_off_is_left_to_the_work_queue(
+    cluster: FakeCluster, error: ApiError
+) -> None:
+    """It waits as long as the API server asks for, and repeats a conflict at once."""
+    cluster.backup()
+    cluster.server.refused[JOB.kind] = error
+    with pytest.raises(ApiError, match=str(error)):
+        await cluster.reconcile()
 
 
 async def test_a_backup_in_a_namespace_that_is_being_deleted_says_so(cluster: FakeCluster) -> None:
@@ -1129,12 +1156,13 @@ async def test_a_report_that_cannot_be_read_is_not_taken_for_one(cluster: FakeCl
     assert "cannot be read: list the backups" in cluster.complete()[2]
 
 
-async def test_a_schedule_that_is_refused_is_reported(cluster: FakeCluster) -> None:
-    cluster.server.refused[CRON_JOB.kind] = ApiError(422, "Invalid", "spec.schedule: Invalid value")
+@pytest.mark.parametrize("error", [ApiError(422, "Invalid", "spec.schedule: Invalid value"), BROKEN_WEBHOOK])
+async def test_a_schedule_that_is_not_accepted_is_reported(cluster: FakeCluster, error: ApiError) -> None:
+    cluster.server.refused[CRON_JOB.kind] = error
     report = await cluster.reconcile_schedule()
     assert backed_up(report) == (False, "BackupsNotScheduled")
     assert report.condition is not None
-    assert "spec.schedule: Invalid value" in report.condition.message
+    assert str(error) in report.condition.message
 
 
 def test_every_failure_of_the_command_is_a_reason() -> None:

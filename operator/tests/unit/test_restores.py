@@ -920,6 +920,17 @@ async def test_a_first_job_whose_creation_gets_no_answer_until_the_deadline_ends
     assert "the API server is overloaded. It is not retried" in cluster.said()[3]
 
 
+async def test_a_check_that_the_api_server_fails_to_create_is_reported(cluster: FakeCluster) -> None:
+    cluster.restore()
+    cluster.server.refused[JOB.kind] = OVERLOADED
+    await cluster.reconcile()
+    assert cluster.said()[:3] == ("Pending", "Unknown", "Refused")
+    assert cluster.said()[3] == f"The API server did not create the Job: {OVERLOADED}. The operator tries again."
+    del cluster.server.refused[JOB.kind]
+    await cluster.reconcile()
+    assert cluster.said()[0] == "Closing", "the fake cluster ends a check at once"
+
+
 async def time_out(*_: object) -> list[Manifest]:
     raise RenderTimeoutError("Helm has not ended within 60 seconds")
 
