@@ -27,7 +27,7 @@ WATCH_SECONDS = 25
 """Seconds of one watch. The next one goes on at the last version, so a connection that broke silently loses no event
 and delays none for longer than this."""
 PAGE_SIZE = 100
-"""Objects of a list that are read in one request."""
+"""Objects of a list that are read in one request, if the caller does not say how many."""
 
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
@@ -103,13 +103,14 @@ class KubernetesClient:
         return [_with_kind(kind, one) for one in answer["items"]], int(answer["metadata"]["resourceVersion"])
 
     async def pages(
-        self, kind: Kind, namespace: str | None, selector: str = ""
+        self, kind: Kind, namespace: str | None, selector: str = "", size: int = PAGE_SIZE
     ) -> AsyncIterator[tuple[Sequence[Manifest], int]]:
-        """Yields all objects in pages, each with the version of the list. Only one page is in memory at a time.
+        """Yields all objects in pages of `size`, each with the version of the list. Only one page is in memory at a
+        time, and no other task runs while it is parsed.
 
         Of a kind with `metadata_only` they have their metadata alone, as they have in `watch`.
         """
-        query = {"limit": str(PAGE_SIZE)} | ({"labelSelector": selector} if selector else {})
+        query = {"limit": str(size)} | ({"labelSelector": selector} if selector else {})
         accept = _METADATA_LIST if kind.metadata_only else _JSON
         token = ""
         while True:

@@ -57,8 +57,8 @@ logger = logging.getLogger(__name__)
 SCHEDULE_INTERVAL = 60.0
 """Seconds between two looks at a schedule: no event announces that the newest backup is too old."""
 RUNNING_INTERVAL = 15.0
-"""Seconds between two looks at the pods of a running backup, at what a pending one waits for, and at a schedule that the
-API server did not accept."""
+"""Seconds between two looks at the pods of a running backup, at what a pending one waits for, and at a schedule that
+the API server did not accept."""
 STARTS_WITHIN = timedelta(hours=1)
 """The time within which each pod of a scheduled Job has to start. The chart has the same for the Job itself."""
 _FINISHED = (BackupPhase.SUCCEEDED, BackupPhase.FAILED)

@@ -13,6 +13,7 @@ import pytest
 from platform_operator.api.kinds import CHILD_KINDS, CHILD_LABELS, PLATFORM, Kind, Manifest, PlatformKey
 from platform_operator.cache.observed import ObservedObject, observe, observe_platform
 from platform_operator.cache.store import Cache
+from platform_operator.client import PAGE_SIZE
 from platform_operator.errors import ApiError
 from platform_operator.informers import PLATFORMS_INTERVAL, Informers, kopf_settings, resync_offset
 
@@ -27,6 +28,7 @@ class FakeCluster:
         self.lists: dict[str, Sequence[Manifest]] = {}
         self.refused: dict[str, ApiError] = {}
         self.enqueued: list[PlatformKey] = []
+        self.page_sizes: dict[str, int] = {}
         server: Any = self
         self.informers = Informers(server, Cache(), self.enqueued.append, self.enqueued.append, (), "test")
 
@@ -36,8 +38,9 @@ class FakeCluster:
         return self.lists.get(kind.kind, []), 100
 
     async def pages(
-        self, kind: Kind, namespace: str | None, selector: str = ""
+        self, kind: Kind, namespace: str | None, selector: str = "", size: int = PAGE_SIZE
     ) -> AsyncIterator[tuple[Sequence[Manifest], int]]:
+        self.page_sizes[kind.kind] = size
         yield await self.list(kind, namespace, selector)
 
     def children(self) -> Sequence[str]:
@@ -63,6 +66,12 @@ async def test_a_malformed_object_does_not_stop_the_others_from_being_listed(clu
     cluster.lists["Deployment"] = [child("a"), child("malformed", spec=None), child("z")]
     await cluster.informers.fill_cache()
     assert cluster.children() == ["a", "z"]
+
+
+async def test_platforms_are_read_in_smaller_pages_than_their_children(cluster: FakeCluster) -> None:
+    """Each is ten times as large, and nothing else runs while a page is parsed."""
+    await cluster.informers.fill_cache()
+    assert cluster.page_sizes[PLATFORM.kind] * 10 <= cluster.page_sizes["Deployment"]
 
 
 @pytest.mark.parametrize(("own", "named"), [("", "staging"), ("staging", None), ("staging", "other")])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -123,14 +123,16 @@ async def test_failures_are_retried_with_growing_delays() -> None:
 
 @pytest.fixture
 async def client() -> AsyncIterator[KubernetesClient]:
-    """A client of a server that lists two pages and whose watches depend on the version."""
+    """A client of a server that lists two ConfigMaps and whose watches depend on the version."""
 
     async def config_maps(request: web.Request) -> web.StreamResponse:
         if "watch" in request.query:
             return await watch(request)
-        token = request.query.get("continue", "")
-        metadata = {"resourceVersion": "7", "continue": "" if token else "next"}
-        return web.json_response({"metadata": metadata, "items": [child("second" if token else "first", 1)]})
+        begin, size = int(request.query.get("continue", 0)), int(request.query["limit"])
+        items = [child("first", 1), child("second", 1)]
+        end = begin + size
+        metadata = {"resourceVersion": "7", "continue": str(end) if end < len(items) else ""}
+        return web.json_response({"metadata": metadata, "items": items[begin:end]})
 
     async def watch(request: web.Request) -> web.StreamResponse:
         version = request.query["resourceVersion"]
@@ -173,9 +175,14 @@ async def events(client: KubernetesClient, version: Any) -> list[tuple[str, int]
     return [(type_, int(manifest["metadata"]["resourceVersion"])) async for type_, manifest in found]
 
 
-async def test_pages_are_read_until_there_are_no_more(client: KubernetesClient) -> None:
-    pages = [page async for page in client.pages(CHILD_KINDS["ConfigMap"], None, "")]
-    assert [(objects[0]["metadata"]["name"], version) for objects, version in pages] == [("first", 7), ("second", 7)]
+@pytest.mark.parametrize(("size", "names"), [(1, [["first"], ["second"]]), (2, [["first", "second"]])])
+async def test_pages_of_a_size_are_read_until_there_are_no_more(
+    client: KubernetesClient, size: int, names: Sequence[Sequence[str]]
+) -> None:
+    pages = [page async for page in client.pages(CHILD_KINDS["ConfigMap"], None, size=size)]
+    assert [([one["metadata"]["name"] for one in objects], version) for objects, version in pages] == [
+        (page, 7) for page in names
+    ]
 
 
 async def test_metadata_alone_is_read_where_it_is_enough_and_has_the_kind_of_its_object(
