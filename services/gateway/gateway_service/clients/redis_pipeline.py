@@ -79,8 +79,8 @@ class RedisPipeline:
 
     async def close(self) -> None:
         """Waits for the replies of all commands, also of those that are sent in the meantime, and disconnects."""
-        while self._flushes:
-            await asyncio.gather(*self._flushes, return_exceptions=True)
+        while running := [flush for flush in self._flushes if not flush.done()]:
+            await asyncio.wait(running)
         await self._close_idle(nowait=False)
         await self._redis.aclose()
 
