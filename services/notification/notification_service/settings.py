@@ -1,5 +1,6 @@
 """The settings of the notification service, read from environment variables."""
 
+from email.errors import MessageError
 from email.headerregistry import Address as MailAddress
 from email.utils import parseaddr
 from typing import Annotated, Literal
@@ -102,7 +103,7 @@ def _check_sender(sender: str) -> None:
     name, address = parseaddr(sender)
     try:
         parsed = MailAddress(name, addr_spec=address)
-    except (ValueError, IndexError):
+    except (MessageError, ValueError, IndexError):
         raise ValueError(_SENDER_FORMAT) from None
     if not parsed.username or not parsed.domain or not address.isascii() or not sender.isprintable():
         raise ValueError(_SENDER_FORMAT)
