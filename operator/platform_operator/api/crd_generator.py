@@ -548,7 +548,8 @@ _TENANT_STATUS: Manifest = {
         "planGeneration": _COUNT64 | {"description": "Generation of the plan that was applied last."},
         "settled": {
             "type": "boolean",
-            "description": "Whether the shop is ready, hibernated or closed, as its spec says.",
+            "description": "Whether the shop is ready, hibernated or closed, as its spec says, and no upgrade to that "
+            "has failed.",
         },
         "servicesReady": _TEXT | {"description": "Ready services of all services, e.g. 8/8."},
         "url": _TEXT | {"description": "URL of the shop."},

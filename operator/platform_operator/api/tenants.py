@@ -40,6 +40,7 @@ class TenantReason(StrEnum):
     READY = "Ready"
     PROGRESSING = "Progressing"
     DEGRADED = "Degraded"
+    UPGRADE_FAILED = "UpgradeFailed"
     SUSPENDED = "Suspended"
     SUSPENDING = "Suspending"
     PLAN_MISSING = "PlanMissing"

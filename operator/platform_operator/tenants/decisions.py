@@ -9,6 +9,7 @@ from platform_operator.api.conditions import is_met
 from platform_operator.api.kinds import PlatformKey
 from platform_operator.api.tenants import SHOP, TenantSpec
 from platform_operator.cache.observed import Platform
+from platform_operator.plan.upgrades import read_upgrade
 from platform_operator.tenants.observed import StoredTenantPlan, Tenant
 
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
@@ -70,16 +71,24 @@ def _has_plan(tenant: Tenant, plan: StoredTenantPlan) -> bool:
 def is_settled(shop: Platform | None) -> bool:
     """Returns whether a shop has reached what its newest spec asks for: it is ready, hibernated or closed.
 
-    A closed shop whose stores are still being changed, or have failed, has not.
+    A closed shop whose stores are still being changed, or have failed, has not; neither has one that does not run the
+    version of its spec, since the upgrade to it has failed.
     `status.settled` of its Tenant has that. A changed plan goes on to the next tenant when this one's shop is settled.
     """
-    if shop is None or shop.status.get("observedGeneration") != shop.generation:
+    if shop is None or shop.status.get("observedGeneration") != shop.generation or has_failed_upgrade(shop):
         return False
     if is_met(shop.status, "Ready"):
         return True
     if shop.spec.get("hibernated"):
         return is_met(shop.status, "Hibernated")
     return is_met(shop.status, "Closed") and not (is_met(shop.status, "Progressing") or is_met(shop.status, "Degraded"))
+
+
+def has_failed_upgrade(shop: Platform) -> bool:
+    """Returns whether the upgrade to the version that the spec asks for has failed. A shop may be ready all the same:
+    it runs the version before."""
+    upgrade, version = read_upgrade(shop.status), shop.spec.get("version")
+    return upgrade is not None and upgrade.has_failed and version in (None, upgrade.release[0])
 
 
 def deletion_time(tenant: Tenant, spec: TenantSpec) -> datetime | None:

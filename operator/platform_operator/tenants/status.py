@@ -12,7 +12,7 @@ from platform_operator.api.kinds import Manifest
 from platform_operator.api.tenants import ANNOTATION_KEEP, TENANT, TenantReason, TenantSpec
 from platform_operator.cache.observed import Platform
 from platform_operator.errors import ApiError, OperatorError, TenantError
-from platform_operator.tenants.decisions import deletion_time, is_settled, time_left
+from platform_operator.tenants.decisions import deletion_time, has_failed_upgrade, is_settled, time_left
 from platform_operator.tenants.observed import StoredTenantPlan, Tenant
 
 MAX_MESSAGE = 1024
@@ -103,9 +103,17 @@ def _shop_state(tenant: Tenant, spec: TenantSpec | None, outcome: Outcome) -> Co
         return ready(TenantReason.SUSPENDED, "The shop is hibernated, and its data are kept.")
     if stops:
         return ready(TenantReason.SUSPENDING, "The shop is being hibernated.")
+    if has_failed_upgrade(shop):
+        return ready(TenantReason.UPGRADE_FAILED, _upgrade_failure(shop))
     if is_settled(shop) and outcome.applied:
         return ready(TenantReason.READY, "The shop is as the plan and the Tenant say.", status=True)
     return ready(TenantReason.PROGRESSING, "The shop is being changed: its own conditions say what it waits for.")
+
+
+def _upgrade_failure(shop: Platform) -> str:
+    upgraded = stored_condition(shop.status, "Upgraded")
+    cause = f" {upgraded['message']}" if upgraded else ""
+    return f"The upgrade of the shop has failed: correct the version in the TenantPlan or the Tenant.{cause}"
 
 
 def _host(spec: TenantSpec | None, outcome: Outcome) -> Condition:

@@ -729,6 +729,38 @@ async def test_a_shop_that_is_as_its_spec_says_is_settled(
     assert cluster.status("acme")["settled"] is is_settled
 
 
+def fail_upgrade(cluster: FakeCluster, name: str, version: str, phase: str = "RolledBack") -> None:
+    """Makes the upgrade of a shop to a version fail. With RolledBack the shop is ready with the version before."""
+    upgrade = {"version": version, "charts": "c", "phase": phase, "step": "stores", "since": "2026-01-01T00:00:00Z"}
+    cluster.set_shop(name, "Ready", version="1", targetVersion="1", upgrade=upgrade)
+    failed = {"type": "Upgraded", "status": "False", "reason": phase, "message": f"{version} has failed."}
+    cluster.shop(name)["status"]["conditions"].append(failed)
+
+
+@pytest.mark.parametrize("phase", ["RollingBack", "RollbackFailed", "RolledBack", "Stopped"])
+async def test_a_changed_plan_stops_at_a_shop_whose_upgrade_has_failed(cluster: FakeCluster, phase: str) -> None:
+    await two_tenants(cluster)
+    await cluster.reconcile("a")
+    fail_upgrade(cluster, "a", "2", phase)
+    await cluster.reconcile("a")
+    await cluster.reconcile("b")
+    assert cluster.condition("b", "PlanApplied") == ("False", "WaitingForTurn")
+    assert "version" not in cluster.shop("b")["spec"]
+    assert (cluster.condition("a", "Ready"), cluster.status("a")["settled"]) == (("False", "UpgradeFailed"), False)
+    assert "correct the version" in cluster.message("a", "Ready")
+    assert "2 has failed" in cluster.message("a", "Ready")
+
+
+async def test_a_shop_whose_plan_no_longer_has_the_version_that_failed_is_settled(cluster: FakeCluster) -> None:
+    await two_tenants(cluster)
+    await cluster.reconcile("a")
+    cluster.plan(concurrency=1, defaults={"version": "1"})
+    await cluster.reconcile("a")
+    fail_upgrade(cluster, "a", "2")
+    await cluster.reconcile("a")
+    assert (cluster.condition("a", "Ready"), cluster.status("a")["settled"]) == (("True", "Ready"), True)
+
+
 async def test_a_suspended_tenant_is_hibernated_and_keeps_its_data(cluster: FakeCluster) -> None:
     cluster.tenant("acme", suspended=True)
     await cluster.reconcile("acme")
