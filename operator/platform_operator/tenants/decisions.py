@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
-from platform_operator.api.conditions import is_met
+from platform_operator.api.conditions import is_met, stored_condition
 from platform_operator.api.kinds import PlatformKey
 from platform_operator.api.tenants import SHOP, TenantSpec
 from platform_operator.cache.observed import Platform
@@ -38,31 +38,51 @@ def _live_host(platform: Platform) -> str | None:
     return ingress.get("host") if ingress.get("enabled") else None
 
 
-def waits_for(
+def must_wait(
     tenant: Tenant, plan: StoredTenantPlan, concurrency: int, tenants: Iterable[Tenant], starting: Mapping[str, str]
-) -> list[str]:
-    """Returns the names of the tenants that a tenant waits for before a changed plan is applied to it.
+) -> bool:
+    """Returns whether a tenant waits for others before a changed plan is applied to it.
 
-    Empty if fewer than `concurrency` tenants are being changed, and for a tenant that is new, was edited or is deleted.
-    `starting` are the tenants that may have been changed, which their status does not say yet, each with the UID of the
-    plan that is applied to it.
+    It waits while the change is applied to `concurrency` tenants. One that was not settled before the change waits for
+    all that were, too. A tenant that is new, was edited or is deleted does not wait. `starting` are the tenants that
+    may have been changed, which their status does not say yet, each with the UID of the plan that is applied to it.
     """
     status = tenant.status
     is_new = status.get("plan") != plan.name
     is_edited = status.get("observedGeneration") != tenant.generation
-    if is_new or is_edited or _has_plan(tenant, plan) or tenant.deleted_at is not None:
-        return []
+    if is_new or is_edited or has_plan(tenant, plan) or tenant.deleted_at is not None:
+        return False
     others = [one for one in tenants if one.name != tenant.name and one.deleted_at is None]
-    running = [one.name for one in others if starting.get(one.name) == plan.uid or _is_changing(one, plan)]
-    return sorted(running) if len(running) >= concurrency else []
+    changing = [one for one in others if starting.get(one.name) == plan.uid or _is_changing(one, plan)]
+    is_last = not is_stored_settled(tenant)
+    return len(changing) >= concurrency or (is_last and any(_is_before_the_last(one, plan) for one in others))
 
 
 def _is_changing(tenant: Tenant, plan: StoredTenantPlan) -> bool:
-    return _has_plan(tenant, plan) and not tenant.status.get("settled", True)
+    """Returns whether the plan was applied and its shop is not settled since. One that was not settled before either
+    says nothing of the change, and keeps no other tenant from it."""
+    return (
+        has_plan(tenant, plan) and tenant.status.get("settledBefore", True) and not tenant.status.get("settled", True)
+    )
 
 
-def _has_plan(tenant: Tenant, plan: StoredTenantPlan) -> bool:
-    """Returns whether this version of the plan was applied. A plan that was created again has another uid."""
+def _is_before_the_last(tenant: Tenant, plan: StoredTenantPlan) -> bool:
+    """Returns whether a tenant is settled and the changed plan will be applied to it. A tenant for which nothing can be
+    applied has no condition PlanApplied."""
+    is_next = tenant.status.get("plan") == plan.name and not has_plan(tenant, plan)
+    return is_next and is_stored_settled(tenant) and stored_condition(tenant.status, "PlanApplied") is not None
+
+
+def is_stored_settled(tenant: Tenant) -> bool:
+    """Returns whether a tenant was settled when its status was last stored; False for a new one."""
+    return bool(tenant.status.get("settled", False))
+
+
+def has_plan(tenant: Tenant, plan: StoredTenantPlan) -> bool:
+    """Returns whether this version of the plan was applied, or the API server has refused a part of it.
+
+    A plan that was created again has another uid.
+    """
     status = tenant.status
     applied = status.get("plan"), status.get("planUID"), status.get("planGeneration")
     return applied == (plan.name, plan.uid, plan.generation)
