@@ -777,6 +777,29 @@ async def test_a_deleted_tenant_whose_namespace_ends_does_not_say_that_its_shop_
     assert "with all data in it" in cluster.message("acme", "Ready")
 
 
+@pytest.mark.parametrize(
+    ("defaults", "platform", "message"),
+    [
+        ({}, {"servces": {}}, "spec.platform.servces of the Tenant acme"),
+        ({}, {"services": {"order": {"replica": 1}}}, "spec.platform.services.order.replica of the Tenant acme"),
+        ({}, {"network_policies": {}}, "spec.platform.network_policies of the Tenant acme"),
+        ({}, {"services": []}, "spec.platform.services of the Tenant acme"),
+        ({}, {"paused": "yes"}, "spec.platform.paused of the Tenant acme"),
+        ({"pods": {"lables": {}}}, {}, "spec.defaults.pods.lables of the TenantPlan basic"),
+        ({"backup": {"schedule": "0 1 * * *"}}, {}, "of the TenantPlan basic"),
+    ],
+)
+async def test_a_field_that_no_shop_has_is_reported_before_anything_is_applied(
+    cluster: FakeCluster, defaults: Manifest, platform: Manifest, message: str
+) -> None:
+    cluster.plan(defaults=defaults)
+    cluster.tenant("acme", platform=platform)
+    await cluster.reconcile("acme")
+    assert cluster.condition("acme", "Ready") == ("False", "PlanViolated")
+    assert message in cluster.message("acme", "Ready")
+    assert cluster.server.writes == ["Tenant acme status"]
+
+
 async def test_a_tenant_waits_for_no_tenant_of_another_plan(cluster: FakeCluster) -> None:
     await two_tenants(cluster)
     cluster.put(TENANT_PLAN, "other", {"concurrency": 1})
