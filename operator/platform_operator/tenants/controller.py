@@ -34,6 +34,7 @@ from platform_operator.tenants.objects import (
     QUOTA,
     TENANT_OBJECT_KINDS,
     contains,
+    hibernated_manifest,
     shop_manifest,
     tenant_objects,
 )
@@ -115,7 +116,11 @@ class TenantController:
         return Requeue.after(INTERVAL)
 
     async def _converge(self, tenant: Tenant, spec: TenantSpec) -> Outcome:
-        """Applies the objects that differ from the spec and plan."""
+        """Applies the objects that differ from the spec and plan.
+
+        If that is refused or fails, a shop that is to be hibernated is hibernated as it is. Raises ApiError if that
+        fails as well.
+        """
         live = self._shop(tenant.name)
         stops = live is not None and (spec.suspended or tenant.deleted_at is not None)
         plan = self.store.plans.get(spec.plan_ref.name)
@@ -129,6 +134,8 @@ class TenantController:
             outcome = replace(outcome, error=TenantError(TenantReason.PLAN_VIOLATED, str(error)))
         except TenantError as error:
             outcome = replace(outcome, error=error)
+        if outcome.error is not None and stops and live is not None and not live.spec.get("hibernated"):
+            await self._apply_shop(tenant, hibernated_manifest(tenant, live.spec), live)
         return outcome
 
     async def _take_plan(self, tenant: Tenant, spec: TenantSpec, live: Platform | None, outcome: Outcome) -> Outcome:

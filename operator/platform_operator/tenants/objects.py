@@ -159,9 +159,18 @@ def shop_manifest(
     stated["profile"] = _profile(stated["profile"], plan_spec, live.get("profile") if keeps_refused else None)
     stated |= {"hibernated": True} if is_hibernated else {}
     stated |= {"operatorClassName": operator_class} if operator_class else {}
+    return _shop(tenant, stated)
+
+
+def hibernated_manifest(tenant: Tenant, live: Mapping[str, Any]) -> Manifest:
+    """Returns the EcommercePlatform of a tenant as it is stored, hibernated: it needs nothing of the Tenant's plan."""
+    return _shop(tenant, {**copy.deepcopy(dict(live)), "hibernated": True})
+
+
+def _shop(tenant: Tenant, spec: Manifest) -> Manifest:
     labels = {LABEL_TENANT: tenant.name}
     metadata = {"name": SHOP, "namespace": tenant.name, "labels": labels}
-    return {"apiVersion": PLATFORM.api_version, "kind": PLATFORM.kind, "metadata": metadata, "spec": stated}
+    return {"apiVersion": PLATFORM.api_version, "kind": PLATFORM.kind, "metadata": metadata, "spec": spec}
 
 
 def _require_shop_fields(tenant: Tenant, spec: TenantSpec, stated: Manifest) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -775,6 +776,33 @@ async def test_a_deleted_tenant_whose_namespace_ends_does_not_say_that_its_shop_
     await cluster.reconcile("acme")
     assert cluster.condition("acme", "Ready") == ("False", "DeletingNamespace")
     assert "with all data in it" in cluster.message("acme", "Ready")
+
+
+@pytest.mark.parametrize("stop", ["suspend", "delete"])
+@pytest.mark.parametrize("fault", ["quota", "platform", "plan missing", "plan invalid"])
+async def test_a_tenant_is_hibernated_on_suspension_and_deletion_whatever_is_refused(
+    cluster: FakeCluster, stop: str, fault: str
+) -> None:
+    cluster.tenant("acme")
+    await delete(cluster, "acme") if stop == "delete" else await cluster.reconcile("acme")
+    live = copy.deepcopy(cluster.shop("acme")["spec"])
+    spec: Manifest = {"suspended": stop == "suspend"}
+    if fault == "quota":
+        cluster.plan(quota={"pods": "fifty"})
+        cluster.server.refused = ApiError(422, "Invalid", "quantities must match")
+    elif fault == "platform":
+        spec |= {"platform": {"servces": {}}}
+    elif fault == "plan invalid":
+        cluster.plan(concurrency="many")
+    else:
+        del cluster.server.objects["TenantPlan", "", "basic"], cluster.store.plans["basic"]
+    known = cluster.get("Tenant", "acme", "")["metadata"]
+    gone = {"deletionTimestamp": known["deletionTimestamp"]} if stop == "delete" else {}
+    cluster.tenant("acme", **spec, metadata=gone)
+    with suppress(ApiError):
+        await cluster.reconcile("acme")
+    assert cluster.shop("acme")["spec"] == live | {"hibernated": True}
+    assert cluster.condition("acme", "Ready") != ("True", "Ready")
 
 
 @pytest.mark.parametrize(
