@@ -7,8 +7,10 @@ from datetime import datetime, timedelta
 
 from platform_operator.api.conditions import is_met, stored_condition
 from platform_operator.api.kinds import PlatformKey
-from platform_operator.api.tenants import SHOP, TenantSpec
+from platform_operator.api.schema import parse_stored
+from platform_operator.api.tenants import SHOP, TenantPlanSpec, TenantReason, TenantSpec
 from platform_operator.cache.observed import Platform
+from platform_operator.errors import InvalidSpecError
 from platform_operator.plan.upgrades import read_upgrade
 from platform_operator.tenants.observed import StoredTenantPlan, Tenant
 
@@ -56,6 +58,23 @@ def must_wait(
     changing = [one for one in others if starting.get(one.name) == plan.uid or _is_changing(one, plan)]
     is_last = not is_stored_settled(tenant)
     return len(changing) >= concurrency or (is_last and any(_is_before_the_last(one, plan) for one in others))
+
+
+def next_in_turn(plan: StoredTenantPlan, tenants: Iterable[Tenant]) -> list[str]:
+    """Returns the names of the tenants that no longer wait for a changed plan: no more than can take it now."""
+    try:
+        concurrency = parse_stored(TenantPlanSpec, plan.spec).concurrency
+    except InvalidSpecError:
+        return []  # nothing of it can be applied
+    members = [one for one in tenants if one.status.get("plan") == plan.name and one.deleted_at is None]
+    free = concurrency - sum(_is_changing(one, plan) for one in members)
+    waiting = sorted((not is_stored_settled(one), one.name) for one in members if _is_waiting(one))
+    return [name for _, name in waiting[: max(free, 0)]]
+
+
+def _is_waiting(tenant: Tenant) -> bool:
+    applied = stored_condition(tenant.status, "PlanApplied")
+    return applied is not None and applied["reason"] == TenantReason.WAITING_FOR_TURN
 
 
 def _is_changing(tenant: Tenant, plan: StoredTenantPlan) -> bool:

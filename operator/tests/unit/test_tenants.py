@@ -778,6 +778,37 @@ async def test_a_deleted_tenant_whose_namespace_ends_does_not_say_that_its_shop_
     assert "with all data in it" in cluster.message("acme", "Ready")
 
 
+async def test_a_step_of_a_rollout_rewrites_no_status_of_a_tenant_that_waits(cluster: FakeCluster) -> None:
+    names = [f"t{number:02}" for number in range(8)]
+    for name in names:
+        cluster.tenant(name)
+        await cluster.reconcile(name)
+        cluster.set_shop(name, "Ready")
+        await cluster.reconcile(name)
+    cluster.plan(concurrency=2, defaults={"version": "2"})
+    for name in names:
+        await cluster.reconcile(name)
+    cluster.queued.clear()
+    passes = 0
+    for name in names:
+        cluster.set_shop(name, "Ready")
+        cluster.queued.add(name)
+        while cluster.queued:
+            await cluster.reconcile(cluster.queued.pop())
+            passes += 1
+    assert all(cluster.shop(name)["spec"]["version"] == "2" for name in names)
+    assert passes <= 6 * len(names)
+    cluster.plan(concurrency=2, defaults={"version": "3"})
+    for name in names:
+        await cluster.reconcile(name)
+    cluster.set_shop("t00", "Ready")
+    await cluster.reconcile("t00")
+    await cluster.reconcile("t02")
+    await cluster.reconcile("t07")
+    assert cluster.server.writes == []
+    assert "at most 2 tenants at a time" in cluster.message("t07", "PlanApplied")
+
+
 @pytest.mark.parametrize("stop", ["suspend", "delete"])
 @pytest.mark.parametrize("fault", ["quota", "platform", "plan missing", "plan invalid"])
 async def test_a_tenant_is_hibernated_on_suspension_and_deletion_whatever_is_refused(
@@ -874,7 +905,7 @@ async def test_a_changed_plan_changes_so_many_tenants_at_once(cluster: FakeClust
     cluster.set_shop("a", "Ready")
     cluster.queued.clear()
     await cluster.reconcile("a")
-    assert {"c", "d"} <= cluster.queued, "those that wait look again when one is done"
+    assert {"c", "d"} & cluster.queued == {"c"}, "as many that wait look again as are done"
     await cluster.reconcile("c")
     await cluster.reconcile("d")
     assert changed() == ["a", "b", "c"]
@@ -1168,6 +1199,13 @@ def test_the_policy_of_secrets_protects_what_the_operator_and_kubernetes_trust()
     label, value = next(one for one in CHILD_LABELS.items() if one[1] == FIELD_MANAGER)
     for trusted in (f"['{label}'] != '{value}'", "startsWith('platform.ecommerce.dev/')", "service-account-token'"):
         assert trusted in rules
+
+
+async def test_a_malformed_plan_stops_no_tenant_of_another(cluster: FakeCluster) -> None:
+    await two_ready_tenants(cluster)
+    cluster.plan(concurrency="many")
+    await break_shop(cluster, "a")
+    assert cluster.condition("a", "Ready") == ("False", "PlanViolated")
 
 
 async def test_a_malformed_tenant_stops_no_other(cluster: FakeCluster) -> None:
