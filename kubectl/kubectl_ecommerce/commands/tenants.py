@@ -13,7 +13,14 @@ from kubectl_ecommerce.output import Cell, Node, Style, Text, Tone, age, table, 
 
 _UNHEALTHY = {"Ready": "False", "PlanApplied": "False", "HostConflict": "True", "Deleting": "True"}
 """The statuses of conditions that are unhealthy."""
-_TONES = {"Ready": Tone.GOOD, "Suspended": Tone.GOOD, "Degraded": Tone.BAD, "PlanViolated": Tone.BAD}
+_TONES = {
+    "Ready": Tone.GOOD,
+    "Suspended": Tone.GOOD,
+    "Degraded": Tone.BAD,
+    "UpgradeFailed": Tone.BAD,
+    "PlanViolated": Tone.BAD,
+    "Refused": Tone.BAD,
+}
 
 
 def run(session: Session) -> Report:

@@ -543,12 +543,18 @@ _TENANT_STATUS: Manifest = {
         "observedGeneration": _COUNT64 | {"description": "Generation of the Tenant that was applied last."},
         "state": _TEXT | {"description": "The reason of condition Ready, or Deleting."},
         "namespace": _TEXT | {"description": "Namespace of the tenant."},
-        "plan": _TEXT | {"description": "Plan that was applied last."},
+        "plan": _TEXT | {"description": "Plan that was applied last, all of it or a part."},
         "planUID": _TEXT | {"description": "UID of the plan that was applied last."},
         "planGeneration": _COUNT64 | {"description": "Generation of the plan that was applied last."},
         "settled": {
             "type": "boolean",
-            "description": "Whether the shop is ready, hibernated or closed, as its spec says.",
+            "description": "Whether the shop is ready, hibernated or closed, as its spec says, no upgrade to that has "
+            "failed, and nothing was refused.",
+        },
+        "settledBefore": {
+            "type": "boolean",
+            "description": "Whether the tenant was settled before this version of the plan was applied. Others do not "
+            "wait for one that was not.",
         },
         "servicesReady": _TEXT | {"description": "Ready services of all services, e.g. 8/8."},
         "url": _TEXT | {"description": "URL of the shop."},

@@ -40,6 +40,7 @@ class TenantReason(StrEnum):
     READY = "Ready"
     PROGRESSING = "Progressing"
     DEGRADED = "Degraded"
+    UPGRADE_FAILED = "UpgradeFailed"
     SUSPENDED = "Suspended"
     SUSPENDING = "Suspending"
     PLAN_MISSING = "PlanMissing"
@@ -129,12 +130,46 @@ class TenantSpec(Model):
     platform: ShopFields = Field(default={}, description="Fields of the shop's spec, over the defaults of the plan.")
 
 
+def _in_order(lower: str, upper: str, resource: str) -> dict[str, str]:
+    """Returns the rule that a LimitRange has for two of its amounts. Their own rules report what is no quantity."""
+    one, other = f"self.{lower}.{resource}", f"self.{upper}.{resource}"
+    return rule(
+        f"!has(self.{lower}) || !has(self.{upper}) || !has({one}) || !has({other}) || "
+        f"!isQuantity({one}) || !isQuantity({other}) || quantity({one}).compareTo(quantity({other})) <= 0",
+        f"limits.{lower}.{resource} must not exceed limits.{upper}.{resource}: lower it, or raise the other",
+    )
+
+
 class Limits(Model):
     """Requests and limits of a container in the namespace that states none, and the greatest limits."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            *(
+                _in_order(lower, upper, resource)
+                for lower, upper in (("defaultRequest", "default"), ("defaultRequest", "max"), ("default", "max"))
+                for resource in ("cpu", "memory")
+            )
+        )
+    )
 
     default_request: Quantities = Field(default=Quantities(), description="Requests of a container that states none.")
     default: Quantities = Field(default=Quantities(), description="Limits of a container that states none.")
     max: Quantities = Field(default=Quantities(), description="Greatest limits of a container.")
+
+
+QuotaAmount: TypeAlias = Annotated[
+    str,
+    Field(
+        max_length=32,
+        json_schema_extra=rules(
+            rule(
+                "isQuantity(self) && quantity(self).sign() >= 0",
+                "quota must have Kubernetes quantities that are not negative: write for example 50, 500m or 20Gi",
+            )
+        ),
+    ),
+]
 
 
 class TenantPlanSpec(Model):
@@ -169,7 +204,7 @@ class TenantPlanSpec(Model):
         max_length=20,
         description="Patterns of host names, in which * stands for one label: *.shops.example.com. Default: any host.",
     )
-    quota: dict[str, Annotated[str, Field(max_length=32)]] = Field(
+    quota: dict[str, QuotaAmount] = Field(
         default={}, max_length=50, description="Limits of the namespace, as in a ResourceQuota, e.g. requests.cpu: 4."
     )
     limits: Limits = Field(default=Limits(), description="Defaults and limits of containers, as in a LimitRange.")

@@ -28,12 +28,13 @@ from platform_operator.client import KubernetesClient
 from platform_operator.digests import digest
 from platform_operator.errors import ApiError, InvalidSpecError, StaleReadError, TenantError
 from platform_operator.invariants.scrape_results import ScrapeResult
-from platform_operator.tenants.decisions import deletion_time, host_holder, waits_for
+from platform_operator.tenants.decisions import deletion_time, host_holder, is_stored_settled, must_wait
 from platform_operator.tenants.objects import (
     NAMESPACE,
     QUOTA,
     TENANT_OBJECT_KINDS,
     contains,
+    hibernated_manifest,
     shop_manifest,
     tenant_objects,
 )
@@ -75,8 +76,8 @@ class TenantController:
     _applied_shops: dict[str, str] = field(init=False, default_factory=dict)
     """The digest of what this process has applied last of each tenant's shop."""
     _starting: dict[str, str] = field(init=False, default_factory=dict)
-    """The UIDs of the plans that were or may have been applied, by tenant, and that its status does not name yet. These
-    tenants count towards the concurrency of the plan."""
+    """The UIDs of the plans that were or may have been applied, by tenant that was settled before, and that its status
+    does not name yet. These tenants count towards the concurrency of the plan."""
     _orders: dict[str, OrderCounter] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -104,43 +105,66 @@ class TenantController:
             outcome = await self._converge(tenant, spec)
         except InvalidSpecError as error:
             outcome = Outcome(error=TenantError(TenantReason.PLAN_VIOLATED, str(error)))
-        except (ApiError, TenantError) as error:
-            if self.tolerates(name, error):
-                raise
-            outcome = Outcome(error=error, plan=None)
+        except ApiError as error:
+            outcome = Outcome(error=error)
+        if isinstance(outcome.error, ApiError) and self.tolerates(name, outcome.error):
+            raise outcome.error
         await self._report(tenant, spec, replace(outcome, shop=self._shop(tenant.name)))
-        if not (isinstance(outcome.error, ApiError) and outcome.error.transient):  # else its shop may be changed
-            self._starting.pop(tenant.name, None)
+        self._starting.pop(tenant.name, None)
         if isinstance(outcome.error, ApiError):
             raise outcome.error
         return Requeue.after(INTERVAL)
 
     async def _converge(self, tenant: Tenant, spec: TenantSpec) -> Outcome:
-        """Applies the objects that differ from the spec and plan. Raises OperatorError."""
+        """Applies the objects that differ from the spec and plan.
+
+        If that is refused or fails, a shop that is to be hibernated is hibernated as it is. Raises ApiError if that
+        fails as well.
+        """
+        live = self._shop(tenant.name)
+        stops = live is not None and (spec.suspended or tenant.deleted_at is not None)
         plan = self.store.plans.get(spec.plan_ref.name)
-        is_deleted, live = tenant.deleted_at is not None, self._shop(tenant.name)
         holder = host_holder(tenant, spec.host, self.store.tenants, self.shops.platforms.values())
-        if holder and not (live and (is_deleted or spec.suspended)):
-            return Outcome(plan, host_holder=holder)
+        outcome = Outcome(plan, host_holder=holder)
+        if holder and not stops:
+            return outcome
+        try:
+            outcome = await self._take_plan(tenant, spec, live, outcome)
+        except InvalidSpecError as error:
+            outcome = replace(outcome, error=TenantError(TenantReason.PLAN_VIOLATED, str(error)))
+        except TenantError as error:
+            outcome = replace(outcome, error=error)
+        if outcome.error is not None and stops and live is not None and not live.spec.get("hibernated"):
+            await self._apply_shop(tenant, hibernated_manifest(tenant, live.spec), live)
+        return outcome
+
+    async def _take_plan(self, tenant: Tenant, spec: TenantSpec, live: Platform | None, outcome: Outcome) -> Outcome:
+        """Applies the objects, unless the tenant waits for its turn. Raises TenantError, InvalidSpecError."""
+        plan, is_deleted = outcome.plan, tenant.deleted_at is not None
         if plan is None:
             text = f"There is no TenantPlan {spec.plan_ref.name}: create it, or name another in spec.planRef."
             raise TenantError(TenantReason.PLAN_MISSING, text)
         plan_spec = parse_stored(TenantPlanSpec, plan.spec)
         namespace = self._stored_object(_namespace_key(tenant))
         if (namespace is not None and namespace.deleting) or (is_deleted and namespace is None):
-            return Outcome(plan, deleting_namespace=True)
-        if waiting := waits_for(tenant, plan, plan_spec.concurrency, self.store.tenants.values(), self._starting):
-            return Outcome(plan, waits_for=tuple(waiting))
-        self._starting[tenant.name] = plan.uid
-        stored = live.spec if live else {}
-        manifest = shop_manifest(tenant, spec, plan_spec, stored, self.shops.operator_class, keeps_host=bool(holder))
-        if namespace is None:
-            await self._require_own_namespace(tenant)
-        await self._set_finalizer(tenant, [TENANT_FINALIZER])
-        for one in tenant_objects(tenant, spec, plan, plan_spec, self.admin_role):
-            await self._apply_object(one)
-        await self._apply_shop(tenant, manifest, live)
-        return Outcome(plan, applied=True, host_holder=holder)
+            return replace(outcome, deleting_namespace=True)
+        if must_wait(tenant, plan, plan_spec.concurrency, self.store.tenants.values(), self._starting):
+            return replace(outcome, waits=plan_spec.concurrency)
+        stored, keeps_host = live.spec if live else {}, bool(outcome.host_holder)
+        shop = shop_manifest(tenant, spec, plan_spec, stored, self.shops.operator_class, keeps_host=keeps_host)
+        if is_stored_settled(tenant):
+            self._starting[tenant.name] = plan.uid
+        outcome = replace(outcome, takes_plan=True)
+        try:
+            if namespace is None:
+                await self._require_own_namespace(tenant)
+            await self._set_finalizer(tenant, [TENANT_FINALIZER])
+            for one in tenant_objects(tenant, spec, plan, plan_spec, self.admin_role):
+                await self._apply_object(one)
+            await self._apply_shop(tenant, shop, live)
+        except ApiError as error:
+            return replace(outcome, error=error)
+        return outcome
 
     async def _apply_object(self, manifest: Manifest) -> None:
         """Applies an object if that would change it. Raises ApiError."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from pydantic import ValidationError
 
 from platform_operator.api.admission import ADMISSION_POLICY
 from platform_operator.api.kinds import FIELD_MANAGER, LABEL_MANAGED_BY, LABEL_PART_OF, PLATFORM, Kind, Manifest
-from platform_operator.api.spec import Quantities
+from platform_operator.api.spec import Quantities, Spec
 from platform_operator.api.tenants import (
     LABEL_PLAN,
     LABEL_TENANT,
@@ -139,6 +142,7 @@ def shop_manifest(
     is_hibernated = spec.suspended or tenant.deleted_at is not None
     keeps_refused = is_hibernated and bool(live)
     stated = merged(plan_spec.defaults, spec.platform)
+    _require_shop_fields(tenant, spec, stated)
     if plan_spec.maintenance is not None:
         stated.setdefault("maintenance", plan_spec.maintenance.model_dump(by_alias=True))
     stated.setdefault("profile", PROFILES[0])
@@ -155,9 +159,42 @@ def shop_manifest(
     stated["profile"] = _profile(stated["profile"], plan_spec, live.get("profile") if keeps_refused else None)
     stated |= {"hibernated": True} if is_hibernated else {}
     stated |= {"operatorClassName": operator_class} if operator_class else {}
+    return _shop(tenant, stated)
+
+
+def hibernated_manifest(tenant: Tenant, live: Mapping[str, Any]) -> Manifest:
+    """Returns the EcommercePlatform of a tenant as it is stored, hibernated: it needs nothing of the Tenant's plan."""
+    return _shop(tenant, {**copy.deepcopy(dict(live)), "hibernated": True})
+
+
+def _shop(tenant: Tenant, spec: Manifest) -> Manifest:
     labels = {LABEL_TENANT: tenant.name}
     metadata = {"name": SHOP, "namespace": tenant.name, "labels": labels}
-    return {"apiVersion": PLATFORM.api_version, "kind": PLATFORM.kind, "metadata": metadata, "spec": stated}
+    return {"apiVersion": PLATFORM.api_version, "kind": PLATFORM.kind, "metadata": metadata, "spec": spec}
+
+
+def _require_shop_fields(tenant: Tenant, spec: TenantSpec, stated: Manifest) -> None:
+    """Raises TenantError if the fields are not those of the spec of a shop.
+
+    The API server would answer a server-side apply of an unknown field as if it had failed itself.
+    """
+    try:
+        Spec.model_validate_json(json.dumps(stated), strict=True, extra="forbid", by_alias=True, by_name=False)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path, text = [str(part) for part in first["loc"]], first["msg"]
+        is_tenants = _has_path(spec.platform, path)
+        place = f"spec.{'platform' if is_tenants else 'defaults'}.{'.'.join(path)}"
+        owner = f"Tenant {tenant.name}" if is_tenants else f"TenantPlan {spec.plan_ref.name}"
+        text = f"{place} of the {owner} cannot be in the spec of a shop: {text}. Correct it."
+        raise TenantError(TenantReason.PLAN_VIOLATED, text) from error
+
+
+def _has_path(stated: Any, path: Sequence[str]) -> bool:
+    """Returns whether the fields have one at the path, or something else than an object on the way to it."""
+    if not path or not isinstance(stated, Mapping):
+        return True
+    return path[0] in stated and _has_path(stated[path[0]], path[1:])
 
 
 def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,14 @@ from platform_operator.api.kinds import Manifest
 from platform_operator.api.tenants import ANNOTATION_KEEP, TENANT, TenantReason, TenantSpec
 from platform_operator.cache.observed import Platform
 from platform_operator.errors import ApiError, OperatorError, TenantError
-from platform_operator.tenants.decisions import deletion_time, is_settled, time_left
+from platform_operator.tenants.decisions import (
+    deletion_time,
+    has_failed_upgrade,
+    has_plan,
+    is_settled,
+    is_stored_settled,
+    time_left,
+)
 from platform_operator.tenants.observed import StoredTenantPlan, Tenant
 
 MAX_MESSAGE = 1024
@@ -24,45 +31,69 @@ class Outcome:
 
     plan: StoredTenantPlan | None = None
     """The plan, if there is one."""
-    applied: bool = False
-    """True if all objects were applied as the plan says."""
-    waits_for: tuple[str, ...] = ()
+    takes_plan: bool = False
+    """True if objects were applied as the plan says: all, or those before an error."""
+    waits: int = 0
+    """The number of tenants to which a changed plan is applied at a time, if this one waits for its turn."""
     error: OperatorError | None = None
-    host_holder: str = ""
-    """The other tenant or shop that has the host."""
+    host_holder: str | None = None
+    """The other tenant or shop that has the host; empty if none has it, None if that was not looked at."""
     shop: Platform | None = None
     deleting_namespace: bool = False
+
+    @property
+    def applied(self) -> bool:
+        """Tells whether all objects were applied as the plan says."""
+        return self.takes_plan and self.error is None
 
 
 def describe(
     tenant: Tenant, spec: TenantSpec | None, outcome: Outcome, usage: Mapping[str, Any], now: datetime
 ) -> Manifest:
     """Returns the whole status. It equals the stored one if nothing has changed."""
-    conditions = [
-        _ready(tenant, spec, outcome),
-        _host(spec, outcome),
-        *_plan(outcome),
-        *_deleting(tenant, spec, outcome, now),
+    ready, host = _ready(tenant, spec, outcome), _host(spec, outcome)
+    stored_host = stored_condition(tenant.status, "HostConflict")
+    rows = [
+        _dated(ready, tenant, now),
+        *([_dated(host, tenant, now)] if host else [dict(stored_host)] if stored_host else []),
+        *(_dated(one, tenant, now) for one in (*_plan(outcome), *_deleting(tenant, spec, outcome, now))),
     ]
-    plan, status, shop = outcome.plan, tenant.status, outcome.shop
-    applied = (
-        {"plan": plan.name, "planUID": plan.uid, "planGeneration": plan.generation}
-        if plan and outcome.applied
-        else {name: status[name] for name in ("plan", "planUID", "planGeneration") if name in status}
-    )
-    ready = conditions[0]
+    status, shop = tenant.status, outcome.shop
     return {
         "observedGeneration": tenant.generation if outcome.applied else status.get("observedGeneration", 0),
         "state": "Deleting" if tenant.deleted_at else str(ready.reason),
         "namespace": tenant.name,
-        **applied,
-        "settled": is_settled(shop),
+        **_applied_plan(tenant, outcome),
+        "settled": _settled(tenant, outcome),
         **({"servicesReady": shop.status["servicesReady"]} if shop and "servicesReady" in shop.status else {}),
         **({"url": shop.status["url"]} if shop and "url" in shop.status else {}),
         **({"deletionTime": at.strftime(TIME_FORMAT)} if spec and (at := deletion_time(tenant, spec)) else {}),
         "usage": dict(usage),
-        "conditions": [_dated(one, tenant, now) for one in conditions],
+        "conditions": rows,
     }
+
+
+def _applied_plan(tenant: Tenant, outcome: Outcome) -> Manifest:
+    """Returns the plan that was applied last, or of which the API server has refused a part."""
+    plan, status = outcome.plan, tenant.status
+    if plan is None or not outcome.takes_plan:
+        names = ("plan", "planUID", "planGeneration", "settledBefore")
+        return {name: status[name] for name in names if name in status}
+    settled_before = status.get("settledBefore", True) if has_plan(tenant, plan) else is_stored_settled(tenant)
+    applied = {"plan": plan.name, "planUID": plan.uid, "planGeneration": plan.generation}
+    return {**applied, "settledBefore": settled_before}
+
+
+def _settled(tenant: Tenant, outcome: Outcome) -> bool:
+    """Returns whether the shop is settled and the API server has refused nothing of a change.
+
+    An error that a retry may resolve says nothing of a tenant that nothing was changed for.
+    """
+    plan, status, error = outcome.plan, tenant.status, outcome.error
+    if not (isinstance(error, ApiError) and plan and outcome.takes_plan):
+        return is_settled(outcome.shop)
+    is_change = not has_plan(tenant, plan) or status.get("observedGeneration") != tenant.generation
+    return error.transient and not is_change and is_stored_settled(tenant) and is_settled(outcome.shop)
 
 
 def _ready(tenant: Tenant, spec: TenantSpec | None, outcome: Outcome) -> Condition:
@@ -72,20 +103,25 @@ def _ready(tenant: Tenant, spec: TenantSpec | None, outcome: Outcome) -> Conditi
 def _unapplied(tenant: Tenant, outcome: Outcome) -> Condition | None:
     """Returns why nothing could be applied; None if that is not so."""
     error = outcome.error
+    is_terminating = isinstance(error, ApiError) and error.namespace_terminating
+    if is_terminating or outcome.deleting_namespace:
+        return Condition("Ready", False, TenantReason.DELETING_NAMESPACE, _termination(tenant))
+    if isinstance(error, TenantError):
+        return Condition("Ready", False, TenantReason(error.reason), str(error))
+    if error is not None:
+        text = f"The API server refused a request: {error}. The operator retries."
+        return Condition("Ready", False, TenantReason.REFUSED, text)
     if outcome.host_holder and not outcome.applied:
         return Condition(
             "Ready", False, TenantReason.HOST_TAKEN, f"Nothing is applied: {outcome.host_holder} has the host."
         )
-    if isinstance(error, TenantError):
-        return Condition("Ready", False, TenantReason(error.reason), str(error))
-    is_terminating = isinstance(error, ApiError) and error.namespace_terminating
-    if (is_terminating or outcome.deleting_namespace) and tenant.deleted_at is None:
-        text = "The namespace is being deleted: nothing is created in it. The operator creates it again afterwards."
-        return Condition("Ready", False, TenantReason.DELETING_NAMESPACE, text)
-    if error is not None:
-        text = f"The API server refused a request: {error}. The operator retries."
-        return Condition("Ready", False, TenantReason.REFUSED, text)
     return None
+
+
+def _termination(tenant: Tenant) -> str:
+    if tenant.deleted_at is not None:
+        return "The namespace is being deleted, with all data in it."
+    return "The namespace is being deleted: nothing is created in it. The operator creates it again afterwards."
 
 
 def _shop_state(tenant: Tenant, spec: TenantSpec | None, outcome: Outcome) -> Condition:
@@ -103,12 +139,25 @@ def _shop_state(tenant: Tenant, spec: TenantSpec | None, outcome: Outcome) -> Co
         return ready(TenantReason.SUSPENDED, "The shop is hibernated, and its data are kept.")
     if stops:
         return ready(TenantReason.SUSPENDING, "The shop is being hibernated.")
+    if has_failed_upgrade(shop):
+        return ready(TenantReason.UPGRADE_FAILED, _upgrade_failure(shop))
     if is_settled(shop) and outcome.applied:
         return ready(TenantReason.READY, "The shop is as the plan and the Tenant say.", status=True)
+    if is_settled(shop) and outcome.waits:
+        return ready(TenantReason.READY, "The shop is as the plan said before it was changed.", status=True)
     return ready(TenantReason.PROGRESSING, "The shop is being changed: its own conditions say what it waits for.")
 
 
-def _host(spec: TenantSpec | None, outcome: Outcome) -> Condition:
+def _upgrade_failure(shop: Platform) -> str:
+    upgraded = stored_condition(shop.status, "Upgraded")
+    cause = f" {upgraded['message']}" if upgraded else ""
+    return f"The upgrade of the shop has failed: correct the version in the TenantPlan or the Tenant.{cause}"
+
+
+def _host(spec: TenantSpec | None, outcome: Outcome) -> Condition | None:
+    """Returns None if the pass has not looked at who has the host: then the stored condition stands."""
+    if outcome.host_holder is None:
+        return None
     if outcome.host_holder:
         text = f"The {outcome.host_holder} has the host {spec.host if spec else ''}: choose another host."
         return Condition("HostConflict", True, TenantReason.HOST_TAKEN, text)
@@ -116,9 +165,11 @@ def _host(spec: TenantSpec | None, outcome: Outcome) -> Condition:
 
 
 def _plan(outcome: Outcome) -> list[Condition]:
-    if outcome.waits_for:
-        first = ", ".join(outcome.waits_for[:5])
-        text = f"The plan has changed. Waiting for other tenants that take it: {first}."
+    if outcome.waits:
+        text = (
+            f"The plan has changed. It is applied to at most {outcome.waits} tenants at a time, and last to those that "
+            "were not settled before."
+        )
         return [Condition("PlanApplied", False, TenantReason.WAITING_FOR_TURN, text)]
     if outcome.applied and outcome.plan is not None:
         return [Condition("PlanApplied", True, TenantReason.APPLIED, f"All objects are as {outcome.plan.name} says.")]

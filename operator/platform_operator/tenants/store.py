@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from platform_operator.api.kinds import Kind, Manifest, ObjectId, ObjectKey, PlatformKey, object_key
 from platform_operator.api.tenants import SHOP, TENANT, TENANT_PLAN
 from platform_operator.reflector import KeyedStore
+from platform_operator.tenants.decisions import next_in_turn
 from platform_operator.tenants.observed import (
     StoredTenantPlan,
     Tenant,
@@ -42,8 +43,8 @@ class TenantStore(KeyedStore):
             self.enqueue(tenant.name)
             self._enqueue_host(tenant.spec.get("host"))
             self._enqueue_host(known.spec.get("host") if known else None)
-        if known is not None and known.status.get("settled") != tenant.status.get("settled"):
-            self._enqueue_waiting()
+        if known is not None and _turn(known) != _turn(tenant):
+            self._enqueue_waiting(tenant.status.get("plan", ""))
 
     def store_object(self, key: ObjectKey, seen: TenantObject) -> None:
         """Stores an object unless a newer version is known."""
@@ -103,10 +104,16 @@ class TenantStore(KeyedStore):
             if host and one.spec.get("host") == host:
                 self.enqueue(one.name)
 
-    def _enqueue_waiting(self) -> None:
-        for one in self.tenants.values():
-            if any(row["reason"] == "WaitingForTurn" for row in one.status.get("conditions", ())):
-                self.enqueue(one.name)
+    def _enqueue_waiting(self, plan: str) -> None:
+        if plan in self.plans:
+            for name in next_in_turn(self.plans[plan], self.tenants.values()):
+                self.enqueue(name)
+
+
+def _turn(tenant: Tenant) -> tuple[object, ...]:
+    """Returns what decides whether others wait for a tenant."""
+    names = ("settled", "planUID", "planGeneration")
+    return tenant.deleted_at, *(tenant.status.get(name) for name in names)
 
 
 def _cluster_scoped_key(kind: Kind, name: str) -> ObjectKey:

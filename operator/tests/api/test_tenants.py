@@ -183,6 +183,20 @@ async def test_an_admin_of_a_tenant_makes_no_secret_that_others_trust(
         (TENANT, "acme", {"planRef": {"name": "a"}, "admins": [{"kind": "ServiceAccount", "name": "r"}]}, "is needed"),
         (TENANT_PLAN, "basic", {"maxProfile": "huge"}, "maxProfile must be small, medium or large"),
         (TENANT_PLAN, "basic", {"allowedFields": ["ingress"]}, "allowedFields must have only fields that a plan can"),
+        (TENANT_PLAN, "basic", {"quota": {"pods": "fifty"}}, "quota must have Kubernetes quantities"),
+        (TENANT_PLAN, "basic", {"quota": {"pods": "-1"}}, "quota must have Kubernetes quantities"),
+        (
+            TENANT_PLAN,
+            "basic",
+            {"limits": {"default": {"memory": "2Gi"}, "max": {"memory": "1024Mi"}}},
+            "limits.default.memory must not exceed limits.max.memory",
+        ),
+        (
+            TENANT_PLAN,
+            "basic",
+            {"limits": {"defaultRequest": {"cpu": "1"}, "default": {"cpu": "500m"}}},
+            "limits.defaultRequest.cpu must not exceed limits.default.cpu",
+        ),
     ],
 )
 async def test_a_wrong_tenant_or_plan_is_refused_with_advice(
