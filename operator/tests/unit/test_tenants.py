@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import re
 from collections.abc import Awaitable, Callable
@@ -820,6 +821,47 @@ async def test_a_deletion_is_undone_by_an_annotation_and_the_tenant_again(cluste
     cluster.tenant("acme")
     await cluster.reconcile("acme")
     assert "hibernated" not in cluster.shop("acme")["spec"]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"metadata": {"annotations": {ANNOTATION_KEEP: "true"}}},
+        {"spec": {"deleteAfter": "30d"}},
+        {"metadata": {"uid": "another"}},
+        None,
+    ],
+    ids=["annotated", "more time", "created again", "gone"],
+)
+async def test_an_edit_of_a_deleted_tenant_that_no_event_has_brought_keeps_its_namespace(
+    cluster: FakeCluster, edit: Manifest | None
+) -> None:
+    cluster.tenant("acme", deleteAfter="3d")
+    await delete(cluster, "acme")
+    await cluster.reconcile("acme")
+    cluster.now += timedelta(days=3)
+    stored = cluster.server.objects.pop(("Tenant", "", "acme"))
+    if edit is not None:
+        cluster.server.version += 1
+        version = {"metadata": {"resourceVersion": str(cluster.server.version)}}
+        cluster.server.objects["Tenant", "", "acme"] = merged(merged(stored, edit), version)
+    with contextlib.suppress(ApiError):
+        await cluster.controller.reconcile("acme")
+    assert ("Namespace", "", "acme") in cluster.server.objects
+    known = cluster.store.tenants["acme"]
+    assert known.spec == merged(stored, edit or {})["spec"], "a later pass decides by what was read"
+
+
+async def test_an_annotation_that_does_not_say_true_releases_no_tenant(cluster: FakeCluster) -> None:
+    cluster.tenant("acme", deleteAfter="3d")
+    await delete(cluster, "acme")
+    spec = cluster.get("Tenant", "acme", "")["spec"]
+    cluster.put(TENANT, "acme", spec, annotations={ANNOTATION_KEEP: "false"})
+    await cluster.reconcile("acme")
+    assert cluster.condition("acme", "Deleting") == ("True", "GracePeriod")
+    cluster.now += timedelta(days=3)
+    await cluster.reconcile("acme")
+    assert ("Namespace", "", "acme") not in cluster.server.objects
 
 
 async def test_a_namespace_that_is_another_tenants_or_no_ones_survives_a_deletion(cluster: FakeCluster) -> None:
