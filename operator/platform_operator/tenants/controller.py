@@ -256,7 +256,7 @@ class TenantController:
         latest = self.store.tenants.get(tenant.name, tenant)
         now, quota = self.now(), self._stored_object(ObjectKey(tenant.name, ObjectId(QUOTA.kind, "tenant")))
         used = quota.used if quota else {}
-        counted = usage(latest.status.get("usage", {}), used, self._new_orders(tenant.name), now)
+        counted = usage(latest.status.get("usage", {}), used, self._unstored_orders(latest), now)
         status = describe(latest, spec, outcome, counted, now)
         metrics.export_tenant(tenant.name, tenant.spec.get("planRef", {}).get("name", ""), counted, parse_quantity)
         if status == latest.status:
@@ -264,10 +264,14 @@ class TenantController:
         answer = await self.client.apply(TENANT, "", status_manifest(latest, status), "status")
         self.store.store_tenant(observe_tenant(answer))
 
-    def _new_orders(self, name: str) -> int:
-        result = self.scrape_results(PlatformKey(name, SHOP)).get("order")
-        counter = self._orders.setdefault(name, OrderCounter(self.started))
-        return counter.add(result.metrics.orders if result and result.metrics else None)
+    def _unstored_orders(self, tenant: Tenant) -> int:
+        counter = self._orders.get(tenant.name)
+        if counter is None or counter.tenant != tenant.uid:
+            counter = OrderCounter(tenant.uid, max(self.started, tenant.created.timestamp()))
+            self._orders[tenant.name] = counter
+        result = self.scrape_results(PlatformKey(tenant.name, SHOP)).get("order")
+        orders = result.metrics.orders if result and result.metrics else None
+        return counter.add(orders, tenant.status.get("usage", {}).get("ordersTotal", 0))
 
     def _shop(self, name: str) -> Platform | None:
         return self.shops.platforms.get(PlatformKey(name, SHOP))

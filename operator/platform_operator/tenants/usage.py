@@ -24,17 +24,28 @@ def parse_quantity(quantity: str) -> int:
 
 @dataclass
 class OrderCounter:
-    """Counts the orders of one shop from counters of its pods, which begin at 0 when a pod starts.
+    """Counts the orders of one tenant from counters of its shop's pods, which begin at 0 when a pod starts.
 
     A pod that ran before `since` has counted orders before: only what it counts from now on is new.
     """
 
+    tenant: str
+    """The UID of the Tenant: the orders of an earlier one of that name are not those of this one."""
     since: float
     """When the counter began, in seconds of the epoch."""
     _known: dict[float, int] = field(default_factory=dict)
+    _total: int = 0
 
-    def add(self, orders: PlacedOrders | None) -> int:
-        """Returns the orders that are new since the last call."""
+    def add(self, orders: PlacedOrders | None, stored: int) -> int:
+        """Returns the counted orders that are not in the `stored` total.
+
+        The total that is written with them is the same however often a write is repeated: a write that failed is made
+        up for, and one whose answer was lost counts nothing twice, even if `stored` is the total before it.
+        """
+        self._total = max(self._total, stored) + self._new(orders)
+        return self._total - stored
+
+    def _new(self, orders: PlacedOrders | None) -> int:
         if orders is None:
             return 0
         before = self._known.get(orders.started, 0 if orders.started >= self.since else orders.placed)

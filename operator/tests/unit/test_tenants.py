@@ -57,6 +57,7 @@ class FakeApiServer:
         self.writes: list[str] = []
         self.refused: ApiError | None = None
         self.before_status: Callable[[], Awaitable[object]] | None = None
+        self.after_status: Callable[[], Awaitable[object]] | None = None
         self.before_shop: Callable[[], object] = lambda: None
         self.finds_nothing = False
         """True if deletions are answered with 404, although the objects exist."""
@@ -103,6 +104,9 @@ class FakeApiServer:
             }
             stored["metadata"]["managedFields"] = [{"manager": manager, "operation": "Apply", "fieldsV1": fields}]
         stored["metadata"]["resourceVersion"] = str(self.version)
+        if subresource and self.after_status:
+            waiting, self.after_status = self.after_status, None
+            await waiting()
         return copy.deepcopy(stored)
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
@@ -912,7 +916,7 @@ async def test_usage_is_in_the_status_and_in_metrics(cluster: FakeCluster) -> No
     quota["status"] = {"used": {"pods": "17", "requests.storage": "8Gi"}}
     cluster.server.version += 1
     quota["metadata"]["resourceVersion"] = str(cluster.server.version)
-    started = cluster.now.timestamp() + 1
+    started = cluster.now.timestamp() + 60
     for placed in (3, 5):
         cluster.orders["acme"] = PlacedOrders(started, placed)
         await cluster.reconcile("acme")
@@ -935,11 +939,65 @@ async def test_usage_is_in_the_status_and_in_metrics(cluster: FakeCluster) -> No
     assert REGISTRY.get_sample_value("ecommerce_tenant_pods", labels) is None
 
 
+async def test_orders_that_a_failed_write_did_not_store_are_in_the_next_one(cluster: FakeCluster) -> None:
+    cluster.tenant("acme")
+    await cluster.reconcile("acme")
+    started = cluster.now.timestamp() + 60
+    cluster.orders["acme"] = PlacedOrders(started, 10)
+    await cluster.reconcile("acme")
+    for placed in (110, 111):
+        cluster.orders["acme"] = PlacedOrders(started, placed)
+        cluster.server.before_status = fail
+        with pytest.raises(ApiError):
+            await cluster.reconcile("acme")
+    del cluster.orders["acme"]
+    await cluster.reconcile("acme")
+    counted = cluster.status("acme")["usage"]
+    assert (counted["ordersToday"], counted["ordersTotal"]) == (111, 111)
+
+
+@pytest.mark.parametrize("is_seen", [True, False])
+async def test_orders_are_counted_once_if_a_write_took_effect_whose_answer_was_lost(
+    cluster: FakeCluster, is_seen: bool
+) -> None:
+    cluster.tenant("acme")
+    await cluster.reconcile("acme")
+    cluster.orders["acme"] = PlacedOrders(cluster.now.timestamp() + 60, 10)
+    cluster.server.after_status = fail
+    with pytest.raises(ApiError):
+        await cluster.reconcile("acme")
+    assert cluster.status("acme")["usage"]["ordersTotal"] == 10
+    await (cluster.reconcile("acme") if is_seen else cluster.controller.reconcile("acme"))
+    counted = cluster.status("acme")["usage"]
+    assert (counted["ordersToday"], counted["ordersTotal"]) == (10, 10)
+
+
+@pytest.mark.parametrize("is_seen_gone", [True, False])
+async def test_a_tenant_that_is_created_again_has_none_of_the_orders_before(
+    cluster: FakeCluster, is_seen_gone: bool
+) -> None:
+    cluster.tenant("acme")
+    await cluster.reconcile("acme")
+    started = cluster.now.timestamp() + 60
+    cluster.orders["acme"] = PlacedOrders(started, 10)
+    await cluster.reconcile("acme")
+    del cluster.server.objects["Tenant", "", "acme"]
+    if is_seen_gone:
+        await cluster.reconcile("acme")
+    cluster.now += timedelta(minutes=2)
+    cluster.tenant("acme", metadata={"uid": "another", "creationTimestamp": cluster.now.isoformat()})
+    for placed in (10, 13):
+        cluster.orders["acme"] = PlacedOrders(started, placed)
+        await cluster.reconcile("acme")
+    assert cluster.status("acme")["usage"]["ordersTotal"] == 3
+
+
 def test_orders_of_several_pods_behind_one_address_are_counted_once() -> None:
-    counter = OrderCounter(since=100.0)
+    counter = OrderCounter("uid", since=100.0)
     seen = [(50.0, 7), (50.0, 9), (120.0, 2), (50.0, 9), (120.0, 5), (50.0, 0)]
-    assert [counter.add(PlacedOrders(*one)) for one in seen] == [0, 2, 2, 0, 3, 0]
-    assert counter.add(None) == 0
+    assert [counter.add(PlacedOrders(*one), stored=0) for one in seen] == [0, 2, 4, 4, 7, 7]
+    assert counter.add(None, stored=7) == 0
+    assert counter.add(None, stored=20) == 0, "a greater total than the known one is another process's"
 
 
 def test_orders_are_read_from_the_metrics_of_the_order_service() -> None:
