@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
+
+from kubernetes.utils import quantity
 
 from platform_operator.invariants.scrape_results import PlacedOrders
 
-_FACTORS = {
-    "": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15,
-    "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50,
-}  # fmt: skip
 
-
-def parse_quantity(quantity: str) -> int:
-    """Returns a Kubernetes quantity as a number, such as bytes, rounded down; 0 for text that is no quantity."""
-    parts = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([A-Za-z]*)", quantity)
-    return int(float(parts[1]) * _FACTORS[parts[2]]) if parts and parts[2] in _FACTORS else 0
+def parse_quantity(text: str) -> int:
+    """Returns a Kubernetes quantity as a number, such as bytes, rounded up as Kubernetes does. Raises ValueError."""
+    try:
+        number: Decimal = quantity.parse_quantity(text)  # type: ignore[no-untyped-call]
+        return math.ceil(number)
+    except (ValueError, ArithmeticError) as error:
+        raise ValueError(f"{text!r} is no quantity of Kubernetes") from error
 
 
 @dataclass

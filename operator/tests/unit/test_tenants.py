@@ -1012,9 +1012,29 @@ def test_a_day_without_a_look_has_no_orders() -> None:
     assert usage(stored, {}, 0, NOW + timedelta(days=2))["ordersYesterday"] == 0
 
 
-@pytest.mark.parametrize(("quantity", "bytes_"), [("8Gi", 8 * 2**30), ("1500M", 15 * 10**8), ("0", 0), ("none", 0)])
-def test_a_quantity_is_read_as_a_number(quantity: str, bytes_: int) -> None:
-    assert parse_quantity(quantity) == bytes_
+@pytest.mark.parametrize(
+    ("quantity", "number"),
+    [
+        ("8Gi", 8 * 2**30),
+        ("1500M", 15 * 10**8),
+        ("0", 0),
+        ("10e9", 10**10),
+        ("1E10", 10**10),
+        ("2Ei", 2 * 2**60),
+        ("3E", 3 * 10**18),
+        ("0.5Gi", 2**29),
+        ("500m", 1),
+        ("1500000u", 2),
+    ],
+)
+def test_a_quantity_is_read_as_a_number_rounded_up_as_kubernetes_does(quantity: str, number: int) -> None:
+    assert parse_quantity(quantity) == number
+
+
+@pytest.mark.parametrize("text", ["none", "", "8Qi", "NaN", "Infinity"])
+def test_text_that_is_no_quantity_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match="no quantity of Kubernetes"):
+        parse_quantity(text)
 
 
 @pytest.mark.parametrize(
