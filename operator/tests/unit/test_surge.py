@@ -63,6 +63,15 @@ def test_a_time_that_does_not_exist_is_an_invalid_spec(wrong: dict[str, Any]) ->
         spec(FRIDAY | wrong)
 
 
+def test_a_time_zone_is_checked_without_a_look_at_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def walk(folder: str) -> None:
+        pytest.fail(f"the event loop waits while {folder} is read")
+
+    monkeypatch.setattr("os.walk", walk)
+    window = {"from": "2026-07-01T06:00:00", "until": "2026-12-01T06:00:00", "factor": 2, "timeZone": "Asia/Tokyo"}
+    assert spec(window).surge[0].time_zone == "Asia/Tokyo"
+
+
 def pods(profile: str, factor: float, **order: Any) -> tuple[int, int]:
     """Returns the replicas and the minimum of the autoscaler of the order service."""
     parsed = parse({"profile": profile, "services": {"order": order}})
