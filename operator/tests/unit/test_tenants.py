@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
+import cel
 import pytest
 import yaml
 from prometheus_client import REGISTRY
@@ -1077,6 +1078,39 @@ def test_the_policy_of_secrets_protects_what_the_operator_and_kubernetes_trust()
     label, value = next(one for one in CHILD_LABELS.items() if one[1] == FIELD_MANAGER)
     for trusted in (f"['{label}'] != '{value}'", "startsWith('platform.ecommerce.dev/')", "service-account-token'"):
         assert trusted in rules
+
+
+OWNER = {"apiVersion": f"{PLATFORM.api_version}", "kind": PLATFORM.kind, "name": "shop", "uid": "u"}
+HELD = {"finalizers": ["example.com/hold"]}
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "refusal"),
+    [
+        ({}, None, ""),
+        ({"labels": {"team": "x"}, "annotations": {"note": "x"}}, None, ""),
+        ({"labels": {"app.kubernetes.io/managed-by": FIELD_MANAGER}}, None, "is for Secrets that the operator makes"),
+        (HELD, None, "metadata.finalizers"),
+        (HELD, {}, "metadata.finalizers"),
+        ({}, HELD, "metadata.finalizers"),
+        (HELD, HELD, ""),
+        ({}, {}, ""),
+        ({"ownerReferences": [OWNER]}, None, "metadata.ownerReferences"),
+        ({"ownerReferences": [OWNER | {"apiVersion": "external-secrets.io/v1"}]}, {}, ""),
+    ],
+)
+def test_a_secret_of_an_admin_neither_holds_the_namespace_nor_passes_for_the_operators(
+    new: Manifest, old: Manifest | None, refusal: str
+) -> None:
+    context = {
+        "request": {"operation": "CREATE" if old is None else "UPDATE"},
+        "object": {"metadata": new, "type": "Opaque"},
+        "oldObject": old if old is None else {"metadata": old, "type": "Opaque"},
+    }
+    rules = secret_policy()["spec"]["validations"]
+    refusals = [one["message"] for one in rules if not cel.evaluate(one["expression"], context)]
+    assert len(refusals) == bool(refusal)
+    assert all(refusal in one for one in refusals)
 
 
 async def test_a_malformed_tenant_stops_no_other(cluster: FakeCluster) -> None:
