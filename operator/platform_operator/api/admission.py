@@ -58,7 +58,8 @@ def admission_policy() -> Manifest:
 def secret_policy() -> Manifest:
     """Returns the policy of Secrets.
 
-    It refuses Secrets that the operator would take for its own, and tokens of service accounts.
+    It refuses Secrets that the operator would take for its own, tokens of service accounts, and finalizers, which would
+    keep the namespace of a deleted tenant.
     """
     resource = {"apiGroups": [""], "apiVersions": ["v1"], "resources": ["secrets"]}
     return _policy(SECRETS_POLICY, {**resource, "operations": ["CREATE", "UPDATE"]}, _secret_validations())
@@ -115,6 +116,15 @@ def _secret_validations() -> Iterator[Manifest]:
     yield _validation(
         f"!has(object.type) || object.type != 'kubernetes.io/{token}'",
         f"a Secret of a tenant must not have the type kubernetes.io/{token}: use Opaque",
+    )
+    finalizers, owners = "metadata.finalizers", "metadata.ownerReferences"
+    yield _validation(
+        f"request.operation == 'CREATE' ? !has(object.{finalizers}) : ({_is_same(finalizers)})",
+        f"{finalizers} is the platform team's: leave it as it is",
+    )
+    yield _validation(
+        f"!has(object.{owners}) || object.{owners}.all(owner, !owner.apiVersion.startsWith('{GROUP}/'))",
+        f"{owners} must name no shop, as those of Secrets that the operator makes do: remove it",
     )
 
 

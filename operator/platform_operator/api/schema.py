@@ -44,8 +44,12 @@ def parse_stored(model: type[_M], spec: Mapping[str, Any], advice: str = "correc
         raise InvalidSpecError(f"spec.{path}: {first['msg']}: {advice}") from error
 
 
+_TIME_ZONES = available_timezones()
+"""Read once: that takes milliseconds, and specs are parsed in the event loop."""
+
+
 def _existing_time_zone(name: str) -> str:
-    if name not in available_timezones():
+    if name not in _TIME_ZONES:
         raise ValueError(f"{name} is no time zone of the IANA database")
     return name
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, TypeAlias
+from datetime import UTC, datetime
+from typing import Annotated, Self, TypeAlias
+from zoneinfo import ZoneInfo
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from platform_operator.api.conditions import TIME_FORMAT
 from platform_operator.api.schema import Model, TimeZone, rule, rules
 
 _TIME = "^[12][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
@@ -79,3 +81,26 @@ class SurgeWindow(Model):
     def _is_time(cls, text: str) -> str:
         datetime.fromisoformat(text)
         return text
+
+    @model_validator(mode="after")
+    def _begins_before_it_ends(self) -> Self:
+        """Refuses what the rules of the CRD cannot, since CEL knows no time zones."""
+        if self.begins < self.ends:
+            return self
+        begins, ends = (time.strftime(TIME_FORMAT) for time in (self.begins, self.ends))
+        text = f"until is not later than from ({begins} until {ends}); clocks may change between them"
+        raise ValueError(f"{text}: write both with Z, or a later until")
+
+    @property
+    def begins(self) -> datetime:
+        """The beginning in UTC."""
+        return self._in_utc(self.from_)
+
+    @property
+    def ends(self) -> datetime:
+        """The end in UTC. Within a time zone, datetimes would be compared by the clock, which goes back once a year."""
+        return self._in_utc(self.until)
+
+    def _in_utc(self, text: str) -> datetime:
+        time = datetime.fromisoformat(text)
+        return (time if time.tzinfo else time.replace(tzinfo=ZoneInfo(self.time_zone or "UTC"))).astimezone(UTC)

@@ -18,7 +18,7 @@ LABEL_TENANT = f"{GROUP}/tenant"
 """The label of a tenant's namespace and of what is in it: the tenant's name."""
 LABEL_PLAN = f"{GROUP}/plan"
 ANNOTATION_KEEP = f"{GROUP}/keep"
-"""Ends the deletion of a tenant without deleting its namespace."""
+"""Ends the deletion of a tenant without deleting its namespace, if its value is true."""
 TENANT_FINALIZER = f"{GROUP}/tenant"
 SHOP = "shop"
 """The name of a tenant's EcommercePlatform in its namespace."""
@@ -164,7 +164,7 @@ QuotaAmount: TypeAlias = Annotated[
         max_length=32,
         json_schema_extra=rules(
             rule(
-                "isQuantity(self) && quantity(self).sign() >= 0",
+                "isQuantity(self) && !quantity(self).isLessThan(quantity('0'))",
                 "quota must have Kubernetes quantities that are not negative: write for example 50, 500m or 20Gi",
             )
         ),

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from platform_operator.api.conditions import TIME_FORMAT
 from platform_operator.api.spec import Spec
-from platform_operator.api.surge import SurgeWindow
 
 
 @dataclass(frozen=True)
 class ResolvedWindow:
-    """A surge window with its times resolved to instants. It contains its beginning and not its end."""
+    """A surge window with its times resolved to UTC. It contains its beginning and not its end."""
 
     begins: datetime
     ends: datetime
     factor: float
 
     def dump(self) -> dict[str, Any]:
-        times = {"from": self.begins, "until": self.ends}
         factor = int(self.factor) if self.factor.is_integer() else self.factor
-        return {name: time.astimezone(UTC).strftime(TIME_FORMAT) for name, time in times.items()} | {"factor": factor}
+        times = {"from": self.begins, "until": self.ends}
+        return {name: time.strftime(TIME_FORMAT) for name, time in times.items()} | {"factor": factor}
 
 
 @dataclass(frozen=True)
@@ -65,9 +63,4 @@ def greatest_factor(spec: Spec) -> float:
 
 def _windows(spec: Spec) -> Iterator[ResolvedWindow]:
     for one in spec.surge:
-        yield ResolvedWindow(_instant(one, one.from_), _instant(one, one.until), one.factor)
-
-
-def _instant(window: SurgeWindow, text: str) -> datetime:
-    time = datetime.fromisoformat(text)
-    return time if time.tzinfo else time.replace(tzinfo=ZoneInfo(window.time_zone or "UTC"))
+        yield ResolvedWindow(one.begins, one.ends, one.factor)

@@ -227,23 +227,40 @@ class TenantController:
 
     async def _finish_deletion(self, tenant: Tenant, spec: TenantSpec) -> bool:
         """Deletes the namespace when the grace period is over. Returns whether the finalizer is gone."""
-        at = deletion_time(tenant, spec)
         if TENANT_FINALIZER not in tenant.finalizers:
             return True
-        if ANNOTATION_KEEP in tenant.annotations:
+        if _is_kept(tenant):
             await self._set_finalizer(tenant, [])
             return True
-        if at is None or self.now() < at:
+        if not self._is_due(tenant, spec):
             return False
         stored = await self.client.get(NAMESPACE, "", tenant.name)
         if stored is None or not _is_namespace_of(tenant, stored):
             await self._set_finalizer(tenant, [])
             return True
         if "deletionTimestamp" not in stored["metadata"]:
+            await self._require_still_due(tenant)
             logger.info("the namespace is deleted", extra={"tenant": tenant.name})
             if await self.client.delete(NAMESPACE, "", tenant.name, stored["metadata"]["uid"]):
                 self.store.objects.pop(_namespace_key(tenant), None)
         return False
+
+    def _is_due(self, tenant: Tenant, spec: TenantSpec) -> bool:
+        at = deletion_time(tenant, spec)
+        return at is not None and self.now() >= at
+
+    async def _require_still_due(self, tenant: Tenant) -> None:
+        """Raises StaleReadError if the stored Tenant does not ask for the deletion of its namespace any more.
+
+        The watch may not have brought yet that it was annotated, got more time, or was created again. Raises ApiError,
+        and InvalidSpecError if it was made invalid.
+        """
+        stored = await self.client.get(TENANT, "", tenant.name)
+        newest = observe_tenant(stored) if stored is not None else None
+        if newest is None or newest.uid != tenant.uid or _is_kept(newest):
+            raise StaleReadError(f"the Tenant {tenant.name} was released or replaced: its namespace is kept")
+        if not self._is_due(newest, parse_stored(TenantSpec, newest.spec)):
+            raise StaleReadError(f"the deletion of the Tenant {tenant.name} was put off: its namespace is kept")
 
     async def _set_finalizer(self, tenant: Tenant, finalizers: list[str]) -> None:
         if set(finalizers) == {*tenant.finalizers} & {TENANT_FINALIZER}:
@@ -263,7 +280,7 @@ class TenantController:
         latest = self.store.tenants.get(tenant.name, tenant)
         now, quota = self.now(), self._stored_object(ObjectKey(tenant.name, ObjectId(QUOTA.kind, "tenant")))
         used = quota.used if quota else {}
-        counted = usage(latest.status.get("usage", {}), used, self._new_orders(tenant.name), now)
+        counted = usage(latest.status.get("usage", {}), used, self._unstored_orders(latest), now)
         status = describe(latest, spec, outcome, counted, now)
         metrics.export_tenant(tenant.name, tenant.spec.get("planRef", {}).get("name", ""), counted, parse_quantity)
         if status == latest.status:
@@ -271,10 +288,14 @@ class TenantController:
         answer = await self.client.apply(TENANT, "", status_manifest(latest, status), "status")
         self.store.store_tenant(observe_tenant(answer))
 
-    def _new_orders(self, name: str) -> int:
-        result = self.scrape_results(PlatformKey(name, SHOP)).get("order")
-        counter = self._orders.setdefault(name, OrderCounter(self.started))
-        return counter.add(result.metrics.orders if result and result.metrics else None)
+    def _unstored_orders(self, tenant: Tenant) -> int:
+        counter = self._orders.get(tenant.name)
+        if counter is None or counter.tenant != tenant.uid:
+            counter = OrderCounter(tenant.uid, max(self.started, tenant.created.timestamp()))
+            self._orders[tenant.name] = counter
+        result = self.scrape_results(PlatformKey(tenant.name, SHOP)).get("order")
+        orders = result.metrics.orders if result and result.metrics else None
+        return counter.add(orders, tenant.status.get("usage", {}).get("ordersTotal", 0))
 
     def _shop(self, name: str) -> Platform | None:
         return self.shops.platforms.get(PlatformKey(name, SHOP))
@@ -292,6 +313,10 @@ class TenantController:
 
 def _namespace_key(tenant: Tenant) -> ObjectKey:
     return ObjectKey("", ObjectId(NAMESPACE.kind, tenant.name))
+
+
+def _is_kept(tenant: Tenant) -> bool:
+    return tenant.annotations.get(ANNOTATION_KEEP) == "true"
 
 
 def _is_namespace_of(tenant: Tenant, namespace: Manifest) -> bool:

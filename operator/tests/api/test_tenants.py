@@ -81,7 +81,7 @@ async def tenant(client: KubernetesClient, kinds: None) -> AsyncIterator[str]:
     name = f"operator-api-{secrets.token_hex(3)}"
     rules = [
         {"apiGroups": [GROUP], "resources": [PLATFORM.plural], "verbs": ["get", "create", "update", "patch", "delete"]},
-        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create", "patch"]},
     ]
     await client.apply(ROLE, "", manifest(ROLE, name, rules=rules), manager=MANAGER)
     plan_spec = {
@@ -152,8 +152,8 @@ async def test_an_admin_of_a_tenant_sets_what_the_plan_allows_and_nothing_else(
     assert await patch(connection, path, forbidden) == "", "the platform team may change everything"
 
 
-async def test_an_admin_of_a_tenant_makes_no_secret_that_others_trust(
-    connection: ApiClient, admin: ApiClient, tenant: str
+async def test_an_admin_of_a_tenant_makes_no_secret_that_others_trust_or_that_holds_the_namespace(
+    connection: ApiClient, client: KubernetesClient, admin: ApiClient, tenant: str
 ) -> None:
     def secret(type_: str = "Opaque", **metadata: Any) -> Manifest:
         return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "tenant-smtp", **metadata}, "type": type_}
@@ -169,8 +169,17 @@ async def test_an_admin_of_a_tenant_makes_no_secret_that_others_trust(
     assert "are for Secrets that the operator makes: remove them" in await patch(admin, path, annotated, "POST")
     token = secret("kubernetes.io/service-account-token", annotations={"kubernetes.io/service-account.name": "default"})
     assert "a Secret of a tenant must not have the type" in await patch(admin, path, token, "POST")
+    held = secret(finalizers=["example.com/hold"])
+    assert "metadata.finalizers is the platform team's" in await patch(admin, path, held, "POST")
+    owner = {"apiVersion": PLATFORM.api_version, "kind": PLATFORM.kind, "name": "shop", "uid": "u"}
+    owned = secret(ownerReferences=[owner])
+    assert "metadata.ownerReferences must name no shop" in await patch(admin, path, owned, "POST")
     assert await patch(admin, path, secret(labels={"team": "x"}, annotations={"note": "x"}), "POST") == ""
     assert await patch(connection, path, labelled, "POST") == "", "the platform team may make every Secret"
+    await client.create(SECRET, tenant, secret())
+    stored = SECRET.path(tenant, "tenant-smtp")
+    assert "metadata.finalizers is the platform team's" in await patch(admin, stored, {"metadata": held["metadata"]})
+    assert await patch(admin, stored, {"metadata": {"labels": {"team": "x"}}}) == ""
 
 
 @pytest.mark.parametrize(

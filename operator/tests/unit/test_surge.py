@@ -63,6 +63,44 @@ def test_a_time_that_does_not_exist_is_an_invalid_spec(wrong: dict[str, Any]) ->
         spec(FRIDAY | wrong)
 
 
+BERLIN = {"factor": 2, "timeZone": "Europe/Berlin"}
+"""Clocks skip 02:00 to 03:00 on 2026-03-29, and show it twice on 2026-10-25."""
+
+
+def test_a_window_that_ends_before_it_begins_in_its_zone_is_refused_with_what_to_do() -> None:
+    window = {"from": "2026-03-29T02:30:00", "until": "2026-03-29T03:10:00"}
+    with pytest.raises(InvalidSpecError, match=r"2026-03-29T01:30:00Z until 2026-03-29T01:10:00Z.*write both with Z"):
+        spec(window | BERLIN)
+
+
+def test_a_time_that_clocks_skip_is_as_much_later_and_one_that_they_show_twice_the_first() -> None:
+    skipped = spec({"from": "2026-03-29T01:00:00", "until": "2026-03-29T02:30:00"} | BERLIN)
+    assert surge_at(skipped, at("2026-03-29T00:00:00Z")).next_change == at("2026-03-29T01:30:00Z")
+    twice = spec({"from": "2026-10-25T02:30:00", "until": "2026-10-25T03:00:00"} | BERLIN)
+    opened = [at("2026-10-25T00:00:00Z") + timedelta(minutes=30 * number) for number in range(6)]
+    assert [surge_at(twice, one).factor for one in opened] == [1, 2, 2, 2, 1, 1]
+
+
+def test_the_order_of_windows_is_that_of_instants() -> None:
+    first = {"from": "2026-03-29T01:00:00", "until": "2026-03-29T03:10:00"} | BERLIN
+    other = {"from": "2026-03-29T02:30:00", "until": "2026-03-29T06:00:00"} | BERLIN
+    both, morning = spec(first, other), at("2026-03-29T01:00:00Z")
+    assert surge_at(both, morning).next_change == at("2026-03-29T01:10:00Z")
+    later = {"from": "2026-03-29T03:20:00", "until": "2026-03-29T06:00:00"} | BERLIN
+    coming = surge_at(spec(other, later), morning).next
+    assert coming is not None
+    assert coming.begins == at("2026-03-29T01:20:00Z")
+
+
+def test_a_time_zone_is_checked_without_a_look_at_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def walk(folder: str) -> None:
+        pytest.fail(f"the event loop waits while {folder} is read")
+
+    monkeypatch.setattr("os.walk", walk)
+    window = {"from": "2026-07-01T06:00:00", "until": "2026-12-01T06:00:00", "factor": 2, "timeZone": "Asia/Tokyo"}
+    assert spec(window).surge[0].time_zone == "Asia/Tokyo"
+
+
 def pods(profile: str, factor: float, **order: Any) -> tuple[int, int]:
     """Returns the replicas and the minimum of the autoscaler of the order service."""
     parsed = parse({"profile": profile, "services": {"order": order}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import re
 from collections.abc import Awaitable, Callable
@@ -10,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
+import cel
 import pytest
 import yaml
 from prometheus_client import REGISTRY
@@ -57,6 +59,7 @@ class FakeApiServer:
         self.writes: list[str] = []
         self.refused: ApiError | None = None
         self.before_status: Callable[[], Awaitable[object]] | None = None
+        self.after_status: Callable[[], Awaitable[object]] | None = None
         self.before_shop: Callable[[], object] = lambda: None
         self.finds_nothing = False
         """True if deletions are answered with 404, although the objects exist."""
@@ -103,6 +106,9 @@ class FakeApiServer:
             }
             stored["metadata"]["managedFields"] = [{"manager": manager, "operation": "Apply", "fieldsV1": fields}]
         stored["metadata"]["resourceVersion"] = str(self.version)
+        if subresource and self.after_status:
+            waiting, self.after_status = self.after_status, None
+            await waiting()
         return copy.deepcopy(stored)
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
@@ -1064,6 +1070,47 @@ async def test_a_deletion_is_undone_by_an_annotation_and_the_tenant_again(cluste
     assert "hibernated" not in cluster.shop("acme")["spec"]
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"metadata": {"annotations": {ANNOTATION_KEEP: "true"}}},
+        {"spec": {"deleteAfter": "30d"}},
+        {"metadata": {"uid": "another"}},
+        None,
+    ],
+    ids=["annotated", "more time", "created again", "gone"],
+)
+async def test_an_edit_of_a_deleted_tenant_that_no_event_has_brought_keeps_its_namespace(
+    cluster: FakeCluster, edit: Manifest | None
+) -> None:
+    cluster.tenant("acme", deleteAfter="3d")
+    await delete(cluster, "acme")
+    await cluster.reconcile("acme")
+    cluster.now += timedelta(days=3)
+    stored = cluster.server.objects.pop(("Tenant", "", "acme"))
+    if edit is not None:
+        cluster.server.version += 1
+        version = {"metadata": {"resourceVersion": str(cluster.server.version)}}
+        cluster.server.objects["Tenant", "", "acme"] = merged(merged(stored, edit), version)
+    with contextlib.suppress(ApiError):
+        await cluster.controller.reconcile("acme")
+    assert ("Namespace", "", "acme") in cluster.server.objects
+    known = cluster.store.tenants["acme"]
+    assert known.spec == merged(stored, edit or {})["spec"], "a later pass decides by what was read"
+
+
+async def test_an_annotation_that_does_not_say_true_releases_no_tenant(cluster: FakeCluster) -> None:
+    cluster.tenant("acme", deleteAfter="3d")
+    await delete(cluster, "acme")
+    spec = cluster.get("Tenant", "acme", "")["spec"]
+    cluster.put(TENANT, "acme", spec, annotations={ANNOTATION_KEEP: "false"})
+    await cluster.reconcile("acme")
+    assert cluster.condition("acme", "Deleting") == ("True", "GracePeriod")
+    cluster.now += timedelta(days=3)
+    await cluster.reconcile("acme")
+    assert ("Namespace", "", "acme") not in cluster.server.objects
+
+
 async def test_a_namespace_that_is_another_tenants_or_no_ones_survives_a_deletion(cluster: FakeCluster) -> None:
     cluster.tenant("acme", deleteAfter="0m")
     await delete(cluster, "acme")
@@ -1112,7 +1159,7 @@ async def test_usage_is_in_the_status_and_in_metrics(cluster: FakeCluster) -> No
     quota["status"] = {"used": {"pods": "17", "requests.storage": "8Gi"}}
     cluster.server.version += 1
     quota["metadata"]["resourceVersion"] = str(cluster.server.version)
-    started = cluster.now.timestamp() + 1
+    started = cluster.now.timestamp() + 60
     for placed in (3, 5):
         cluster.orders["acme"] = PlacedOrders(started, placed)
         await cluster.reconcile("acme")
@@ -1135,11 +1182,65 @@ async def test_usage_is_in_the_status_and_in_metrics(cluster: FakeCluster) -> No
     assert REGISTRY.get_sample_value("ecommerce_tenant_pods", labels) is None
 
 
+async def test_orders_that_a_failed_write_did_not_store_are_in_the_next_one(cluster: FakeCluster) -> None:
+    cluster.tenant("acme")
+    await cluster.reconcile("acme")
+    started = cluster.now.timestamp() + 60
+    cluster.orders["acme"] = PlacedOrders(started, 10)
+    await cluster.reconcile("acme")
+    for placed in (110, 111):
+        cluster.orders["acme"] = PlacedOrders(started, placed)
+        cluster.server.before_status = fail
+        with pytest.raises(ApiError):
+            await cluster.reconcile("acme")
+    del cluster.orders["acme"]
+    await cluster.reconcile("acme")
+    counted = cluster.status("acme")["usage"]
+    assert (counted["ordersToday"], counted["ordersTotal"]) == (111, 111)
+
+
+@pytest.mark.parametrize("is_seen", [True, False])
+async def test_orders_are_counted_once_if_a_write_took_effect_whose_answer_was_lost(
+    cluster: FakeCluster, is_seen: bool
+) -> None:
+    cluster.tenant("acme")
+    await cluster.reconcile("acme")
+    cluster.orders["acme"] = PlacedOrders(cluster.now.timestamp() + 60, 10)
+    cluster.server.after_status = fail
+    with pytest.raises(ApiError):
+        await cluster.reconcile("acme")
+    assert cluster.status("acme")["usage"]["ordersTotal"] == 10
+    await (cluster.reconcile("acme") if is_seen else cluster.controller.reconcile("acme"))
+    counted = cluster.status("acme")["usage"]
+    assert (counted["ordersToday"], counted["ordersTotal"]) == (10, 10)
+
+
+@pytest.mark.parametrize("is_seen_gone", [True, False])
+async def test_a_tenant_that_is_created_again_has_none_of_the_orders_before(
+    cluster: FakeCluster, is_seen_gone: bool
+) -> None:
+    cluster.tenant("acme")
+    await cluster.reconcile("acme")
+    started = cluster.now.timestamp() + 60
+    cluster.orders["acme"] = PlacedOrders(started, 10)
+    await cluster.reconcile("acme")
+    del cluster.server.objects["Tenant", "", "acme"]
+    if is_seen_gone:
+        await cluster.reconcile("acme")
+    cluster.now += timedelta(minutes=2)
+    cluster.tenant("acme", metadata={"uid": "another", "creationTimestamp": cluster.now.isoformat()})
+    for placed in (10, 13):
+        cluster.orders["acme"] = PlacedOrders(started, placed)
+        await cluster.reconcile("acme")
+    assert cluster.status("acme")["usage"]["ordersTotal"] == 3
+
+
 def test_orders_of_several_pods_behind_one_address_are_counted_once() -> None:
-    counter = OrderCounter(since=100.0)
+    counter = OrderCounter("uid", since=100.0)
     seen = [(50.0, 7), (50.0, 9), (120.0, 2), (50.0, 9), (120.0, 5), (50.0, 0)]
-    assert [counter.add(PlacedOrders(*one)) for one in seen] == [0, 2, 2, 0, 3, 0]
-    assert counter.add(None) == 0
+    assert [counter.add(PlacedOrders(*one), stored=0) for one in seen] == [0, 2, 4, 4, 7, 7]
+    assert counter.add(None, stored=7) == 0
+    assert counter.add(None, stored=20) == 0, "a greater total than the known one is another process's"
 
 
 def test_orders_are_read_from_the_metrics_of_the_order_service() -> None:
@@ -1154,9 +1255,29 @@ def test_a_day_without_a_look_has_no_orders() -> None:
     assert usage(stored, {}, 0, NOW + timedelta(days=2))["ordersYesterday"] == 0
 
 
-@pytest.mark.parametrize(("quantity", "bytes_"), [("8Gi", 8 * 2**30), ("1500M", 15 * 10**8), ("0", 0), ("none", 0)])
-def test_a_quantity_is_read_as_a_number(quantity: str, bytes_: int) -> None:
-    assert parse_quantity(quantity) == bytes_
+@pytest.mark.parametrize(
+    ("quantity", "number"),
+    [
+        ("8Gi", 8 * 2**30),
+        ("1500M", 15 * 10**8),
+        ("0", 0),
+        ("10e9", 10**10),
+        ("1E10", 10**10),
+        ("2Ei", 2 * 2**60),
+        ("3E", 3 * 10**18),
+        ("0.5Gi", 2**29),
+        ("500m", 1),
+        ("1500000u", 2),
+    ],
+)
+def test_a_quantity_is_read_as_a_number_rounded_up_as_kubernetes_does(quantity: str, number: int) -> None:
+    assert parse_quantity(quantity) == number
+
+
+@pytest.mark.parametrize("text", ["none", "", "8Qi", "NaN", "Infinity"])
+def test_text_that_is_no_quantity_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match="no quantity of Kubernetes"):
+        parse_quantity(text)
 
 
 @pytest.mark.parametrize(
@@ -1206,6 +1327,39 @@ async def test_a_malformed_plan_stops_no_tenant_of_another(cluster: FakeCluster)
     cluster.plan(concurrency="many")
     await break_shop(cluster, "a")
     assert cluster.condition("a", "Ready") == ("False", "PlanViolated")
+
+
+OWNER = {"apiVersion": f"{PLATFORM.api_version}", "kind": PLATFORM.kind, "name": "shop", "uid": "u"}
+HELD = {"finalizers": ["example.com/hold"]}
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "refusal"),
+    [
+        ({}, None, ""),
+        ({"labels": {"team": "x"}, "annotations": {"note": "x"}}, None, ""),
+        ({"labels": {"app.kubernetes.io/managed-by": FIELD_MANAGER}}, None, "is for Secrets that the operator makes"),
+        (HELD, None, "metadata.finalizers"),
+        (HELD, {}, "metadata.finalizers"),
+        ({}, HELD, "metadata.finalizers"),
+        (HELD, HELD, ""),
+        ({}, {}, ""),
+        ({"ownerReferences": [OWNER]}, None, "metadata.ownerReferences"),
+        ({"ownerReferences": [OWNER | {"apiVersion": "external-secrets.io/v1"}]}, {}, ""),
+    ],
+)
+def test_a_secret_of_an_admin_neither_holds_the_namespace_nor_passes_for_the_operators(
+    new: Manifest, old: Manifest | None, refusal: str
+) -> None:
+    context = {
+        "request": {"operation": "CREATE" if old is None else "UPDATE"},
+        "object": {"metadata": new, "type": "Opaque"},
+        "oldObject": old if old is None else {"metadata": old, "type": "Opaque"},
+    }
+    rules = secret_policy()["spec"]["validations"]
+    refusals = [one["message"] for one in rules if not cel.evaluate(one["expression"], context)]
+    assert len(refusals) == bool(refusal)
+    assert all(refusal in one for one in refusals)
 
 
 async def test_a_malformed_tenant_stops_no_other(cluster: FakeCluster) -> None:
