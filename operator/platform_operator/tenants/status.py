@@ -151,7 +151,9 @@ def _shop_state(tenant: Tenant, spec: TenantSpec | None, outcome: Outcome) -> Co
 def _upgrade_failure(shop: Platform) -> str:
     upgraded = stored_condition(shop.status, "Upgraded")
     cause = f" {upgraded['message']}" if upgraded else ""
-    return f"The upgrade of the shop has failed: correct the version in the TenantPlan or the Tenant.{cause}"
+    if version := shop.spec.get("version"):
+        return f"The upgrade to {version} has failed: correct the version in the TenantPlan or the Tenant.{cause}"
+    return f"The upgrade to the operator's release has failed.{cause}"
 
 
 def _host(spec: TenantSpec | None, outcome: Outcome) -> Condition | None:

@@ -977,6 +977,15 @@ async def test_a_shop_whose_plan_no_longer_has_the_version_that_failed_is_settle
     assert (cluster.condition("a", "Ready"), cluster.status("a")["settled"]) == (("True", "Ready"), True)
 
 
+async def test_a_failed_upgrade_to_the_release_of_the_operator_is_no_fault_of_a_plan(cluster: FakeCluster) -> None:
+    cluster.tenant("acme")
+    await cluster.reconcile("acme")
+    fail_upgrade(cluster, "acme", "2")
+    await cluster.reconcile("acme")
+    assert cluster.condition("acme", "Ready") == ("False", "UpgradeFailed")
+    assert cluster.message("acme", "Ready") == "The upgrade to the operator's release has failed. 2 has failed."
+
+
 async def test_a_suspended_tenant_is_hibernated_and_keeps_its_data(cluster: FakeCluster) -> None:
     cluster.tenant("acme", suspended=True)
     await cluster.reconcile("acme")
