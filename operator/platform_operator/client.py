@@ -179,10 +179,12 @@ class KubernetesClient:
         path = kind.path(namespace, manifest["metadata"]["name"]) + (f"/{subresource}" if subresource else "")
         return await self._call("PATCH", path, {"fieldManager": manager, "force": "true"}, manifest, _APPLY)
 
-    async def overwrite(self, kind: Kind, namespace: str, name: str, fields: Manifest, subresource: str = "") -> None:
+    async def overwrite(
+        self, kind: Kind, namespace: str, name: str, fields: Manifest, subresource: str = ""
+    ) -> Manifest:
         """Sends a JSON merge patch (RFC 7386): it replaces lists whole, where applying merges them item by item."""
         path = kind.path(namespace, name) + (f"/{subresource}" if subresource else "")
-        await self._call("PATCH", path, {"fieldManager": FIELD_MANAGER}, fields, _MERGE)
+        return await self._call("PATCH", path, {"fieldManager": FIELD_MANAGER}, fields, _MERGE)
 
     async def create(self, kind: Kind, namespace: str, manifest: Manifest) -> Manifest:
         return await self._call("POST", kind.path(namespace), {"fieldManager": FIELD_MANAGER}, manifest)

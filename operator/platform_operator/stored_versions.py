@@ -33,7 +33,7 @@ class ObjectRewriter(Protocol):
 
     async def overwrite(
         self, kind: Kind, namespace: str, name: str, fields: Manifest, subresource: str = ""
-    ) -> None: ...
+    ) -> object: ...
 
 
 @dataclass

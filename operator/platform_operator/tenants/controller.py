@@ -191,6 +191,8 @@ class TenantController:
         Raises ApiError, with a conflict if there is one, and if the shop exists although it was not known.
         """
         content = digest(manifest)
+        if live is not None and _is_exposed(live) and "ingress" not in manifest["spec"]:
+            live = await self._remove_ingress(live)
         is_known = self._applied_shops.get(tenant.name) == content
         if is_known and live is not None and contains(live.spec, manifest["spec"]):
             return
@@ -202,10 +204,19 @@ class TenantController:
         self._applied_shops[tenant.name] = content
         self._store_shop(answer)
 
-    def _store_shop(self, manifest: Manifest) -> None:
+    async def _remove_ingress(self, live: Platform) -> Platform:
+        """Removes the ingress of a shop. To apply without it would leave what its admins have applied as well.
+
+        Raises ApiError, with a conflict if the shop was changed since it was read.
+        """
+        fields = {"metadata": {"resourceVersion": str(live.version)}, "spec": {"ingress": None}}
+        return self._store_shop(await self.client.overwrite(PLATFORM, live.key.namespace, live.key.name, fields))
+
+    def _store_shop(self, manifest: Manifest) -> Platform:
         shop = observe_platform(manifest)
         if self.shops.store_platform(shop):
             self.enqueue_shop(shop.key)  # the event of this version finds it known, and enqueues nothing
+        return shop
 
     async def _require_unknown_shop(self, tenant: Tenant) -> None:
         """Raises StaleReadError if this operator reconciles a shop that the cache did not have. Raises ApiError."""
@@ -313,6 +324,10 @@ class TenantController:
 
 def _namespace_key(tenant: Tenant) -> ObjectKey:
     return ObjectKey("", ObjectId(NAMESPACE.kind, tenant.name))
+
+
+def _is_exposed(shop: Platform) -> bool:
+    return bool((shop.spec.get("ingress") or {}).get("enabled"))
 
 
 def _is_kept(tenant: Tenant) -> bool:

@@ -61,6 +61,8 @@ class FakeApiServer:
         self.before_status: Callable[[], Awaitable[object]] | None = None
         self.after_status: Callable[[], Awaitable[object]] | None = None
         self.before_shop: Callable[[], object] = lambda: None
+        self.also_applied: Manifest = {}
+        """Fields of shops that another manager has applied too: they stay when the operator states them no more."""
         self.finds_nothing = False
         """True if deletions are answered with 404, although the objects exist."""
         self.version = 0
@@ -105,10 +107,25 @@ class FakeApiServer:
                 **{f"f:{name}": {} for name in manifest if name not in ("kind", "apiVersion")},
             }
             stored["metadata"]["managedFields"] = [{"manager": manager, "operation": "Apply", "fieldsV1": fields}]
+            if kind is PLATFORM:
+                stored["spec"] = merged(self.also_applied, stored["spec"])
         stored["metadata"]["resourceVersion"] = str(self.version)
         if subresource and self.after_status:
             waiting, self.after_status = self.after_status, None
             await waiting()
+        return copy.deepcopy(stored)
+
+    async def overwrite(
+        self, kind: Kind, namespace: str, name: str, fields: Manifest, subresource: str = ""
+    ) -> Manifest:
+        stored = self.objects[kind.kind, namespace, name]
+        if fields["metadata"]["resourceVersion"] != stored["metadata"]["resourceVersion"]:
+            raise ApiError(409, "Conflict", "the object has been modified")
+        for field in fields["spec"]:
+            stored["spec"].pop(field, None)
+            self.also_applied.pop(field, None)
+        self.version += 1
+        stored["metadata"] |= {"resourceVersion": str(self.version), "generation": stored["metadata"]["generation"] + 1}
         return copy.deepcopy(stored)
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
@@ -327,6 +344,22 @@ async def test_a_host_belongs_to_the_tenant_that_was_created_first(cluster: Fake
     del cluster.server.objects[PLATFORM.kind, "first", "shop"], cluster.shops.platforms[PlatformKey("first", "shop")]
     await cluster.reconcile("a-later-one")
     assert cluster.condition("a-later-one", "HostConflict") == ("False", "HostFree")
+
+
+async def test_a_host_that_admins_have_applied_too_goes_with_that_of_the_tenant(cluster: FakeCluster) -> None:
+    cluster.tenant("acme", host="shop.example.com")
+    cluster.tenant("other", host="shop.example.com")
+    await cluster.reconcile("acme")
+    cluster.server.also_applied = {"ingress": {"enabled": True, "host": "shop.example.com"}}
+    cluster.tenant("acme")
+    await cluster.reconcile("acme")
+    assert "ingress" not in cluster.shop("acme")["spec"]
+    await cluster.reconcile("other")
+    assert cluster.condition("other", "HostConflict") == ("False", "HostFree")
+    cluster.shop("acme")["spec"]["ingress"] = {"enabled": True, "host": "shop.example.com"}
+    cluster.set_shop("acme", "Ready")
+    await cluster.reconcile("acme")
+    assert "ingress" not in cluster.shop("acme")["spec"], "a shop without a host is compared, too"
 
 
 async def test_a_shop_that_has_a_host_keeps_it_whoever_is_older(cluster: FakeCluster) -> None:
