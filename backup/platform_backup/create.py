@@ -16,8 +16,8 @@ from platform_backup.destination import Destination
 from platform_backup.encryption import BackupKey, encrypt
 from platform_backup.errors import DatabaseFailed, DestinationUnavailable, PostgresToolsTooOld
 from platform_backup.manifest import DatabaseEntry, Manifest, backup_id, write_manifest
-from platform_backup.postgres_tools import PostgresTools
-from platform_backup.snapshots import Snapshot, cut
+from platform_backup.postgres_tools import PostgresTools, Program
+from platform_backup.snapshots import Snapshot, cut, require_tables
 
 MANIFEST = "manifest.json"
 _DUMP = ["--format=custom", "--compress=zstd:3", "--no-password"]
@@ -119,11 +119,12 @@ async def _dump(shop: Shop, backup: str, service: str, snapshot: Snapshot, slots
     async with slots:
         arguments = [*_DUMP, f"--snapshot={snapshot.name}"]
         async with shop.tools.run("pg_dump", arguments, shop.databases[service]) as dump:
-            encrypted = encrypt(dump.output(), shop.key, f"{backup}/{file}")
+            content = _checked(dump, service, shop.databases[service], snapshot)
+            encrypted = encrypt(content, shop.key, f"{backup}/{file}")
             try:
                 await shop.destination.write(path, written.counted(encrypted))
             except DatabaseFailed as error:
-                raise DatabaseFailed(f"the database of {service}: {error}") from None
+                raise type(error)(f"the database of {service}: {error}", error.exit_status) from None
     stored = await shop.destination.size(path)
     if stored != written.size:
         raise DestinationUnavailable(f"{path} has {stored} bytes where {written.size} were written: back up again")
@@ -137,3 +138,16 @@ async def _dump(shop: Shop, backup: str, service: str, snapshot: Snapshot, slots
         snapshot_at=snapshot.at,
         outbox=snapshot.outbox,
     )
+
+
+async def _checked(dump: Program, service: str, database: DatabaseSettings, snapshot: Snapshot) -> AsyncIterator[bytes]:
+    """Yields the output of pg_dump. Raises DatabaseFailed if the dump would lack rows of the snapshot.
+
+    pg_dump writes its first byte when it has locked all tables, until it ends: what is so then remains so.
+    """
+    is_checked = False
+    async for part in dump.output():
+        if not is_checked:
+            await require_tables(service, database, snapshot)
+            is_checked = True
+        yield part

@@ -20,6 +20,7 @@ from chassis.messaging.resend import Selection, resend
 from chassis.settings import DatabaseSettings
 from chassis_testing.databases import empty_database
 from chassis_testing.waiting import eventually
+from platform_backup import create as creating_backups
 from platform_backup import restore as restoring
 from platform_backup.catalog import find_backup, list_backups, newest_backup, prune, read_dump, verify_files
 from platform_backup.create import Shop, create_backup
@@ -35,11 +36,11 @@ from platform_backup.errors import (
     RestoreRefused,
     WrongKey,
 )
-from platform_backup.manifest import Manifest, OutboxPosition
+from platform_backup.manifest import DatabaseEntry, Manifest, OutboxPosition
 from platform_backup.postgres_tools import Program
 from platform_backup.restore import RESEND_MARGIN, restore_backup
 from platform_backup.retention import Retention
-from platform_backup.snapshots import connect, translate_errors
+from platform_backup.snapshots import connect, has_table, translate_errors
 from received_events import receive, received
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -96,6 +97,65 @@ async def test_all_snapshots_are_of_before_the_first_dump(shop: Shop) -> None:
 
     for database in shop.databases.values():
         assert late not in await received(database)
+
+
+@pytest.mark.parametrize(
+    "migration",
+    [
+        "ALTER TABLE kept ADD COLUMN doubled int GENERATED ALWAYS AS (2 * id) STORED",
+        "TRUNCATE kept",
+        "ALTER TABLE kept RENAME TO former; CREATE TABLE kept (id) AS SELECT id FROM former; DROP TABLE former",
+    ],
+)
+async def test_a_table_that_a_migration_replaces_between_the_cut_and_its_dump_fails_the_backup(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, migration: str
+) -> None:
+    """pg_dump would find it empty: no row of its new file is older than the snapshot."""
+    only = replace(shop, databases={"order": shop.databases["order"]})
+    async with connect("test", shop.databases["order"]) as sql:
+        await sql.execute("CREATE TABLE kept (id) AS SELECT generate_series(1, 3)")
+        migrate_before_the_dump(monkeypatch, sql, migration)
+
+        with pytest.raises(DatabaseFailed, match=r"the database of order: .*replaced.* kept .*back up again"):
+            await create_backup(only, "abcdef")
+
+    assert [backup.is_whole for backup in await list_backups(only)] in ([], [False])
+    monkeypatch.undo()
+    assert await create_backup(only, "abcde0")
+
+
+async def test_a_migration_that_leaves_the_rows_where_they_are_does_not_disturb_a_backup(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only = replace(shop, databases={"order": shop.databases["order"]})
+    event = uuid4()
+    await receive(shop.databases["order"], event)
+    async with connect("test", shop.databases["order"]) as sql:
+        migration = "CREATE TABLE later (id int); CREATE TEMP TABLE t (id int); ALTER TABLE inbox ADD COLUMN later int"
+        migrate_before_the_dump(monkeypatch, sql, migration)
+        manifest = await create_backup(only, "abcdef")
+        monkeypatch.undo()
+
+    await restore(only, manifest, replace=True)
+
+    assert await received(shop.databases["order"]) == {event}
+    assert not await owns_table(shop.databases["order"], "later")
+
+
+def migrate_before_the_dump(monkeypatch: pytest.MonkeyPatch, sql: asyncpg.Connection, migration: str) -> None:
+    """Executes a migration when the snapshots of a backup are taken, and no dump has begun."""
+    dump_all = creating_backups._dump_all
+
+    async def migrate_and_dump(*arguments: Any) -> dict[str, DatabaseEntry]:
+        await sql.execute(migration)
+        return await dump_all(*arguments)
+
+    monkeypatch.setattr(creating_backups, "_dump_all", migrate_and_dump)
+
+
+async def owns_table(database: DatabaseSettings, name: str) -> bool:
+    async with connect("test", database) as sql:
+        return await has_table(sql, name)
 
 
 async def until_a_dump_waits(database: DatabaseSettings) -> None:
