@@ -79,13 +79,13 @@ async def _run(chosen: argparse.Namespace, settings: BackupSettings) -> dict[str
     retention = Retention(settings.backup_keep, timedelta(days=settings.backup_keep_days))
     if chosen.command == "create":
         manifest = await create_backup(shop, secrets.token_hex(3))
-        return {**_summary(manifest), **await _prune_if_possible(shop, retention, now)}
+        return {**_summary(manifest), **await _prune_if_possible(shop, retention, manifest.id)}
     if chosen.command == "prune":
         return {"deleted": await prune(shop, retention, now)}
     if chosen.command == "list":
         return [_listed(backup) for backup in await list_backups(shop)]
     of_any = chosen.command in {"check", "restore"}
-    manifest = await (find_backup(shop, chosen.id) if chosen.id else newest_backup(shop, of_any=of_any))
+    manifest = await (find_backup(shop, chosen.id) if chosen.id else newest_backup(shop, now, of_any=of_any))
     if chosen.command == "check":
         await require_files(shop, manifest)
         return _summary(manifest)
@@ -101,10 +101,10 @@ async def _run(chosen: argparse.Namespace, settings: BackupSettings) -> dict[str
     return {**_summary(manifest), "restored": restored.databases, "resent": restored.resent}
 
 
-async def _prune_if_possible(shop: Shop, retention: Retention, now: datetime) -> dict[str, object]:
-    """Prunes after a complete backup. A failure is logged and returned, so that the Job does not repeat the backup."""
+async def _prune_if_possible(shop: Shop, retention: Retention, made: str) -> dict[str, object]:
+    """Prunes after the backup `made`. A failure is logged and returned, so that the Job does not repeat the backup."""
     try:
-        return {"deleted": await prune(shop, retention, now)}
+        return {"deleted": await prune(shop, retention, datetime.now(UTC), made)}
     except BackupError as error:
         log.warning("old backups are not deleted", reason=error.reason, error=str(error))
         return {"deleted": [], "pruneFailed": f"{error.reason}: {error}"}

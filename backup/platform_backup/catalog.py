@@ -98,11 +98,11 @@ def _manifest(shop: Shop, backup: str, text: bytes) -> Manifest:
     return manifest
 
 
-async def newest_backup(shop: Shop, *, of_any: bool = False) -> Manifest:
+async def newest_backup(shop: Shop, now: datetime, *, of_any: bool = False) -> Manifest:
     """Returns the manifest of the newest whole backup of the shop, or `of_any` shop of its name, if that is clear.
 
-    Raises BackupNotFound, and RestoreRefused where the name has had several shops: a new one may have been backed up
-    while it was still empty.
+    Backups from the future are not chosen. Raises BackupNotFound, and RestoreRefused where the name has had several
+    shops: a new one may have been backed up while it was still empty.
     """
     whole = [backup for backup in await list_backups(shop) if backup.is_whole]
     newest = {backup.owner(shop.uid, shop.created): backup.id for backup in whole}
@@ -113,9 +113,21 @@ async def newest_backup(shop: Shop, *, of_any: bool = False) -> Manifest:
             f"{shop.name} has backups of {len(newest)} shops of this name: name one. The newest of each: "
             + ", ".join(f"{backup} (of {uid or 'unknown UID'})" for uid, backup in newest.items())
         )
-    if not whole:
-        raise BackupNotFound(f"{shop.name} has no whole backup that this key can read")
-    return await find_backup(shop, whole[-1].id)
+    _report_ahead(whole, now)
+    chosen = [backup for backup in whole if not backup.is_ahead(now)]
+    if not chosen:
+        others = f", but those from the future: {', '.join(backup.id for backup in whole)}" if whole else ""
+        raise BackupNotFound(f"{shop.name} has no whole backup that this key can read{others}")
+    return await find_backup(shop, chosen[-1].id)
+
+
+def _report_ahead(backups: Iterable[StoredBackup], now: datetime) -> None:
+    for backup in backups:
+        if backup.is_ahead(now):
+            advice = "correct the clocks of the nodes; delete it if it is in the way"
+            log.warning(
+                "a backup is from the future, and does not count as the newest", backup=backup.id, advice=advice
+            )
 
 
 async def require_files(shop: Shop, manifest: Manifest) -> None:
@@ -153,12 +165,14 @@ async def read_dump(shop: Shop, manifest: Manifest, service: str) -> AsyncIterat
         raise BackupDamaged(f"{entry.file} is not the file of the manifest: restore another backup")
 
 
-async def prune(shop: Shop, retention: Retention, now: datetime) -> list[str]:
-    """Deletes the backups that the retention does not keep, and returns their ids.
+async def prune(shop: Shop, retention: Retention, now: datetime, own: str = "") -> list[str]:
+    """Deletes the backups that the retention does not keep, and returns their ids. It keeps `own`, that of this run.
 
     The manifest goes first: a backup that is half deleted is none.
     """
-    chosen = expired(await list_backups(shop), retention, now, shop.uid, shop.created)
+    stored = await list_backups(shop)
+    _report_ahead(stored, now)
+    chosen = expired(stored, retention, now, shop.uid, shop.created, own)
     for backup in chosen:
         folder = f"{shop.name}/{backup.id}/"
         paths = await shop.destination.list(folder)

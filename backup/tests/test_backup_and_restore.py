@@ -717,7 +717,7 @@ async def test_files_without_a_manifest_are_no_backup(shop: Shop, folder: Path) 
 
     with pytest.raises(BackupNotFound, match="stopped before it was whole"):
         await find_backup(shop, half.id)
-    assert await newest_backup(shop) == whole
+    assert await newest_backup(shop, NOW) == whole
     await verify_files(shop, whole, whole.databases)
 
 
@@ -728,14 +728,14 @@ async def test_pruning_deletes_all_but_the_newest(shop: Shop, folder: Path) -> N
     assert await prune(shop, Retention(1), NOW) == [made[0].id]
 
     assert {file.parent.name for file in files_below(folder)} == {made[1].id, made[2].id}
-    assert await newest_backup(shop) == made[1]
+    assert await newest_backup(shop, NOW) == made[1]
 
 
 async def test_a_later_shop_of_the_name_neither_counts_nor_prunes_nor_restores_by_chance(shop: Shop) -> None:
     former, later = replace(shop, uid="former"), replace(shop, uid="later")
     old = [await create_backup(former, "a"), await create_backup(former, "b")]
     new = await create_backup(later, "c")
-    assert (new.shop_uid, await newest_backup(former), await newest_backup(later)) == ("later", old[1], new)
+    assert (new.shop_uid, await newest_backup(former, NOW), await newest_backup(later, NOW)) == ("later", old[1], new)
 
     assert await prune(later, Retention(1), NOW + timedelta(days=900)) == []
     other_key = replace(later, key=BackupKey(b"o" * 32))
@@ -747,14 +747,14 @@ async def test_a_later_shop_of_the_name_neither_counts_nor_prunes_nor_restores_b
 
     await create_backup(later, "e")
     with pytest.raises(RestoreRefused, match=f"backups of 2 shops of this name: name one.*{old[1].id} .of former"):
-        await newest_backup(later, of_any=True)
+        await newest_backup(later, NOW, of_any=True)
 
 
 async def test_a_manifest_of_an_earlier_release_has_no_uid_and_counts_as_the_shops(shop: Shop, folder: Path) -> None:
     before = await create_backup(shop, "a")
     assert b"shop_uid" not in (folder / before.id / "manifest.json").read_bytes(), "an earlier release refuses it"
-    assert await newest_backup(replace(shop, uid="later")) == before
-    assert await newest_backup(replace(shop, uid="later"), of_any=True) == before
+    assert await newest_backup(replace(shop, uid="later"), NOW) == before
+    assert await newest_backup(replace(shop, uid="later"), NOW, of_any=True) == before
 
 
 async def test_a_backup_without_a_uid_is_restored_if_it_is_younger_than_the_shop(shop: Shop) -> None:
@@ -762,11 +762,11 @@ async def test_a_backup_without_a_uid_is_restored_if_it_is_younger_than_the_shop
     of_today = replace(shop, uid="today", created=created)
     await create_backup(of_today, "a", lambda: created)
     newest = await create_backup(shop, "b", lambda: NOW - timedelta(days=1))
-    assert await newest_backup(of_today, of_any=True) == newest
+    assert await newest_backup(of_today, NOW, of_any=True) == newest
     with pytest.raises(RestoreRefused, match="backups of 2 shops"):
-        await newest_backup(replace(of_today, created=NOW), of_any=True)
+        await newest_backup(replace(of_today, created=NOW), NOW, of_any=True)
 
     await create_backup(shop, "c", lambda: created - timedelta(days=1))
     with pytest.raises(RestoreRefused, match=r"backups of 2 shops of this name: name one.*of unknown UID.*of today"):
-        await newest_backup(of_today, of_any=True)
-    assert await newest_backup(of_today) == newest, "a verification takes none of a former shop"
+        await newest_backup(of_today, NOW, of_any=True)
+    assert await newest_backup(of_today, NOW) == newest, "a verification takes none of a former shop"

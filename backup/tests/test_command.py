@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,20 @@ def test_backups_are_created_listed_and_restored(shop: Shop, answer: Callable[..
     assert answer("list") == [{"id": second["id"], "whole": True}]
     assert answer("restore", "--replace")["restored"] == list(shop.databases)
     assert answer("prune") == {"deleted": []}
+
+
+def test_a_backup_from_the_future_neither_displaces_a_new_one_nor_is_chosen(
+    shop: Shop, answer: Callable[..., Any]
+) -> None:
+    """Another node's clock was ahead, once by days and once by minutes."""
+    ahead = asyncio.run(create_backup(shop, "a", lambda: datetime.now(UTC) + timedelta(days=400)))
+    soon = asyncio.run(create_backup(shop, "b", lambda: datetime.now(UTC) + timedelta(minutes=30)))
+
+    created = answer("create")
+
+    assert created["deleted"] == []
+    assert {backup["id"] for backup in answer("list")} == {created["id"], soon.id, ahead.id}
+    assert answer("check")["id"] == soon.id, "half an hour is no error of a clock"
 
 
 def test_the_backup_of_a_restore_is_looked_for_without_its_databases(
@@ -192,7 +207,7 @@ async def test_a_killed_backup_is_none(shop: Shop, environment: dict[str, str], 
         await process.wait()
         await sql.execute("COMMIT")
 
-    assert await newest_backup(shop) == before
+    assert await newest_backup(shop, datetime.now(UTC)) == before
     assert [backup.is_whole for backup in await list_backups(shop)] == [True, False]
 
 

@@ -101,7 +101,7 @@ async def test_a_bucket_keeps_backups_as_a_folder_does(shop: Shop, bucket: Bucke
     old = await create_backup(there, "abcde0", lambda: datetime(2026, 1, 1, tzinfo=UTC))
 
     manifest = await create_backup(there, "abcdef")
-    await restore_backup(there, await newest_backup(there), {}, NOW, replace=True)
+    await restore_backup(there, await newest_backup(there, NOW), {}, NOW, replace=True)
 
     assert [(backup.id, backup.is_whole) for backup in await list_backups(there)] == [
         (old.id, True),
