@@ -23,7 +23,7 @@ from chassis.settings import load
 from platform_backup.catalog import find_backup, list_backups, newest_backup, prune, require_files
 from platform_backup.create import Shop, create_backup
 from platform_backup.destination import open_destination
-from platform_backup.errors import BackupError, DatabaseFailed
+from platform_backup.errors import BackupError, DatabaseFailed, DestinationFull
 from platform_backup.manifest import Manifest
 from platform_backup.postgres_tools import PostgresTools
 from platform_backup.restore import restore_backup
@@ -78,8 +78,7 @@ async def _run(chosen: argparse.Namespace, settings: BackupSettings) -> dict[str
     now = datetime.now(UTC)
     retention = Retention(settings.backup_keep, timedelta(days=settings.backup_keep_days))
     if chosen.command == "create":
-        manifest = await create_backup(shop, secrets.token_hex(3))
-        return {**_summary(manifest), **await _prune_if_possible(shop, retention, manifest.id)}
+        return await _create(shop, retention)
     if chosen.command == "prune":
         return {"deleted": await prune(shop, retention, now)}
     if chosen.command == "list":
@@ -101,13 +100,34 @@ async def _run(chosen: argparse.Namespace, settings: BackupSettings) -> dict[str
     return {**_summary(manifest), "restored": restored.databases, "resent": restored.resent}
 
 
-async def _prune_if_possible(shop: Shop, retention: Retention, made: str) -> dict[str, object]:
-    """Prunes after the backup `made`. A failure is logged and returned, so that the Job does not repeat the backup."""
+async def _create(shop: Shop, retention: Retention) -> dict[str, object]:
+    """Backs up the shop, then prunes. In a full destination it prunes first, and tries once more if that made room.
+
+    So a lower retention has an effect there. The newest good backups are kept, as after each backup.
+    """
+    made_room: list[str] = []
     try:
-        return {"deleted": await prune(shop, retention, datetime.now(UTC), made)}
+        manifest = await create_backup(shop, secrets.token_hex(3))
+    except DestinationFull as error:
+        log.warning("the destination is full: the backups that are no longer kept are deleted", error=str(error))
+        made_room, _ = await _prune_if_possible(shop, retention)
+        if not made_room:
+            raise
+        manifest = await create_backup(shop, secrets.token_hex(3))
+    deleted, failure = await _prune_if_possible(shop, retention, manifest.id)
+    return {**_summary(manifest), "deleted": made_room + deleted, **({"pruneFailed": failure} if failure else {})}
+
+
+async def _prune_if_possible(shop: Shop, retention: Retention, made: str = "") -> tuple[list[str], str]:
+    """Prunes, but never the backup `made`. Returns the ids of what is deleted, and why if it failed.
+
+    A failure is logged, and is no reason for the Job to repeat the backup.
+    """
+    try:
+        return await prune(shop, retention, datetime.now(UTC), made), ""
     except BackupError as error:
         log.warning("old backups are not deleted", reason=error.reason, error=str(error))
-        return {"deleted": [], "pruneFailed": f"{error.reason}: {error}"}
+        return [], f"{error.reason}: {error}"
 
 
 def _listed(backup: StoredBackup) -> dict[str, object]:

@@ -18,7 +18,8 @@ from platform_backup import __main__ as command
 from platform_backup.__main__ import main
 from platform_backup.catalog import list_backups, newest_backup
 from platform_backup.create import Shop, create_backup
-from platform_backup.errors import DestinationRefused
+from platform_backup.errors import DestinationFull, DestinationRefused
+from platform_backup.manifest import Manifest
 from platform_backup.settings import read_runtime_roles
 from platform_backup.snapshots import connect
 
@@ -191,6 +192,30 @@ def test_a_backup_succeeds_if_old_ones_cannot_be_deleted(
 
     assert (created["deleted"], created["pruneFailed"]) == ([], "DestinationRefused: no right to delete")
     assert answer("list") == [{"id": created["id"], "whole": True}]
+
+
+def test_a_full_destination_is_pruned_and_the_backup_tried_once_more(
+    shop: Shop, environment: dict[str, str], answer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is room for two backups, and a third one is asked for after the retention was lowered to one."""
+    environment["BACKUP_KEEP"] = "2"
+    first, second = answer("create"), answer("create")
+
+    async def create_with_room_for_two(there: Shop, suffix: str) -> Manifest:
+        if len(await list_backups(there)) > 1:
+            raise DestinationFull("no room")
+        return await create_backup(there, suffix)
+
+    monkeypatch.setattr(command, "create_backup", create_with_room_for_two)
+    with pytest.raises(SystemExit):
+        answer("create")
+    assert [backup["id"] for backup in answer("list")] == [first["id"], second["id"]], "both are to be kept"
+
+    environment["BACKUP_KEEP"] = "1"
+    third = answer("create")
+
+    assert third["deleted"] == [first["id"], second["id"]]
+    assert answer("list") == [{"id": third["id"], "whole": True}]
 
 
 async def test_a_killed_backup_is_none(shop: Shop, environment: dict[str, str], tmp_path: Path) -> None:
