@@ -20,7 +20,7 @@ from chassis.errors import DatabaseUnavailable, RuntimeRoleRefused, SettingsErro
 from chassis.observability import logs
 from chassis.settings import load
 
-from platform_backup.catalog import find_backup, list_backups, newest_backup, prune, require_files
+from platform_backup.catalog import find_backup, list_backups, newest_backup, newest_good_backup, prune, require_files
 from platform_backup.create import Shop, create_backup
 from platform_backup.destination import open_destination
 from platform_backup.errors import BackupError, DatabaseFailed, DestinationFull
@@ -83,8 +83,7 @@ async def _run(chosen: argparse.Namespace, settings: BackupSettings) -> dict[str
         return {"deleted": await prune(shop, retention, now)}
     if chosen.command == "list":
         return [_listed(backup) for backup in await list_backups(shop)]
-    of_any = chosen.command in {"check", "restore"}
-    manifest = await (find_backup(shop, chosen.id) if chosen.id else newest_backup(shop, now, of_any=of_any))
+    manifest = await _find(shop, chosen, now)
     if chosen.command == "check":
         await require_files(shop, manifest)
         return _summary(manifest)
@@ -98,6 +97,12 @@ async def _run(chosen: argparse.Namespace, settings: BackupSettings) -> dict[str
     roles = read_runtime_roles(settings.backup_runtime_roles)
     restored = await restore_backup(shop, manifest, roles, now, chosen.only, replace=chosen.replace)
     return {**_summary(manifest), "restored": restored.databases, "resent": restored.resent}
+
+
+async def _find(shop: Shop, chosen: argparse.Namespace, now: datetime) -> Manifest:
+    if chosen.id:
+        return await find_backup(shop, chosen.id)
+    return await (newest_backup(shop, now) if chosen.command == "verify" else newest_good_backup(shop, now))
 
 
 async def _create(shop: Shop, retention: Retention) -> dict[str, object]:
@@ -152,16 +157,17 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("create", help="back up all databases, then delete the backups that are no longer kept")
     commands.add_parser("list", help="list the backups, also those that are not whole")
     commands.add_parser("prune", help="delete the backups that are no longer kept")
-    for name, text in (
-        ("verify", "restore a backup into a scratch server, and check its invariants there"),
+    for name, kind, text in (
+        ("verify", "whole", "restore a backup into a scratch server, and check its invariants there"),
         (
             "check",
+            "good",
             "check that a backup exists, that its manifest opens with the key, and that its files have their size",
         ),
-        ("restore", "restore the databases of a closed shop, and send the events since the backup again"),
+        ("restore", "good", "restore the databases of a closed shop, and send the events since the backup again"),
     ):
         command = commands.add_parser(name, help=text)
-        command.add_argument("id", nargs="?", help="the backup; by default the newest whole one")
+        command.add_argument("id", nargs="?", help=f"the backup; by default the newest {kind} one")
     command.add_argument("--only", action="append", default=[], metavar="SERVICE", help="only the database of this one")
     command.add_argument("--replace", action="store_true", help="delete what the databases have")
     return parser

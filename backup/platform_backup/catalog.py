@@ -98,27 +98,44 @@ def _manifest(shop: Shop, backup: str, text: bytes) -> Manifest:
     return manifest
 
 
-async def newest_backup(shop: Shop, now: datetime, *, of_any: bool = False) -> Manifest:
-    """Returns the manifest of the newest whole backup of the shop, or `of_any` shop of its name, if that is clear.
+async def newest_backup(shop: Shop, now: datetime) -> Manifest:
+    """Returns the manifest of the newest whole backup of the shop, for a verification. Raises BackupNotFound."""
+    whole = [backup for backup in await list_backups(shop) if backup.is_whole]
+    own = [backup for backup in whole if backup.belongs_to(shop.uid, shop.created)]
+    return await _newest_of(shop, own, now)
 
-    Backups from the future are not chosen. Raises BackupNotFound, and RestoreRefused where the name has had several
-    shops: a new one may have been backed up while it was still empty.
+
+async def newest_good_backup(shop: Shop, now: datetime) -> Manifest:
+    """Returns the manifest of the newest backup of any shop of the name that may be restored, if that is clear.
+
+    One that a verification has found not to be restorable is passed over. Raises BackupNotFound, and RestoreRefused
+    where the name has had several shops: a new one may have been backed up while it was still empty.
     """
     whole = [backup for backup in await list_backups(shop) if backup.is_whole]
     newest = {backup.owner(shop.uid, shop.created): backup.id for backup in whole}
-    if not of_any:
-        whole = [backup for backup in whole if backup.belongs_to(shop.uid, shop.created)]
-    elif len(newest) > 1:
+    if len(newest) > 1:
         raise RestoreRefused(
             f"{shop.name} has backups of {len(newest)} shops of this name: name one. The newest of each: "
             + ", ".join(f"{backup} (of {uid or 'unknown UID'})" for uid, backup in newest.items())
         )
+    return await _newest_of(shop, whole, now, good=True)
+
+
+async def _newest_of(shop: Shop, whole: list[StoredBackup], now: datetime, *, good: bool = False) -> Manifest:
+    """Returns the newest one that is not from the future, and that is `good` if so asked. Raises BackupNotFound."""
     _report_ahead(whole, now)
-    chosen = [backup for backup in whole if not backup.is_ahead(now)]
-    if not chosen:
-        others = f", but those from the future: {', '.join(backup.id for backup in whole)}" if whole else ""
-        raise BackupNotFound(f"{shop.name} has no whole backup that this key can read{others}")
-    return await find_backup(shop, chosen[-1].id)
+    skipped: list[str] = []
+    for backup in reversed(whole):
+        if backup.is_ahead(now):
+            skipped.append(f"{backup.id} is from the future")
+        elif good and not backup.is_good:
+            log.warning("a backup is passed over: its verification has failed", backup=backup.id)
+            skipped.append(f"the verification of {backup.id} has failed")
+        else:
+            return await find_backup(shop, backup.id)
+    if skipped:
+        raise BackupNotFound(f"{shop.name} has no backup to choose: {', '.join(skipped)}. Name the one that you want")
+    raise BackupNotFound(f"{shop.name} has no whole backup that this key can read")
 
 
 def _report_ahead(backups: Iterable[StoredBackup], now: datetime) -> None:

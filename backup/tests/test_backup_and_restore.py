@@ -22,7 +22,15 @@ from chassis_testing.databases import empty_database
 from chassis_testing.waiting import eventually
 from platform_backup import create as creating_backups
 from platform_backup import restore as restoring
-from platform_backup.catalog import find_backup, list_backups, newest_backup, prune, read_dump, verify_files
+from platform_backup.catalog import (
+    find_backup,
+    list_backups,
+    newest_backup,
+    newest_good_backup,
+    prune,
+    read_dump,
+    verify_files,
+)
 from platform_backup.create import Shop, create_backup
 from platform_backup.destination import Destination
 from platform_backup.encryption import BackupKey
@@ -784,14 +792,14 @@ async def test_a_later_shop_of_the_name_neither_counts_nor_prunes_nor_restores_b
 
     await create_backup(later, "e")
     with pytest.raises(RestoreRefused, match=f"backups of 2 shops of this name: name one.*{old[1].id} .of former"):
-        await newest_backup(later, NOW, of_any=True)
+        await newest_good_backup(later, NOW)
 
 
 async def test_a_manifest_of_an_earlier_release_has_no_uid_and_counts_as_the_shops(shop: Shop, folder: Path) -> None:
     before = await create_backup(shop, "a")
     assert b"shop_uid" not in (folder / before.id / "manifest.json").read_bytes(), "an earlier release refuses it"
     assert await newest_backup(replace(shop, uid="later"), NOW) == before
-    assert await newest_backup(replace(shop, uid="later"), NOW, of_any=True) == before
+    assert await newest_good_backup(replace(shop, uid="later"), NOW) == before
 
 
 async def test_a_backup_without_a_uid_is_restored_if_it_is_younger_than_the_shop(shop: Shop) -> None:
@@ -799,11 +807,11 @@ async def test_a_backup_without_a_uid_is_restored_if_it_is_younger_than_the_shop
     of_today = replace(shop, uid="today", created=created)
     await create_backup(of_today, "a", lambda: created)
     newest = await create_backup(shop, "b", lambda: NOW - timedelta(days=1))
-    assert await newest_backup(of_today, NOW, of_any=True) == newest
+    assert await newest_good_backup(of_today, NOW) == newest
     with pytest.raises(RestoreRefused, match="backups of 2 shops"):
-        await newest_backup(replace(of_today, created=NOW), NOW, of_any=True)
+        await newest_good_backup(replace(of_today, created=NOW), NOW)
 
     await create_backup(shop, "c", lambda: created - timedelta(days=1))
     with pytest.raises(RestoreRefused, match=r"backups of 2 shops of this name: name one.*of unknown UID.*of today"):
-        await newest_backup(of_today, NOW, of_any=True)
+        await newest_good_backup(of_today, NOW)
     assert await newest_backup(of_today, NOW) == newest, "a verification takes none of a former shop"

@@ -16,7 +16,7 @@ from chassis.settings import DatabaseSettings
 from chassis_testing.waiting import eventually
 from platform_backup import __main__ as command
 from platform_backup.__main__ import main
-from platform_backup.catalog import list_backups, newest_backup
+from platform_backup.catalog import find_backup, list_backups, newest_backup, record_verification
 from platform_backup.create import Shop, create_backup
 from platform_backup.errors import DestinationFull, DestinationRefused
 from platform_backup.manifest import Manifest
@@ -108,6 +108,31 @@ def test_a_backup_from_the_future_neither_displaces_a_new_one_nor_is_chosen(
     assert created["deleted"] == []
     assert {backup["id"] for backup in answer("list")} == {created["id"], soon.id, ahead.id}
     assert answer("check")["id"] == soon.id, "half an hour is no error of a clock"
+
+
+def test_a_backup_that_is_not_restorable_is_restored_only_by_its_id(
+    shop: Shop, answer: Callable[..., Any], capsys: pytest.CaptureFixture[str], environment: dict[str, str]
+) -> None:
+    environment["BACKUP_KEEP"] = "2"
+    good, broken = answer("create")["id"], answer("create")["id"]
+    fail_verification(shop, broken)
+
+    assert answer("check")["id"] == answer("restore", "--replace")["id"] == good
+    assert answer("restore", broken, "--replace")["id"] == broken
+
+    fail_verification(shop, good)
+    for arguments in (["check"], ["restore", "--replace"]):
+        with pytest.raises(SystemExit):
+            answer(*arguments)
+        said = f"the verification of {broken} has failed, the verification of {good} has failed. Name the one"
+        assert said in capsys.readouterr().err
+
+
+def fail_verification(shop: Shop, backup: str) -> None:
+    async def record() -> None:
+        await record_verification(shop, await find_backup(shop, backup), datetime.now(UTC), "InvariantBroken: x")
+
+    asyncio.run(record())
 
 
 def test_the_backup_of_a_restore_is_looked_for_without_its_databases(
