@@ -20,7 +20,15 @@ from chassis.errors import DatabaseUnavailable, RuntimeRoleRefused, SettingsErro
 from chassis.observability import logs
 from chassis.settings import load
 
-from platform_backup.catalog import find_backup, list_backups, newest_backup, newest_good_backup, prune, require_files
+from platform_backup.catalog import (
+    find_backup,
+    list_backups,
+    newest_backup,
+    newest_good_backup,
+    prune,
+    require_databases,
+    require_files,
+)
 from platform_backup.create import Shop, create_backup
 from platform_backup.destination import open_destination
 from platform_backup.errors import BackupError, DatabaseFailed, DestinationFull
@@ -85,6 +93,7 @@ async def _run(chosen: argparse.Namespace, settings: BackupSettings) -> dict[str
         return [_listed(backup) for backup in await list_backups(shop)]
     manifest = await _find(shop, chosen, now)
     if chosen.command == "check":
+        require_databases(manifest, read_services(settings.backup_databases))
         await require_files(shop, manifest)
         return _summary(manifest)
     if chosen.command == "verify":
@@ -162,7 +171,7 @@ def _parser() -> argparse.ArgumentParser:
         (
             "check",
             "good",
-            "check that a backup exists, that its manifest opens with the key, and that its files have their size",
+            "check that a backup has all databases, that its manifest opens with the key, and how large its files are",
         ),
         ("restore", "good", "restore the databases of a closed shop, and send the events since the backup again"),
     ):

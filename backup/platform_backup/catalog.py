@@ -147,6 +147,15 @@ def _report_ahead(backups: Iterable[StoredBackup], now: datetime) -> None:
             )
 
 
+def require_databases(manifest: Manifest, services: Iterable[str]) -> None:
+    """Raises RestoreRefused unless a backup has a database of each of these services, those of the shop."""
+    if missing := sorted(set(services) - set(manifest.databases)):
+        raise RestoreRefused(
+            f"the backup {manifest.id} has no database of {', '.join(missing)}, which the shop has and a restore would "
+            "leave as it is: choose another backup, or name each service to restore with --only"
+        )
+
+
 async def require_files(shop: Shop, manifest: Manifest) -> None:
     """Raises BackupDamaged unless all files of a backup exist with their size. It reads none of them."""
     folder = f"{manifest.shop}/{manifest.id}/"

@@ -23,7 +23,7 @@ from chassis.settings import DatabaseSettings
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from platform_backup.catalog import read_dump, verify_files
+from platform_backup.catalog import read_dump, require_databases, verify_files
 from platform_backup.create import Shop
 from platform_backup.errors import (
     DatabaseFailed,
@@ -126,6 +126,8 @@ async def restore_backup(
 
 
 def _chosen(shop: Shop, manifest: Manifest, only: Collection[str]) -> list[str]:
+    if not only:
+        require_databases(manifest, shop.databases)
     services = sorted(only or manifest.databases)
     unknown = [service for service in services if service not in manifest.databases]
     if unknown:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,21 @@ def test_a_backup_that_is_not_restorable_is_restored_only_by_its_id(
             answer(*arguments)
         said = f"the verification of {broken} has failed, the verification of {good} has failed. Name the one"
         assert said in capsys.readouterr().err
+
+
+def test_a_backup_that_lacks_a_database_is_restored_only_in_part(
+    shop: Shop, answer: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A restore would leave that database at another time than the others."""
+    databases = {service: one for service, one in shop.databases.items() if service != "product"}
+    asyncio.run(create_backup(replace(shop, databases=databases), "a"))
+
+    for arguments in (["check"], ["restore", "--replace"]):
+        with pytest.raises(SystemExit):
+            answer(*arguments)
+        assert "has no database of product, which the shop has" in capsys.readouterr().err
+
+    assert answer("restore", "--replace", "--only", "order")["restored"] == ["order"]
 
 
 def fail_verification(shop: Shop, backup: str) -> None:
