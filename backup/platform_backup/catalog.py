@@ -67,7 +67,12 @@ async def _is_restorable(shop: Shop, backup: str) -> bool | None:
 
 
 async def record_verification(shop: Shop, manifest: Manifest, now: datetime, failure: str = "") -> None:
-    """Writes the result of a verification beside the manifest, in place of a former one."""
+    """Writes the result of a verification beside the manifest, in place of a former one.
+
+    Raises BackupNotFound if the backup was deleted since: it has no result then, and its loss is no damage.
+    """
+    if await _manifest_text(shop, manifest.id) is None:
+        raise BackupNotFound(f"{manifest.id} was deleted while it was verified: verify a newer backup")
     verification = Verification(
         id=manifest.id, shop=manifest.shop, key_id=shop.key.id, verified_at=now, failure=failure
     )

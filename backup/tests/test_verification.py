@@ -31,6 +31,7 @@ from platform_backup.encryption import BackupKey
 from platform_backup.errors import (
     BackupDamaged,
     BackupError,
+    BackupNotFound,
     BackupNotRestorable,
     DatabaseFailed,
     DatabaseUnreachable,
@@ -191,6 +192,28 @@ async def test_invariants_are_those_of_the_time_of_the_backup(shop: Shop, scratc
         await verify(shop, a_week_later, scratch)
     assert await verify(shop, manifest, scratch)
     assert await restorable(shop) == [True], "the last verification counts"
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+async def test_a_backup_that_is_deleted_while_it_is_verified_has_no_result(
+    shop: Shop, scratch: ScratchServer, monkeypatch: pytest.MonkeyPatch, *, is_read: bool
+) -> None:
+    manifest = await create_backup(shop, "abcdef")
+
+    async def delete_and_restore(*arguments: Any) -> None:
+        if is_read:
+            await restore_dumps(*arguments)
+        for path in await shop.destination.list(f"{shop.name}/{manifest.id}/"):
+            await shop.destination.delete(path)
+        if not is_read:
+            await restore_dumps(*arguments)
+
+    monkeypatch.setattr(verification, "restore_dumps", delete_and_restore)
+    one = manifest.model_copy(update={"databases": {"product": manifest.databases["product"]}})
+    with pytest.raises(BackupNotFound, match="was deleted while it was verified"):
+        await verify_backup(shop, one, ["product"], INVARIANTS, scratch, NOW)
+
+    assert await list_backups(shop) == []
 
 
 @pytest.mark.parametrize("damage", ["changed", "missing", "cut off"])
