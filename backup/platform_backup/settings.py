@@ -17,6 +17,8 @@ _S = TypeVar("_S", bound=DatabaseSettings)
 
 def _validate_destination(value: str) -> str:
     parts = urlsplit(value)
+    if "#" in value or "?" in value:
+        raise ValueError("write a destination without # and ?")
     if (parts.scheme == "s3" and parts.netloc) or (parts.scheme == "file" and parts.path.startswith("/")):
         return value
     raise ValueError("write s3://bucket, s3://bucket/prefix or file:///folder")
