@@ -82,6 +82,7 @@ async def _run(chosen: argparse.Namespace, settings: BackupSettings) -> dict[str
         key=settings.key,
         destination=open_destination(settings),
         tools=PostgresTools(settings.backup_postgres_bin),
+        version=settings.backup_version,
     )
     now = datetime.now(UTC)
     retention = Retention(settings.backup_keep, timedelta(days=settings.backup_keep_days))

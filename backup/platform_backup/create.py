@@ -42,6 +42,7 @@ class Shop:
     destination: Destination
     tools: PostgresTools
     version: str = "dev"
+    """The release of the tool, for the manifest."""
     uid: str = ""
     """The UID of its EcommercePlatform, which a later shop of the same name does not have; empty if it has none."""
     created: datetime | None = None

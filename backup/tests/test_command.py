@@ -169,6 +169,16 @@ def test_the_backup_of_a_restore_is_looked_for_without_its_databases(
     assert "WrongKey: " in capsys.readouterr().err
 
 
+def test_a_manifest_names_the_release_that_has_written_it(
+    environment: dict[str, str], answer: Callable[..., Any], folder: Path
+) -> None:
+    environment["BACKUP_VERSION"] = "0.1.0-0123456789ab"
+
+    made = answer("create")["id"]
+
+    assert json.loads((folder / made / "manifest.json").read_text())["tool_version"] == "0.1.0-0123456789ab"
+
+
 def test_a_password_that_is_not_replaced_yet_is_the_former_one(answer: Callable[..., Any], tmp_path: Path) -> None:
     folder = tmp_path / "databases/order"
     (folder / "DB_PREVIOUS_PASSWORD").write_text((folder / "DB_PASSWORD").read_text())
