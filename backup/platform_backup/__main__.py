@@ -106,7 +106,8 @@ async def _run(chosen: argparse.Namespace, settings: BackupSettings) -> dict[str
         }
     roles = read_runtime_roles(settings.backup_runtime_roles)
     restored = await restore_backup(shop, manifest, roles, now, chosen.only, replace=chosen.replace)
-    return {**_summary(manifest), "restored": restored.databases, "resent": restored.resent}
+    warning = {"warning": restored.warning} if restored.warning else {}
+    return {**_summary(manifest), "restored": restored.databases, "resent": restored.resent, **warning}
 
 
 async def _find(shop: Shop, chosen: argparse.Namespace, now: datetime) -> Manifest:

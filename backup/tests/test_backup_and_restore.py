@@ -307,6 +307,36 @@ async def test_a_client_that_comes_while_the_files_are_verified_is_refused(
     assert await received(shop.databases["order"]) == {kept}
 
 
+async def test_a_client_is_not_taken_for_a_connection_of_the_restore_to_another_server(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each service has a server, and each server counts its processes from 1."""
+    manifest = await create_backup(shop, "abcdef")
+    async with connect("test", shop.databases["product"]) as client:
+        pid = client.get_server_pid()
+
+        async def process_of(_: Shop, __: Manifest, service: str, *, replace: bool) -> int:
+            return pid if service == "order" and replace else 0
+
+        monkeypatch.setattr(restoring, "_require_ready", process_of)
+        with pytest.raises(RestoreRefused, match="database of product: close the shop first"):
+            await restore(shop, manifest, replace=True)
+
+
+async def test_events_that_the_other_services_have_deleted_are_warned_of(shop: Shop) -> None:
+    """They keep what they have published for a week, so one database of an older backup lacks what came between."""
+    manifest = await create_backup(shop, "abcdef")
+    early, late = manifest.cut_at + timedelta(days=6), manifest.cut_at + timedelta(days=8)
+
+    in_time = await restore_backup(shop, manifest, {}, early, ["order"], replace=True)
+    whole = await restore_backup(shop, manifest, {}, late, replace=True)
+    too_late = await restore_backup(shop, manifest, {}, late, ["order"], replace=True)
+
+    assert (in_time.warning, whole.warning) == ("", "")
+    assert "notification, product delete the events that they have published after OUTBOX_RET" in too_late.warning
+    assert "order lacks what they deleted" in too_late.warning
+
+
 async def test_a_client_that_is_about_to_leave_is_awaited(shop: Shop) -> None:
     """PostgreSQL lists the connections of a backup for a moment after it is whole."""
     manifest = await create_backup(shop, "abcdef")
