@@ -20,10 +20,18 @@ from chassis.errors import DatabaseUnavailable, RuntimeRoleRefused, SettingsErro
 from chassis.observability import logs
 from chassis.settings import load
 
-from platform_backup.catalog import find_backup, list_backups, newest_backup, prune, require_files
+from platform_backup.catalog import (
+    find_backup,
+    list_backups,
+    newest_backup,
+    newest_good_backup,
+    prune,
+    require_databases,
+    require_files,
+)
 from platform_backup.create import Shop, create_backup
 from platform_backup.destination import open_destination
-from platform_backup.errors import BackupError, DatabaseFailed
+from platform_backup.errors import BackupError, DatabaseFailed, DestinationFull
 from platform_backup.manifest import Manifest
 from platform_backup.postgres_tools import PostgresTools
 from platform_backup.restore import restore_backup
@@ -74,19 +82,19 @@ async def _run(chosen: argparse.Namespace, settings: BackupSettings) -> dict[str
         key=settings.key,
         destination=open_destination(settings),
         tools=PostgresTools(settings.backup_postgres_bin),
+        version=settings.backup_version,
     )
     now = datetime.now(UTC)
     retention = Retention(settings.backup_keep, timedelta(days=settings.backup_keep_days))
     if chosen.command == "create":
-        manifest = await create_backup(shop, secrets.token_hex(3))
-        return {**_summary(manifest), **await _prune_if_possible(shop, retention, now)}
+        return await _create(shop, retention)
     if chosen.command == "prune":
         return {"deleted": await prune(shop, retention, now)}
     if chosen.command == "list":
         return [_listed(backup) for backup in await list_backups(shop)]
-    of_any = chosen.command in {"check", "restore"}
-    manifest = await (find_backup(shop, chosen.id) if chosen.id else newest_backup(shop, of_any=of_any))
+    manifest = await _find(shop, chosen, now)
     if chosen.command == "check":
+        require_databases(manifest, read_services(settings.backup_databases))
         await require_files(shop, manifest)
         return _summary(manifest)
     if chosen.command == "verify":
@@ -98,16 +106,44 @@ async def _run(chosen: argparse.Namespace, settings: BackupSettings) -> dict[str
         }
     roles = read_runtime_roles(settings.backup_runtime_roles)
     restored = await restore_backup(shop, manifest, roles, now, chosen.only, replace=chosen.replace)
-    return {**_summary(manifest), "restored": restored.databases, "resent": restored.resent}
+    warning = {"warning": restored.warning} if restored.warning else {}
+    return {**_summary(manifest), "restored": restored.databases, "resent": restored.resent, **warning}
 
 
-async def _prune_if_possible(shop: Shop, retention: Retention, now: datetime) -> dict[str, object]:
-    """Prunes after a complete backup. A failure is logged and returned, so that the Job does not repeat the backup."""
+async def _find(shop: Shop, chosen: argparse.Namespace, now: datetime) -> Manifest:
+    if chosen.id:
+        return await find_backup(shop, chosen.id)
+    return await (newest_backup(shop, now) if chosen.command == "verify" else newest_good_backup(shop, now))
+
+
+async def _create(shop: Shop, retention: Retention) -> dict[str, object]:
+    """Backs up the shop, then prunes. In a full destination it prunes first, and tries once more if that made room.
+
+    So a lower retention has an effect there. The newest good backups are kept, as after each backup.
+    """
+    made_room: list[str] = []
     try:
-        return {"deleted": await prune(shop, retention, now)}
+        manifest = await create_backup(shop, secrets.token_hex(3))
+    except DestinationFull as error:
+        log.warning("the destination is full: the backups that are no longer kept are deleted", error=str(error))
+        made_room, _ = await _prune_if_possible(shop, retention)
+        if not made_room:
+            raise
+        manifest = await create_backup(shop, secrets.token_hex(3))
+    deleted, failure = await _prune_if_possible(shop, retention, manifest.id)
+    return {**_summary(manifest), "deleted": made_room + deleted, **({"pruneFailed": failure} if failure else {})}
+
+
+async def _prune_if_possible(shop: Shop, retention: Retention, made: str = "") -> tuple[list[str], str]:
+    """Prunes, but never the backup `made`. Returns the ids of what is deleted, and why if it failed.
+
+    A failure is logged, and is no reason for the Job to repeat the backup.
+    """
+    try:
+        return await prune(shop, retention, datetime.now(UTC), made), ""
     except BackupError as error:
         log.warning("old backups are not deleted", reason=error.reason, error=str(error))
-        return {"deleted": [], "pruneFailed": f"{error.reason}: {error}"}
+        return [], f"{error.reason}: {error}"
 
 
 def _listed(backup: StoredBackup) -> dict[str, object]:
@@ -132,16 +168,17 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("create", help="back up all databases, then delete the backups that are no longer kept")
     commands.add_parser("list", help="list the backups, also those that are not whole")
     commands.add_parser("prune", help="delete the backups that are no longer kept")
-    for name, text in (
-        ("verify", "restore a backup into a scratch server, and check its invariants there"),
+    for name, kind, text in (
+        ("verify", "whole", "restore a backup into a scratch server, and check its invariants there"),
         (
             "check",
-            "check that a backup exists, that its manifest opens with the key, and that its files have their size",
+            "good",
+            "check that a backup has all databases, that its manifest opens with the key, and how large its files are",
         ),
-        ("restore", "restore the databases of a closed shop, and send the events since the backup again"),
+        ("restore", "good", "restore the databases of a closed shop, and send the events since the backup again"),
     ):
         command = commands.add_parser(name, help=text)
-        command.add_argument("id", nargs="?", help="the backup; by default the newest whole one")
+        command.add_argument("id", nargs="?", help=f"the backup; by default the newest {kind} one")
     command.add_argument("--only", action="append", default=[], metavar="SERVICE", help="only the database of this one")
     command.add_argument("--replace", action="store_true", help="delete what the databases have")
     return parser

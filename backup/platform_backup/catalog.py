@@ -67,7 +67,12 @@ async def _is_restorable(shop: Shop, backup: str) -> bool | None:
 
 
 async def record_verification(shop: Shop, manifest: Manifest, now: datetime, failure: str = "") -> None:
-    """Writes the result of a verification beside the manifest, in place of a former one."""
+    """Writes the result of a verification beside the manifest, in place of a former one.
+
+    Raises BackupNotFound if the backup was deleted since: it has no result then, and its loss is no damage.
+    """
+    if await _manifest_text(shop, manifest.id) is None:
+        raise BackupNotFound(f"{manifest.id} was deleted while it was verified: verify a newer backup")
     verification = Verification(
         id=manifest.id, shop=manifest.shop, key_id=shop.key.id, verified_at=now, failure=failure
     )
@@ -98,24 +103,62 @@ def _manifest(shop: Shop, backup: str, text: bytes) -> Manifest:
     return manifest
 
 
-async def newest_backup(shop: Shop, *, of_any: bool = False) -> Manifest:
-    """Returns the manifest of the newest whole backup of the shop, or `of_any` shop of its name, if that is clear.
+async def newest_backup(shop: Shop, now: datetime) -> Manifest:
+    """Returns the manifest of the newest whole backup of the shop, for a verification. Raises BackupNotFound."""
+    whole = [backup for backup in await list_backups(shop) if backup.is_whole]
+    own = [backup for backup in whole if backup.belongs_to(shop.uid, shop.created)]
+    return await _newest_of(shop, own, now)
 
-    Raises BackupNotFound, and RestoreRefused where the name has had several shops: a new one may have been backed up
-    while it was still empty.
+
+async def newest_good_backup(shop: Shop, now: datetime) -> Manifest:
+    """Returns the manifest of the newest backup of any shop of the name that may be restored, if that is clear.
+
+    One that a verification has found not to be restorable is passed over. Raises BackupNotFound, and RestoreRefused
+    where the name has had several shops: a new one may have been backed up while it was still empty.
     """
     whole = [backup for backup in await list_backups(shop) if backup.is_whole]
     newest = {backup.owner(shop.uid, shop.created): backup.id for backup in whole}
-    if not of_any:
-        whole = [backup for backup in whole if backup.belongs_to(shop.uid, shop.created)]
-    elif len(newest) > 1:
+    if len(newest) > 1:
         raise RestoreRefused(
             f"{shop.name} has backups of {len(newest)} shops of this name: name one. The newest of each: "
             + ", ".join(f"{backup} (of {uid or 'unknown UID'})" for uid, backup in newest.items())
         )
-    if not whole:
-        raise BackupNotFound(f"{shop.name} has no whole backup that this key can read")
-    return await find_backup(shop, whole[-1].id)
+    return await _newest_of(shop, whole, now, good=True)
+
+
+async def _newest_of(shop: Shop, whole: list[StoredBackup], now: datetime, *, good: bool = False) -> Manifest:
+    """Returns the newest one that is not from the future, and that is `good` if so asked. Raises BackupNotFound."""
+    _report_ahead(whole, now)
+    skipped: list[str] = []
+    for backup in reversed(whole):
+        if backup.is_ahead(now):
+            skipped.append(f"{backup.id} is from the future")
+        elif good and not backup.is_good:
+            log.warning("a backup is passed over: its verification has failed", backup=backup.id)
+            skipped.append(f"the verification of {backup.id} has failed")
+        else:
+            return await find_backup(shop, backup.id)
+    if skipped:
+        raise BackupNotFound(f"{shop.name} has no backup to choose: {', '.join(skipped)}. Name the one that you want")
+    raise BackupNotFound(f"{shop.name} has no whole backup that this key can read")
+
+
+def _report_ahead(backups: Iterable[StoredBackup], now: datetime) -> None:
+    for backup in backups:
+        if backup.is_ahead(now):
+            advice = "correct the clocks of the nodes; delete it if it is in the way"
+            log.warning(
+                "a backup is from the future, and does not count as the newest", backup=backup.id, advice=advice
+            )
+
+
+def require_databases(manifest: Manifest, services: Iterable[str]) -> None:
+    """Raises RestoreRefused unless a backup has a database of each of these services, those of the shop."""
+    if missing := sorted(set(services) - set(manifest.databases)):
+        raise RestoreRefused(
+            f"the backup {manifest.id} has no database of {', '.join(missing)}, which the shop has and a restore would "
+            "leave as it is: choose another backup, or name each service to restore with --only"
+        )
 
 
 async def require_files(shop: Shop, manifest: Manifest) -> None:
@@ -153,12 +196,14 @@ async def read_dump(shop: Shop, manifest: Manifest, service: str) -> AsyncIterat
         raise BackupDamaged(f"{entry.file} is not the file of the manifest: restore another backup")
 
 
-async def prune(shop: Shop, retention: Retention, now: datetime) -> list[str]:
-    """Deletes the backups that the retention does not keep, and returns their ids.
+async def prune(shop: Shop, retention: Retention, now: datetime, own: str = "") -> list[str]:
+    """Deletes the backups that the retention does not keep, and returns their ids. It keeps `own`, that of this run.
 
     The manifest goes first: a backup that is half deleted is none.
     """
-    chosen = expired(await list_backups(shop), retention, now, shop.uid, shop.created)
+    stored = await list_backups(shop)
+    _report_ahead(stored, now)
+    chosen = expired(stored, retention, now, shop.uid, shop.created, own)
     for backup in chosen:
         folder = f"{shop.name}/{backup.id}/"
         paths = await shop.destination.list(folder)

@@ -1,6 +1,7 @@
 """The creation of a backup: a cut, a dump of each database from its snapshot, and last the manifest.
 
-Whatever stops it before the manifest leaves files that are not a backup, which a later prune deletes.
+What fails before the manifest deletes its files. What is killed leaves files that are not a backup, which a later prune
+deletes.
 """
 
 import asyncio
@@ -14,10 +15,10 @@ from chassis.settings import DatabaseSettings
 
 from platform_backup.destination import Destination
 from platform_backup.encryption import BackupKey, encrypt
-from platform_backup.errors import DatabaseFailed, DestinationUnavailable, PostgresToolsTooOld
+from platform_backup.errors import BackupError, DatabaseFailed, DestinationUnavailable, PostgresToolsTooOld
 from platform_backup.manifest import DatabaseEntry, Manifest, backup_id, write_manifest
-from platform_backup.postgres_tools import PostgresTools
-from platform_backup.snapshots import Snapshot, cut
+from platform_backup.postgres_tools import PostgresTools, Program
+from platform_backup.snapshots import Snapshot, cut, require_tables
 
 MANIFEST = "manifest.json"
 _DUMP = ["--format=custom", "--compress=zstd:3", "--no-password"]
@@ -41,6 +42,7 @@ class Shop:
     destination: Destination
     tools: PostgresTools
     version: str = "dev"
+    """The release of the tool, for the manifest."""
     uid: str = ""
     """The UID of its EcommercePlatform, which a later shop of the same name does not have; empty if it has none."""
     created: datetime | None = None
@@ -65,12 +67,22 @@ async def create_backup(shop: Shop, suffix: str, now: Callable[[], datetime] = n
     """Backs up all databases of a shop, without closing it, and returns the manifest.
 
     The snapshots are held until the last dump has ended, which keeps vacuum from removing rows of that time. Raises
-    BackupError.
+    BackupError, after deleting what it has written.
     """
     started_at = now()
     backup = backup_id(started_at, suffix)
     tools_version = await shop.tools.major_version()
     log.info("the backup begins", backup=backup, databases=list(shop.databases))
+    try:
+        return await _create(shop, backup, started_at, tools_version, now)
+    except Exception:
+        await _discard(shop, backup)
+        raise
+
+
+async def _create(
+    shop: Shop, backup: str, started_at: datetime, tools_version: int, now: Callable[[], datetime]
+) -> Manifest:
     async with cut(shop.databases) as snapshots:
         _require_tools_for(snapshots, tools_version)
         entries = await _dump_all(shop, backup, snapshots)
@@ -87,6 +99,23 @@ async def create_backup(shop: Shop, suffix: str, now: Callable[[], datetime] = n
     await shop.destination.write(f"{shop.name}/{backup}/{MANIFEST}", write_manifest(manifest, shop.key))
     log.info("the backup is whole", backup=backup, bytes=manifest.size, cut_spread_seconds=manifest.cut_spread_seconds)
     return manifest
+
+
+async def _discard(shop: Shop, backup: str) -> None:
+    """Deletes the files of a backup that has failed, so that its next attempt has their room.
+
+    What cannot be deleted is not a backup, and a later prune deletes it. A manifest whose write had no answer may be
+    there all the same: then the backup is whole, and is left.
+    """
+    folder = f"{shop.name}/{backup}/"
+    try:
+        paths = await shop.destination.list(folder)
+        if f"{folder}{MANIFEST}" in paths:
+            return
+        for path in paths:
+            await shop.destination.delete(path)
+    except BackupError as error:
+        log.warning("the files of a failed backup are not deleted", backup=backup, error=str(error))
 
 
 def _require_tools_for(snapshots: Mapping[str, Snapshot], tools_version: int) -> None:
@@ -119,11 +148,12 @@ async def _dump(shop: Shop, backup: str, service: str, snapshot: Snapshot, slots
     async with slots:
         arguments = [*_DUMP, f"--snapshot={snapshot.name}"]
         async with shop.tools.run("pg_dump", arguments, shop.databases[service]) as dump:
-            encrypted = encrypt(dump.output(), shop.key, f"{backup}/{file}")
+            content = _checked(dump, service, shop.databases[service], snapshot)
+            encrypted = encrypt(content, shop.key, f"{backup}/{file}")
             try:
                 await shop.destination.write(path, written.counted(encrypted))
             except DatabaseFailed as error:
-                raise DatabaseFailed(f"the database of {service}: {error}") from None
+                raise type(error)(f"the database of {service}: {error}", error.exit_status) from None
     stored = await shop.destination.size(path)
     if stored != written.size:
         raise DestinationUnavailable(f"{path} has {stored} bytes where {written.size} were written: back up again")
@@ -137,3 +167,16 @@ async def _dump(shop: Shop, backup: str, service: str, snapshot: Snapshot, slots
         snapshot_at=snapshot.at,
         outbox=snapshot.outbox,
     )
+
+
+async def _checked(dump: Program, service: str, database: DatabaseSettings, snapshot: Snapshot) -> AsyncIterator[bytes]:
+    """Yields the output of pg_dump. Raises DatabaseFailed if the dump would lack rows of the snapshot.
+
+    pg_dump writes its first byte when it has locked all tables, until it ends: what is so then remains so.
+    """
+    is_checked = False
+    async for part in dump.output():
+        if not is_checked:
+            await require_tables(service, database, snapshot)
+            is_checked = True
+        yield part

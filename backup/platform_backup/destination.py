@@ -63,14 +63,18 @@ class Destination:
             try:
                 return (await obstore.head_async(self._store, path))["size"]
             except _MISSING:
-                return None
+                pass
+        await self.list(path)  # the answer to HEAD does not say whether the file is missing, or the bucket
+        return None
 
     async def read(self, path: str) -> bytes | None:
         """Returns the content of a small file; None if there is none."""
         with self._named_errors():
             try:
                 return bytes(await (await obstore.get_async(self._store, path)).bytes_async())
-            except _MISSING:
+            except _MISSING as error:
+                if _is_of_the_bucket(error):
+                    raise
                 return None
 
     async def stream(self, path: str) -> AsyncIterator[bytes]:
@@ -89,7 +93,9 @@ class Destination:
         with self._named_errors():
             try:
                 return bytes(await obstore.get_range_async(self._store, path, start=start, end=end))
-            except _MISSING:
+            except _MISSING as error:
+                if _is_of_the_bucket(error):
+                    raise
                 raise BackupDamaged(f"{path} was deleted while it was read: restore another backup") from None
 
     async def list(self, folder: str) -> dict[str, int]:
@@ -105,8 +111,9 @@ class Destination:
         with self._named_errors():
             try:
                 await obstore.delete_async(self._store, path)
-            except _MISSING:
-                return
+            except _MISSING as error:
+                if _is_of_the_bucket(error):
+                    raise
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
@@ -120,6 +127,10 @@ class Destination:
         text = _one_line(error)
         if _FULL.search(str(error)):
             return DestinationFull(f"{self._name} is full: give it more room, or keep fewer backups ({text})")
+        if "RequestTimeTooSkewed" in str(error):
+            return DestinationUnavailable(
+                f"the clocks of this node and of {self._name} differ too much: correct the one that is wrong ({text})"
+            )
         status = _status(error)
         if isinstance(error, _MISSING) or status == 404:
             return DestinationMissing(f"{self._name} does not exist: create it, or name another ({text})")
@@ -163,6 +174,11 @@ def _existing_folder(path: str) -> Path:
     if not os.access(path, os.W_OK | os.X_OK):
         raise DestinationMissing(f"the folder {path} does not exist or is not writable: mount the volume there")
     return Path(path)
+
+
+def _is_of_the_bucket(error: Exception) -> bool:
+    """Returns whether it is the bucket that is missing, rather than a file."""
+    return "NoSuchBucket" in str(error)
 
 
 def _status(error: Exception) -> int:

@@ -47,7 +47,7 @@ class PostgresToolsTooOld(BackupError):
 
 
 class BackupNotFound(BackupError):
-    """The destination has no whole backup of this id."""
+    """The destination has no whole backup of this id, or none that is chosen without an id."""
 
 
 class WrongKey(BackupError):

@@ -59,6 +59,7 @@ class Manifest(_Part):
     shop_uid: str = ""
     """The UID of the shop's EcommercePlatform; empty in backups of earlier releases, or without the operator."""
     tool_version: str
+    """The release that has written it; `dev` outside of an image, and in backups of earlier releases."""
     key_id: str
     started_at: datetime
     finished_at: datetime

@@ -19,11 +19,11 @@ from chassis.database.roles import RuntimeRole, grant_runtime_role
 from chassis.errors import DatabaseUnavailable, RuntimeRoleRefused
 from chassis.messaging.resend import MAX_AGE, Selection, resend
 from chassis.observability import logs
-from chassis.settings import DatabaseSettings
+from chassis.settings import BackendSettings, DatabaseSettings
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from platform_backup.catalog import read_dump, verify_files
+from platform_backup.catalog import read_dump, require_databases, verify_files
 from platform_backup.create import Shop
 from platform_backup.errors import (
     DatabaseFailed,
@@ -42,6 +42,7 @@ RESEND_MARGIN = timedelta(hours=2)
 Longer than an event is retried (about an hour, docs/adr/0025): those that were published before and not received yet
 waited for a retry, or in the queue of a service that was down.
 """
+_PUBLISHED_EVENTS_KEPT = timedelta(seconds=BackendSettings.model_fields["outbox_retention_seconds"].default)
 _RESTORE = ["--no-owner", "--no-privileges", "--file=-"]
 _PSQL = ["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1", "--set=VERBOSITY=terse"]
 """Terse, since the details of an error and its context quote rows, and the message reaches the log."""
@@ -86,6 +87,8 @@ class Restored:
     databases: list[str]
     resent: dict[str, int]
     """How many published events each service sends again."""
+    warning: str = ""
+    """What the restored databases may lack; empty if nothing."""
 
 
 async def restore_backup(
@@ -108,11 +111,14 @@ async def restore_backup(
     that is stuck, and autovacuum analyzes its tables later.
     """
     services = _chosen(shop, manifest, only)
-    own = [await _require_ready(shop, manifest, service, replace=replace) for service in services]
+    own = {service: await _require_ready(shop, manifest, service, replace=replace) for service in services}
+    warning = _warning_of_deleted_events(shop, manifest, services, now)
+    if warning:
+        log.warning(warning, backup=manifest.id)
     await verify_files(shop, manifest, services)
     log.info("the files of the backup are whole", backup=manifest.id)
     for service in services:
-        await _require_unused(shop, service, own)
+        await _require_unused(shop, service, own[service])
     await restore_dumps(shop, manifest, services, replace=replace)
     for service in services:
         if service in roles:
@@ -122,10 +128,27 @@ async def restore_backup(
     except DatabaseFailed as error:
         raise _incomplete(error, f"the databases are restored, but not all events are sent again: {error}") from error
     await asyncio.gather(*(analyze(service, shop.databases[service]) for service in services))
-    return Restored(services, resent)
+    return Restored(services, resent, warning)
+
+
+def _warning_of_deleted_events(shop: Shop, manifest: Manifest, services: Collection[str], now: datetime) -> str:
+    """Returns which events a part of the databases may lack, of services that are not restored; empty if none.
+
+    How long a service keeps its events is its own setting: this is by the default.
+    """
+    others = sorted(set(shop.databases) - set(services))
+    if not others or now - manifest.cut_at + RESEND_MARGIN <= _PUBLISHED_EVENTS_KEPT:
+        return ""
+    return (
+        f"the backup is of {manifest.cut_at:%Y-%m-%d %H:%M} UTC, and {', '.join(others)} delete the events that they "
+        f"have published after OUTBOX_RETENTION_SECONDS ({_PUBLISHED_EVENTS_KEPT.days} days by default): "
+        f"{', '.join(services)} lacks what they deleted. Check the invariants of the shop, or restore all databases"
+    )
 
 
 def _chosen(shop: Shop, manifest: Manifest, only: Collection[str]) -> list[str]:
+    if not only:
+        require_databases(manifest, shop.databases)
     services = sorted(only or manifest.databases)
     unknown = [service for service in services if service not in manifest.databases]
     if unknown:
@@ -151,9 +174,9 @@ async def _require_ready(shop: Shop, manifest: Manifest, service: str, *, replac
         return pid
 
 
-async def _require_unused(shop: Shop, service: str, own: Collection[int]) -> None:
+async def _require_unused(shop: Shop, service: str, own: int) -> None:
     async with connect(service, shop.databases[service]) as connection:
-        await _require_no_clients(service, connection, own)
+        await _require_no_clients(service, connection, [own])
 
 
 async def _require_no_clients(service: str, connection: asyncpg.Connection, own: Collection[int]) -> None:

@@ -17,6 +17,8 @@ _S = TypeVar("_S", bound=DatabaseSettings)
 
 def _validate_destination(value: str) -> str:
     parts = urlsplit(value)
+    if "#" in value or "?" in value:
+        raise ValueError("write a destination without # and ?")
     if (parts.scheme == "s3" and parts.netloc) or (parts.scheme == "file" and parts.path.startswith("/")):
         return value
     raise ValueError("write s3://bucket, s3://bucket/prefix or file:///folder")
@@ -76,6 +78,8 @@ class BackupSettings(LogSettings, DestinationSettings):
     """The folder of the Secrets of the runtime roles, for each service that has one. Only a restore reads it."""
     backup_postgres_bin: str = ""
     """The folder with pg_dump, pg_restore, psql, initdb and pg_ctl. Without it they are on PATH."""
+    backup_version: str = "dev"
+    """The release of this image, which the manifest of a backup names."""
     backup_scratch: str = "/scratch"
     """The folder in which a verification starts a PostgreSQL server, which is removed with all that it has."""
     backup_invariants: str = "/invariants"

@@ -39,6 +39,12 @@ _OUTBOX_POSITION = """
            ) AS last_sequence,
            (SELECT count(*) FROM outbox) AS waiting
 """
+_TABLES = """
+    SELECT oid, relfilenode, relname FROM pg_class
+    WHERE relkind = 'r' AND relpersistence <> 't'
+      AND relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+"""
+"""Reads the table itself, since pg_relation_filenode() and the like return what is so now, not in the snapshot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,8 @@ class Snapshot:
     server_version: int
     revision: str | None
     outbox: OutboxPosition | None
+    tables: frozenset[tuple[int, int, str]]
+    """The oid, the number of the file, and the name of each table."""
 
 
 @asynccontextmanager
@@ -63,6 +71,19 @@ async def cut(databases: Mapping[str, DatabaseSettings]) -> AsyncIterator[dict[s
         exported = await asyncio.gather(*map(_export, names, connections))
         described = await asyncio.gather(*map(_describe, names, connections, exported))
         yield dict(zip(names, described, strict=True))
+
+
+async def require_tables(service: str, database: DatabaseSettings, snapshot: Snapshot) -> None:
+    """Raises DatabaseFailed unless the tables of a snapshot still have the files with its rows.
+
+    TRUNCATE, and an ALTER TABLE that rewrites a table, give it another file: a snapshot of before finds no row there.
+    """
+    async with connect(service, database) as connection:
+        tables = await translate_errors(service, _read_tables(connection))
+    if replaced := sorted(name for _, _, name in snapshot.tables - tables):
+        raise DatabaseFailed(
+            f"a migration has replaced the rows of {', '.join(replaced)} since the snapshot was taken: back up again"
+        )
 
 
 async def choose_passwords(databases: Mapping[str, OwnerSettings]) -> dict[str, DatabaseSettings]:
@@ -171,7 +192,12 @@ async def _read(connection: asyncpg.Connection, exported: asyncpg.Record) -> Sna
         server_version=connection.get_server_version().major,
         revision=await revision_of(connection),
         outbox=OutboxPosition(**position) if position is not None else None,
+        tables=await _read_tables(connection),
     )
+
+
+async def _read_tables(connection: asyncpg.Connection) -> frozenset[tuple[int, int, str]]:
+    return frozenset((row["oid"], row["relfilenode"], row["relname"]) for row in await connection.fetch(_TABLES))
 
 
 def _text(error: BaseException) -> str:

@@ -19,9 +19,11 @@ from platform_backup.errors import (
     BackupDamaged,
     BackupNotRestorable,
     DatabaseFailed,
+    DatabaseUnreachable,
     InvariantBroken,
     PostgresToolsTooOld,
     RestoreIncomplete,
+    RestoreInterrupted,
     ScratchServerFailed,
 )
 from platform_backup.manifest import Manifest
@@ -31,9 +33,10 @@ from platform_backup.snapshots import connect, revision_of, translate_errors
 
 _QUERY_TIMEOUT_SECONDS = 3600.0
 _OF_THE_SERVER = re.compile(
-    "No space left on device|out of memory|closed the connection|crash of another|in recovery mode|ended with -9"
+    "No space left on device|Disk quota exceeded|[Oo]ut of memory|Cannot allocate memory|closed the connection"
+    r"|crash of another|in recovery mode|ended with -\d"
 )
-"""What a restore says if its server or its programs ended for another cause than the backup."""
+"""What a restore says if its server or its programs ended for another cause than the backup, such as by a signal."""
 _OF_ANOTHER_RELEASE = (asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError, asyncpg.UndefinedTableError)
 _AT_THE_CUT = """
     CREATE SCHEMA at_the_cut;
@@ -110,6 +113,25 @@ async def _verify(
 async def _verify_database(
     shop: Shop, manifest: Manifest, service: str, invariants: list[Invariant], login: DatabaseSettings
 ) -> tuple[int, list[Violation]]:
+    """Raises BackupDamaged, BackupNotRestorable, ScratchServerFailed."""
+    try:
+        return await _restore_and_check(shop, manifest, service, invariants, login)
+    except (DatabaseFailed, RestoreIncomplete) as error:
+        if not _is_of_the_server(error):
+            raise
+        raise ScratchServerFailed(
+            f"the server into which {service} is restored failed, for want of room or memory perhaps: {error}"
+        ) from error
+
+
+def _is_of_the_server(error: DatabaseFailed | RestoreIncomplete) -> bool:
+    is_lost = isinstance(error, DatabaseUnreachable | RestoreInterrupted)
+    return is_lost or _OF_THE_SERVER.search(str(error)) is not None
+
+
+async def _restore_and_check(
+    shop: Shop, manifest: Manifest, service: str, invariants: list[Invariant], login: DatabaseSettings
+) -> tuple[int, list[Violation]]:
     database = login.model_copy(update={"db_name": service})
     async with connect("the verification", login) as connection:
         _require_version(service, connection, manifest)
@@ -130,14 +152,12 @@ def _require_version(service: str, connection: asyncpg.Connection, manifest: Man
 
 
 async def _restore(shop: Shop, manifest: Manifest, service: str, database: DatabaseSettings) -> None:
-    """Raises BackupDamaged, BackupNotRestorable, ScratchServerFailed."""
+    """Raises BackupDamaged and BackupNotRestorable, and the errors of a restore that are of the server."""
     try:
         await restore_dumps(replace(shop, databases={service: database}), manifest, [service])
     except (DatabaseFailed, RestoreIncomplete) as error:
-        if _OF_THE_SERVER.search(str(error)):
-            raise ScratchServerFailed(
-                f"the server into which {service} is restored failed, for want of room or memory perhaps: {error}"
-            ) from error
+        if _is_of_the_server(error):
+            raise
         raise BackupNotRestorable(f"{manifest.id} cannot be restored: {error}") from error
     await analyze(service, database)
 

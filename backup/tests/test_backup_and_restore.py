@@ -20,9 +20,19 @@ from chassis.messaging.resend import Selection, resend
 from chassis.settings import DatabaseSettings
 from chassis_testing.databases import empty_database
 from chassis_testing.waiting import eventually
+from platform_backup import create as creating_backups
 from platform_backup import restore as restoring
-from platform_backup.catalog import find_backup, list_backups, newest_backup, prune, read_dump, verify_files
+from platform_backup.catalog import (
+    find_backup,
+    list_backups,
+    newest_backup,
+    newest_good_backup,
+    prune,
+    read_dump,
+    verify_files,
+)
 from platform_backup.create import Shop, create_backup
+from platform_backup.destination import Destination
 from platform_backup.encryption import BackupKey
 from platform_backup.errors import (
     BackupDamaged,
@@ -30,16 +40,18 @@ from platform_backup.errors import (
     BackupNotFound,
     DatabaseFailed,
     DatabaseUnreachable,
+    DestinationFull,
+    DestinationUnavailable,
     RestoreIncomplete,
     RestoreInterrupted,
     RestoreRefused,
     WrongKey,
 )
-from platform_backup.manifest import Manifest, OutboxPosition
+from platform_backup.manifest import DatabaseEntry, Manifest, OutboxPosition
 from platform_backup.postgres_tools import Program
 from platform_backup.restore import RESEND_MARGIN, restore_backup
 from platform_backup.retention import Retention
-from platform_backup.snapshots import connect, translate_errors
+from platform_backup.snapshots import connect, has_table, translate_errors
 from received_events import receive, received
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -96,6 +108,65 @@ async def test_all_snapshots_are_of_before_the_first_dump(shop: Shop) -> None:
 
     for database in shop.databases.values():
         assert late not in await received(database)
+
+
+@pytest.mark.parametrize(
+    "migration",
+    [
+        "ALTER TABLE kept ADD COLUMN doubled int GENERATED ALWAYS AS (2 * id) STORED",
+        "TRUNCATE kept",
+        "ALTER TABLE kept RENAME TO former; CREATE TABLE kept (id) AS SELECT id FROM former; DROP TABLE former",
+    ],
+)
+async def test_a_table_that_a_migration_replaces_between_the_cut_and_its_dump_fails_the_backup(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, migration: str
+) -> None:
+    """pg_dump would find it empty: no row of its new file is older than the snapshot."""
+    only = replace(shop, databases={"order": shop.databases["order"]})
+    async with connect("test", shop.databases["order"]) as sql:
+        await sql.execute("CREATE TABLE kept (id) AS SELECT generate_series(1, 3)")
+        migrate_before_the_dump(monkeypatch, sql, migration)
+
+        with pytest.raises(DatabaseFailed, match=r"the database of order: .*replaced.* kept .*back up again"):
+            await create_backup(only, "abcdef")
+
+    assert await list_backups(only) == []
+    monkeypatch.undo()
+    assert await create_backup(only, "abcde0")
+
+
+async def test_a_migration_that_leaves_the_rows_where_they_are_does_not_disturb_a_backup(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only = replace(shop, databases={"order": shop.databases["order"]})
+    event = uuid4()
+    await receive(shop.databases["order"], event)
+    async with connect("test", shop.databases["order"]) as sql:
+        migration = "CREATE TABLE later (id int); CREATE TEMP TABLE t (id int); ALTER TABLE inbox ADD COLUMN later int"
+        migrate_before_the_dump(monkeypatch, sql, migration)
+        manifest = await create_backup(only, "abcdef")
+        monkeypatch.undo()
+
+    await restore(only, manifest, replace=True)
+
+    assert await received(shop.databases["order"]) == {event}
+    assert not await owns_table(shop.databases["order"], "later")
+
+
+def migrate_before_the_dump(monkeypatch: pytest.MonkeyPatch, sql: asyncpg.Connection, migration: str) -> None:
+    """Executes a migration when the snapshots of a backup are taken, and no dump has begun."""
+    dump_all = creating_backups._dump_all
+
+    async def migrate_and_dump(*arguments: Any) -> dict[str, DatabaseEntry]:
+        await sql.execute(migration)
+        return await dump_all(*arguments)
+
+    monkeypatch.setattr(creating_backups, "_dump_all", migrate_and_dump)
+
+
+async def owns_table(database: DatabaseSettings, name: str) -> bool:
+    async with connect("test", database) as sql:
+        return await has_table(sql, name)
 
 
 async def until_a_dump_waits(database: DatabaseSettings) -> None:
@@ -234,6 +305,36 @@ async def test_a_client_that_comes_while_the_files_are_verified_is_refused(
             await restore(shop, manifest, replace=True)
 
     assert await received(shop.databases["order"]) == {kept}
+
+
+async def test_a_client_is_not_taken_for_a_connection_of_the_restore_to_another_server(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each service has a server, and each server counts its processes from 1."""
+    manifest = await create_backup(shop, "abcdef")
+    async with connect("test", shop.databases["product"]) as client:
+        pid = client.get_server_pid()
+
+        async def process_of(_: Shop, __: Manifest, service: str, *, replace: bool) -> int:
+            return pid if service == "order" and replace else 0
+
+        monkeypatch.setattr(restoring, "_require_ready", process_of)
+        with pytest.raises(RestoreRefused, match="database of product: close the shop first"):
+            await restore(shop, manifest, replace=True)
+
+
+async def test_events_that_the_other_services_have_deleted_are_warned_of(shop: Shop) -> None:
+    """They keep what they have published for a week, so one database of an older backup lacks what came between."""
+    manifest = await create_backup(shop, "abcdef")
+    early, late = manifest.cut_at + timedelta(days=6), manifest.cut_at + timedelta(days=8)
+
+    in_time = await restore_backup(shop, manifest, {}, early, ["order"], replace=True)
+    whole = await restore_backup(shop, manifest, {}, late, replace=True)
+    too_late = await restore_backup(shop, manifest, {}, late, ["order"], replace=True)
+
+    assert (in_time.warning, whole.warning) == ("", "")
+    assert "notification, product delete the events that they have published after OUTBOX_RET" in too_late.warning
+    assert "order lacks what they deleted" in too_late.warning
 
 
 async def test_a_client_that_is_about_to_leave_is_awaited(shop: Shop) -> None:
@@ -600,6 +701,40 @@ async def test_a_database_that_does_not_answer_stops_the_backup(shop: Shop, fold
     assert files_below(folder) == []
 
 
+async def test_a_backup_that_fails_deletes_what_it_has_written(
+    shop: Shop, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would otherwise take the room that its next attempt needs. Another backup of the time is left alone."""
+    other = await create_backup(shop, "abcdef")
+    write = Destination.write
+
+    async def fail(destination: Destination, path: str, content: AsyncIterator[bytes] | bytes) -> None:
+        if path.endswith("/manifest.json"):
+            raise DestinationFull("no room")
+        await write(destination, path, content)
+
+    monkeypatch.setattr(Destination, "write", fail)
+    with pytest.raises(DestinationFull):
+        await create_backup(shop, "abcde0")
+
+    assert {file.parent.name for file in files_below(folder)} == {other.id}
+
+
+async def test_a_backup_whose_last_write_had_no_answer_is_left(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = Destination.write
+
+    async def lose_the_answer(destination: Destination, path: str, content: AsyncIterator[bytes] | bytes) -> None:
+        await write(destination, path, content)
+        if path.endswith("/manifest.json"):
+            raise DestinationUnavailable("no answer")
+
+    monkeypatch.setattr(Destination, "write", lose_the_answer)
+    with pytest.raises(DestinationUnavailable):
+        await create_backup(shop, "abcdef")
+
+    assert [backup.is_whole for backup in await list_backups(shop)] == [True]
+
+
 async def test_an_unknown_service_is_refused(shop: Shop) -> None:
     manifest = await create_backup(shop, "abcdef")
 
@@ -657,7 +792,7 @@ async def test_files_without_a_manifest_are_no_backup(shop: Shop, folder: Path) 
 
     with pytest.raises(BackupNotFound, match="stopped before it was whole"):
         await find_backup(shop, half.id)
-    assert await newest_backup(shop) == whole
+    assert await newest_backup(shop, NOW) == whole
     await verify_files(shop, whole, whole.databases)
 
 
@@ -668,14 +803,14 @@ async def test_pruning_deletes_all_but_the_newest(shop: Shop, folder: Path) -> N
     assert await prune(shop, Retention(1), NOW) == [made[0].id]
 
     assert {file.parent.name for file in files_below(folder)} == {made[1].id, made[2].id}
-    assert await newest_backup(shop) == made[1]
+    assert await newest_backup(shop, NOW) == made[1]
 
 
 async def test_a_later_shop_of_the_name_neither_counts_nor_prunes_nor_restores_by_chance(shop: Shop) -> None:
     former, later = replace(shop, uid="former"), replace(shop, uid="later")
     old = [await create_backup(former, "a"), await create_backup(former, "b")]
     new = await create_backup(later, "c")
-    assert (new.shop_uid, await newest_backup(former), await newest_backup(later)) == ("later", old[1], new)
+    assert (new.shop_uid, await newest_backup(former, NOW), await newest_backup(later, NOW)) == ("later", old[1], new)
 
     assert await prune(later, Retention(1), NOW + timedelta(days=900)) == []
     other_key = replace(later, key=BackupKey(b"o" * 32))
@@ -687,14 +822,14 @@ async def test_a_later_shop_of_the_name_neither_counts_nor_prunes_nor_restores_b
 
     await create_backup(later, "e")
     with pytest.raises(RestoreRefused, match=f"backups of 2 shops of this name: name one.*{old[1].id} .of former"):
-        await newest_backup(later, of_any=True)
+        await newest_good_backup(later, NOW)
 
 
 async def test_a_manifest_of_an_earlier_release_has_no_uid_and_counts_as_the_shops(shop: Shop, folder: Path) -> None:
     before = await create_backup(shop, "a")
     assert b"shop_uid" not in (folder / before.id / "manifest.json").read_bytes(), "an earlier release refuses it"
-    assert await newest_backup(replace(shop, uid="later")) == before
-    assert await newest_backup(replace(shop, uid="later"), of_any=True) == before
+    assert await newest_backup(replace(shop, uid="later"), NOW) == before
+    assert await newest_good_backup(replace(shop, uid="later"), NOW) == before
 
 
 async def test_a_backup_without_a_uid_is_restored_if_it_is_younger_than_the_shop(shop: Shop) -> None:
@@ -702,11 +837,11 @@ async def test_a_backup_without_a_uid_is_restored_if_it_is_younger_than_the_shop
     of_today = replace(shop, uid="today", created=created)
     await create_backup(of_today, "a", lambda: created)
     newest = await create_backup(shop, "b", lambda: NOW - timedelta(days=1))
-    assert await newest_backup(of_today, of_any=True) == newest
+    assert await newest_good_backup(of_today, NOW) == newest
     with pytest.raises(RestoreRefused, match="backups of 2 shops"):
-        await newest_backup(replace(of_today, created=NOW), of_any=True)
+        await newest_good_backup(replace(of_today, created=NOW), NOW)
 
     await create_backup(shop, "c", lambda: created - timedelta(days=1))
     with pytest.raises(RestoreRefused, match=r"backups of 2 shops of this name: name one.*of unknown UID.*of today"):
-        await newest_backup(of_today, of_any=True)
-    assert await newest_backup(of_today) == newest, "a verification takes none of a former shop"
+        await newest_good_backup(of_today, NOW)
+    assert await newest_backup(of_today, NOW) == newest, "a verification takes none of a former shop"

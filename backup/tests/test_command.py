@@ -6,6 +6,8 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,10 @@ from chassis.settings import DatabaseSettings
 from chassis_testing.waiting import eventually
 from platform_backup import __main__ as command
 from platform_backup.__main__ import main
-from platform_backup.catalog import list_backups, newest_backup
+from platform_backup.catalog import find_backup, list_backups, newest_backup, record_verification
 from platform_backup.create import Shop, create_backup
-from platform_backup.errors import DestinationRefused
+from platform_backup.errors import DestinationFull, DestinationRefused
+from platform_backup.manifest import Manifest
 from platform_backup.settings import read_runtime_roles
 from platform_backup.snapshots import connect
 
@@ -94,6 +97,61 @@ def test_backups_are_created_listed_and_restored(shop: Shop, answer: Callable[..
     assert answer("prune") == {"deleted": []}
 
 
+def test_a_backup_from_the_future_neither_displaces_a_new_one_nor_is_chosen(
+    shop: Shop, answer: Callable[..., Any]
+) -> None:
+    """Another node's clock was ahead, once by days and once by minutes."""
+    ahead = asyncio.run(create_backup(shop, "a", lambda: datetime.now(UTC) + timedelta(days=400)))
+    soon = asyncio.run(create_backup(shop, "b", lambda: datetime.now(UTC) + timedelta(minutes=30)))
+
+    created = answer("create")
+
+    assert created["deleted"] == []
+    assert {backup["id"] for backup in answer("list")} == {created["id"], soon.id, ahead.id}
+    assert answer("check")["id"] == soon.id, "half an hour is no error of a clock"
+
+
+def test_a_backup_that_is_not_restorable_is_restored_only_by_its_id(
+    shop: Shop, answer: Callable[..., Any], capsys: pytest.CaptureFixture[str], environment: dict[str, str]
+) -> None:
+    environment["BACKUP_KEEP"] = "2"
+    good, broken = answer("create")["id"], answer("create")["id"]
+    fail_verification(shop, broken)
+
+    assert answer("check")["id"] == answer("restore", "--replace")["id"] == good
+    assert answer("restore", broken, "--replace")["id"] == broken
+
+    fail_verification(shop, good)
+    for arguments in (["check"], ["restore", "--replace"]):
+        with pytest.raises(SystemExit):
+            answer(*arguments)
+        said = f"the verification of {broken} has failed, the verification of {good} has failed. Name the one"
+        assert said in capsys.readouterr().err
+
+
+def test_a_backup_that_lacks_a_database_is_restored_only_in_part(
+    shop: Shop, answer: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A restore would leave that database at another time than the others."""
+    databases = {service: one for service, one in shop.databases.items() if service != "product"}
+    asyncio.run(create_backup(replace(shop, databases=databases), "a"))
+
+    for arguments in (["check"], ["restore", "--replace"]):
+        with pytest.raises(SystemExit):
+            answer(*arguments)
+        assert "has no database of product, which the shop has" in capsys.readouterr().err
+
+    part = answer("restore", "--replace", "--only", "order")
+    assert (part["restored"], "warning" in part) == (["order"], False)
+
+
+def fail_verification(shop: Shop, backup: str) -> None:
+    async def record() -> None:
+        await record_verification(shop, await find_backup(shop, backup), datetime.now(UTC), "InvariantBroken: x")
+
+    asyncio.run(record())
+
+
 def test_the_backup_of_a_restore_is_looked_for_without_its_databases(
     environment: dict[str, str], answer: Callable[..., Any], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -110,6 +168,16 @@ def test_the_backup_of_a_restore_is_looked_for_without_its_databases(
     with pytest.raises(SystemExit):
         answer("check", made)
     assert "WrongKey: " in capsys.readouterr().err
+
+
+def test_a_manifest_names_the_release_that_has_written_it(
+    environment: dict[str, str], answer: Callable[..., Any], folder: Path
+) -> None:
+    environment["BACKUP_VERSION"] = "0.1.0-0123456789ab"
+
+    made = answer("create")["id"]
+
+    assert json.loads((folder / made / "manifest.json").read_text())["tool_version"] == "0.1.0-0123456789ab"
 
 
 def test_a_password_that_is_not_replaced_yet_is_the_former_one(answer: Callable[..., Any], tmp_path: Path) -> None:
@@ -178,6 +246,30 @@ def test_a_backup_succeeds_if_old_ones_cannot_be_deleted(
     assert answer("list") == [{"id": created["id"], "whole": True}]
 
 
+def test_a_full_destination_is_pruned_and_the_backup_tried_once_more(
+    shop: Shop, environment: dict[str, str], answer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is room for two backups, and a third one is asked for after the retention was lowered to one."""
+    environment["BACKUP_KEEP"] = "2"
+    first, second = answer("create"), answer("create")
+
+    async def create_with_room_for_two(there: Shop, suffix: str) -> Manifest:
+        if len(await list_backups(there)) > 1:
+            raise DestinationFull("no room")
+        return await create_backup(there, suffix)
+
+    monkeypatch.setattr(command, "create_backup", create_with_room_for_two)
+    with pytest.raises(SystemExit):
+        answer("create")
+    assert [backup["id"] for backup in answer("list")] == [first["id"], second["id"]], "both are to be kept"
+
+    environment["BACKUP_KEEP"] = "1"
+    third = answer("create")
+
+    assert third["deleted"] == [first["id"], second["id"]]
+    assert answer("list") == [{"id": third["id"], "whole": True}]
+
+
 async def test_a_killed_backup_is_none(shop: Shop, environment: dict[str, str], tmp_path: Path) -> None:
     before = await create_backup(shop, "abcdef")
     async with connect("test", shop.databases["product"]) as sql:
@@ -192,7 +284,7 @@ async def test_a_killed_backup_is_none(shop: Shop, environment: dict[str, str], 
         await process.wait()
         await sql.execute("COMMIT")
 
-    assert await newest_backup(shop) == before
+    assert await newest_backup(shop, datetime.now(UTC)) == before
     assert [backup.is_whole for backup in await list_backups(shop)] == [True, False]
 
 
@@ -203,6 +295,8 @@ async def test_a_killed_backup_is_none(shop: Shop, environment: dict[str, str], 
         ({"BACKUP_SHOP_CREATED": "2026-01-31T03:00:00"}, ["list"], 78, "write a time with its zone"),
         ({"BACKUP_DESTINATION": "s3://bucket"}, ["create"], 78, "set BACKUP_S3_ACCESS_KEY_ID"),
         ({"BACKUP_DATABASES": "/missing"}, ["create"], 78, "SettingsWrong: /missing has no Secret of a database"),
+        ({"BACKUP_DESTINATION": "s3://bucket/shops#1"}, ["list"], 78, "without # and ?"),
+        ({"BACKUP_DESTINATION": "s3://bucket/shops?eu"}, ["list"], 78, "without # and ?"),
         ({"BACKUP_DESTINATION": "file:///missing"}, ["list"], 1, "DestinationMissing: the folder /missing"),
         ({}, ["restore", "20260101T000000Z-abcdef"], 1, "BackupNotFound: default/shop has no backup"),
         ({}, ["restore"], 1, "BackupNotFound: default/shop has no whole backup"),

@@ -22,10 +22,11 @@ from chassis_testing.s3_server import s3_server, signed_for
 from chassis_testing.waiting import eventually
 from platform_backup import destination as destinations
 from platform_backup import restore as restoring
-from platform_backup.catalog import list_backups, newest_backup, prune, verify_files
+from platform_backup.catalog import find_backup, list_backups, newest_backup, prune, verify_files
 from platform_backup.create import Shop, create_backup
 from platform_backup.destination import Destination, open_destination
 from platform_backup.errors import (
+    BackupDamaged,
     BackupError,
     DestinationFull,
     DestinationMissing,
@@ -101,7 +102,7 @@ async def test_a_bucket_keeps_backups_as_a_folder_does(shop: Shop, bucket: Bucke
     old = await create_backup(there, "abcde0", lambda: datetime(2026, 1, 1, tzinfo=UTC))
 
     manifest = await create_backup(there, "abcdef")
-    await restore_backup(there, await newest_backup(there), {}, NOW, replace=True)
+    await restore_backup(there, await newest_backup(there, NOW), {}, NOW, replace=True)
 
     assert [(backup.id, backup.is_whole) for backup in await list_backups(there)] == [
         (old.id, True),
@@ -303,6 +304,33 @@ async def test_what_passes_is_told_from_what_has_to_be_corrected(
             await destination.list("default/shop/")
 
 
+async def test_a_missing_bucket_is_told_from_a_missing_file(shop: Shop) -> None:
+    async def read_all(destination: Destination) -> None:
+        async for _ in destination.stream("default/shop/a/order.dump"):
+            pass
+
+    async with _answering(404, "<Error><Code>NoSuchBucket</Code></Error>") as port:
+        destination = open_destination(Bucket(port, "a", "b").settings())
+        for asked in (
+            destination.read("default/shop/a/manifest.json"),
+            destination.size("default/shop/a/order.dump"),
+            destination.delete("default/shop/a/order.dump"),
+            destination._read_part("default/shop/a/order.dump", 0, 1),
+            read_all(destination),
+            find_backup(replace(shop, destination=destination), "a"),
+        ):
+            with pytest.raises(DestinationMissing, match="does not exist"):
+                await asked
+
+
+async def test_a_clock_that_is_wrong_is_named_and_another_attempt_may_succeed() -> None:
+    async with _answering(403, "<Error><Code>RequestTimeTooSkewed</Code></Error>") as port:
+        destination = open_destination(Bucket(port, "a", "b").settings())
+
+        with pytest.raises(DestinationUnavailable, match="the clocks of this node and of the bucket backups"):
+            await destination.list("default/shop/")
+
+
 async def test_a_bucket_that_refuses_connections_is_unavailable() -> None:
     destination = open_destination(Bucket(free_port(), "a", "b").settings())
 
@@ -346,5 +374,7 @@ async def test_deleting_what_is_not_there_is_no_error(shop: Shop) -> None:
     destination: Destination = shop.destination
 
     await destination.delete("default/shop/none/order.dump")
+    with pytest.raises(BackupDamaged, match="is missing"):
+        await anext(destination.stream("default/shop/none/order.dump"))
     assert await destination.read("default/shop/none/manifest.json") is None
     assert await destination.size("default/shop/none/order.dump") is None

@@ -29,6 +29,22 @@ def test_a_young_backup_is_kept() -> None:
     assert deleted(backup(40), backup(4), backup(3), backup(2), backup(1), count=1, days=10) == ["40"]
 
 
+def test_backups_from_the_future_are_kept_and_do_not_displace_others() -> None:
+    """A node whose clock was ahead took them, so they may be older than those of a right clock."""
+    ahead = [backup(-days, restorable=True) for days in (400, 1)]
+
+    assert deleted(*ahead, backup(3, restorable=True), backup(2), backup(1), count=1) == ["2"]
+    assert deleted(*ahead, backup(-0.02), backup(1), count=1) == ["1"], "half an hour is no error of a clock"
+
+
+def test_a_run_keeps_its_own_backup_however_the_clocks_of_others_went() -> None:
+    stored = [backup(2), backup(1), backup(0.01), backup(-0.01)]
+
+    chosen = expired(stored, Retention(1), NOW, own=stored[2].id)
+
+    assert [one.id for one in chosen] == ["2", "1"]
+
+
 def test_damaged_backups_do_not_displace_whole_ones() -> None:
     damaged = [backup(days, whole=False) for days in (1, 2, 3)]
 
@@ -85,7 +101,7 @@ def test_a_backup_without_a_uid_that_is_older_than_the_shop_is_of_a_former_one()
 
 _BACKUPS = st.builds(
     lambda days, manifest, whole, restorable: backup(days, manifest=manifest, whole=whole, restorable=restorable),
-    st.integers(0, 3000),
+    st.integers(-50, 3000),
     st.booleans(),
     st.booleans(),
     st.sampled_from([None, True, False]),
@@ -94,7 +110,7 @@ _BACKUPS = st.builds(
 
 @given(st.lists(_BACKUPS, unique_by=lambda backup: backup.id), st.integers(0, 5), st.integers(0, 50))
 def test_the_newest_whole_backup_is_never_deleted(stored: list[StoredBackup], count: int, days: int) -> None:
-    whole = sorted((backup for backup in stored if backup.is_whole), key=lambda backup: backup.at)
+    whole = sorted((backup for backup in stored if backup.is_whole and backup.at <= NOW), key=lambda backup: backup.at)
     verified = [backup for backup in whole if backup.is_restorable]
 
     chosen = deleted(*stored, count=count, days=days)

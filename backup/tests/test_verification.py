@@ -30,10 +30,14 @@ from platform_backup.destination import Destination
 from platform_backup.encryption import BackupKey
 from platform_backup.errors import (
     BackupDamaged,
+    BackupError,
+    BackupNotFound,
     BackupNotRestorable,
     DatabaseFailed,
+    DatabaseUnreachable,
     InvariantBroken,
     PostgresToolsTooOld,
+    RestoreInterrupted,
     ScratchServerFailed,
 )
 from platform_backup.manifest import Manifest
@@ -190,6 +194,28 @@ async def test_invariants_are_those_of_the_time_of_the_backup(shop: Shop, scratc
     assert await restorable(shop) == [True], "the last verification counts"
 
 
+@pytest.mark.parametrize("is_read", [True, False])
+async def test_a_backup_that_is_deleted_while_it_is_verified_has_no_result(
+    shop: Shop, scratch: ScratchServer, monkeypatch: pytest.MonkeyPatch, *, is_read: bool
+) -> None:
+    manifest = await create_backup(shop, "abcdef")
+
+    async def delete_and_restore(*arguments: Any) -> None:
+        if is_read:
+            await restore_dumps(*arguments)
+        for path in await shop.destination.list(f"{shop.name}/{manifest.id}/"):
+            await shop.destination.delete(path)
+        if not is_read:
+            await restore_dumps(*arguments)
+
+    monkeypatch.setattr(verification, "restore_dumps", delete_and_restore)
+    one = manifest.model_copy(update={"databases": {"product": manifest.databases["product"]}})
+    with pytest.raises(BackupNotFound, match="was deleted while it was verified"):
+        await verify_backup(shop, one, ["product"], INVARIANTS, scratch, NOW)
+
+    assert await list_backups(shop) == []
+
+
 @pytest.mark.parametrize("damage", ["changed", "missing", "cut off"])
 async def test_a_damaged_dump_is_named(shop: Shop, scratch: ScratchServer, tmp_path: Path, damage: str) -> None:
     manifest = await create_backup(shop, "abcdef")
@@ -287,6 +313,43 @@ def die_and(die: Any, commit: Any) -> Any:
         await commit(service, session, committed)
 
     return both
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DatabaseUnreachable("psql ended with 2 and said: connection to server on socket failed: Connection refused", 2),
+        RestoreInterrupted("COMMIT had no answer"),
+        DatabaseFailed("psql ended with 3 and said: ERROR:  could not extend file: Disk quota exceeded", 3),
+        DatabaseFailed("psql ended with 3 and said: ERROR:  could not map memory: Cannot allocate memory", 3),
+        DatabaseFailed("pg_restore ended with -15 and said: nothing", -15),
+    ],
+)
+async def test_a_lost_server_a_quota_and_a_signal_say_nothing_of_the_backup(
+    shop: Shop, scratch: ScratchServer, monkeypatch: pytest.MonkeyPatch, error: BackupError
+) -> None:
+    manifest = await create_backup(shop, "abcdef")
+
+    async def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(verification, "restore_dumps", fail)
+    with pytest.raises(ScratchServerFailed, match="for want of room or memory perhaps"):
+        await verify(shop, manifest, scratch)
+
+    assert await restorable(shop) == [None]
+
+
+async def test_a_server_that_is_lost_while_invariants_are_checked_says_nothing_of_the_backup(
+    shop: Shop, scratch: ScratchServer
+) -> None:
+    manifest = await create_backup(shop, "abcdef")
+    loses = Invariant("loses_its_server", "SELECT pg_terminate_backend(pg_backend_pid())")
+
+    with pytest.raises(ScratchServerFailed, match="the server into which notification is restored failed"):
+        await verify_backup(shop, manifest, shop.databases, {"notification": [loses]}, scratch, NOW)
+
+    assert await restorable(shop) == [None]
 
 
 async def test_a_server_that_does_not_start_says_nothing_of_the_backup(shop: Shop, tmp_path: Path) -> None:

@@ -321,7 +321,7 @@ class RestoreSource(Model):
         default=None, description="The shop that was backed up, as <namespace>/<name>. Default: the shop itself."
     )
     id: Annotated[str, Field(max_length=64)] | None = Field(
-        default=None, description="Id of the backup. Default: the newest whole one."
+        default=None, description="Id of the backup. Default: the newest whole one whose verification has not failed."
     )
 
 
