@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 from kubectl_ecommerce.commands import COMMANDS
 from kubectl_ecommerce.commands.command import Command, Report, Session
-from kubectl_ecommerce.errors import PluginError
+from kubectl_ecommerce.errors import InterruptedCommandError, PluginError
 from kubectl_ecommerce.kubectl import SHOPS, TENANTS, Kubectl
 from kubectl_ecommerce.output import Style, clean
 
@@ -23,6 +23,8 @@ _SUBJECTS = {SHOPS: ("shop", "the only one of the namespace"), TENANTS: ("tenant
 """The last argument of a command by its resource, and what is meant without it."""
 FAILED = 1
 """The exit code of a command that could not do its work. That of wrong arguments is 2."""
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as of other programs: 128 and the number of the signal."""
 
 
 def run(arguments: Sequence[str] | None = None, now: datetime | None = None) -> int:
@@ -34,8 +36,17 @@ def run(arguments: Sequence[str] | None = None, now: datetime | None = None) -> 
         sys.stdout.write(_printed(command.run(session), parsed.output))
     except PluginError as error:
         sys.stderr.write(f"kubectl-ecommerce: {clean(str(error))}\n")
-        return FAILED
+        return INTERRUPTED if isinstance(error, InterruptedCommandError) else FAILED
+    except KeyboardInterrupt:
+        sys.stderr.write(f"kubectl-ecommerce: interrupted: {_what_goes_on(command)}\n")
+        return INTERRUPTED
     return 0
+
+
+def _what_goes_on(command: Command) -> str:
+    if command.changes:
+        return f"the change may be made all the same: see {PROGRAM} status"
+    return "nothing was changed"
 
 
 def kubectl_for(context: str | None, kubeconfig: str | None) -> Kubectl:

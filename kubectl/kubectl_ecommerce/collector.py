@@ -94,7 +94,11 @@ class Collector:
     def _logs(self, redactor: Redactor, namespace: str, pods: Sequence[Manifest], folder: str, about: str) -> None:
         wanted = [*_containers(pods)]
         with ThreadPoolExecutor(PARALLEL) as threads:
-            texts = threads.map(lambda one: self._log(namespace, folder, one), wanted)
+            try:
+                texts = [*threads.map(lambda one: self._log(namespace, folder, one), wanted)]
+            except KeyboardInterrupt:
+                threads.shutdown(wait=False, cancel_futures=True)  # else all other logs would be read first
+                raise
         for log, text in zip(wanted, texts, strict=True):
             lines = [line for line in text.splitlines(keepends=True) if not about or _concerns(line, about)]
             self.bundle.files[f"{folder}/{log.path}"] = redactor.text("".join(lines))

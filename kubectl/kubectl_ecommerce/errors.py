@@ -33,6 +33,14 @@ class ForbiddenError(KubectlError):
     """The caller may not do this."""
 
 
+class UnreachableError(KubectlError):
+    """The cluster does not answer, or not now."""
+
+
+class InterruptedCommandError(PluginError):
+    """The user has pressed Ctrl-C while a command was at work. The message says what goes on."""
+
+
 class NoSuchShopError(PluginError):
     """There is no shop of that name, or it is not clear which one is meant."""
 
@@ -55,7 +63,7 @@ class UsageError(PluginError):
 
 def from_kubectl(stderr: str) -> KubectlError:
     """Returns the error that the standard error of kubectl reports, with what to do about it."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip() and not _COMMAND_ENDED.match(line)]
+    lines = [line.strip() for line in stderr.splitlines() if line.strip() and not _NOT_THE_ERROR.match(line)]
     text = lines[-1] if lines else "kubectl failed and said nothing"
     for pattern, kind, advice in _CAUSES:
         if re.search(pattern, stderr):
@@ -68,8 +76,8 @@ def _plain(text: str) -> str:
     return sentence if sentence.endswith("?") else f"{sentence}."
 
 
-_COMMAND_ENDED = re.compile("command terminated with exit code")
-"""The line that `kubectl exec` adds below what the command itself has said."""
+_NOT_THE_ERROR = re.compile("command terminated with exit code|See '.*--help' for usage")
+"""The lines that kubectl adds below an error: of a command that `kubectl exec` has run, and of its own arguments."""
 
 _CAUSES: tuple[tuple[str, type[KubectlError], str], ...] = (
     (
@@ -96,8 +104,10 @@ _CAUSES: tuple[tuple[str, type[KubectlError], str], ...] = (
         "Log in to the cluster again, or name another user with --context.",
     ),
     (
-        r"connection to the server|Unable to connect|no such host|i/o timeout|connection refused",
-        KubectlError,
+        r"connection to the server|Unable to connect|no such host|no route to host|network is unreachable|i/o timeout"
+        r"|handshake timeout|connection (refused|reset|lost)|client connection lost|\bEOF$|etcdserver"
+        r"|\((ServiceUnavailable|InternalError|Timeout|ServerTimeout|TooManyRequests)\)",
+        UnreachableError,
         "Check that the cluster runs with kubectl cluster-info, or name another one with --context.",
     ),
 )

@@ -15,8 +15,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from kubectl_ecommerce.kubectl import Manifest
+from kubectl_ecommerce.secret_forms import REDACTED, is_public_value, is_secret_flag, is_secret_name, without_secrets
 
-REDACTED = "[redacted]"
 MIN_LENGTH = 6
 """Characters of a value that is removed wherever it stands. Shorter ones are words of other texts."""
 MIN_PART = 16
@@ -24,26 +24,8 @@ MIN_PART = 16
 
 _PUBLIC_KEYS = re.compile(r".*_(HOST|PORT|NAME|USER|CA)|.*\.crt", re.IGNORECASE)
 """Keys of Secrets whose values are no secrets: names of hosts, databases and roles, and certificates."""
-_SECRET_NAME = re.compile(
-    r".*(password|passwd|secret|token|api_?key|private_?key|credentials?|headers|dsn)", re.IGNORECASE
-)
-"""Names of settings whose values are secrets."""
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-_PATTERNS = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r"-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----[\s\S]*?-----END [A-Z ]{0,32}PRIVATE KEY-----", REDACTED),
-        (r"([a-zA-Z][\w+.-]{0,31}://[^\s:/@\"']{0,256}):[^\s@/\"']{1,1024}@", rf"\1:{REDACTED}@"),
-        (r"\beyJ[\w-]{8,}\.[\w-]+(\.[\w-]*)?", REDACTED),
-        (r"(?i)\b(bearer) +[\w.~+/=-]{8,}", rf"\1 {REDACTED}"),
-        (
-            r"(?i)([\w-]{0,64}(?:password|passwd|secret|token|api_?key)[\"']? *[:=] *[\"']?)"
-            r"(?!true\b|false\b|null\b|\[redacted)[^\s\"',;&{}\[\]\\]{4,}",
-            rf"\1{REDACTED}",
-        ),
-        (r"[\w.%+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", "[mail address]"),
-    )
-)
+_MAIL_ADDRESS = re.compile(r"[\w.%+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 _DIGITS = re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w.-])")
 
 
@@ -58,8 +40,7 @@ class Redactor:
         """Returns a text without secrets, mail addresses and numbers of cards."""
         for value in self._values:
             text = text.replace(value, REDACTED)
-        for pattern, replacement in _PATTERNS:
-            text = pattern.sub(replacement, text)
+        text = _MAIL_ADDRESS.sub("[mail address]", without_secrets(text))
         return _DIGITS.sub(lambda found: "[card number]" if _is_card(found[0]) else found[0], text)
 
     def manifest(self, manifest: Manifest) -> Manifest:
@@ -77,16 +58,32 @@ class Redactor:
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, list):
-            return [self._value(one) for one in value]
+            return [*self._items(value)]
         if not isinstance(value, dict):
             return value
-        is_variable = _SECRET_NAME.fullmatch(str(value.get("name", ""))) is not None
+        is_variable = is_secret_name(str(value.get("name", "")))
         return {
-            self.text(name): REDACTED
-            if isinstance(inner, str) and (_SECRET_NAME.fullmatch(name) or (is_variable and name == "value"))
+            self.text(name): self._setting(inner)
+            if is_secret_name(name) or (is_variable and name == "value")
             else self._value(inner)
             for name, inner in value.items()
         }
+
+    def _items(self, items: Iterable[Any]) -> Iterator[Any]:
+        """Yields the items of a list, which may be the words of a command line."""
+        before = ""
+        for one in items:
+            is_value = is_secret_flag(before) and not str(one).startswith("-")
+            yield self._setting(one) if is_value else self._value(one)
+            before = str(one)
+
+    def _setting(self, value: Any) -> Any:
+        """Returns the value of a setting that is named like a secret."""
+        if isinstance(value, list):
+            return [self._setting(one) for one in value]
+        if isinstance(value, dict | bool | None):
+            return self._value(value)
+        return value if is_public_value(str(value)) else REDACTED
 
 
 def secret_values(secret: Manifest) -> Iterator[str]:

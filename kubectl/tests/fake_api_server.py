@@ -65,6 +65,8 @@ class FakeApiServer:
         self.kinds: dict[str, dict[str, str]] = copy.deepcopy(KINDS)
         self.forbidden: set[str] = set()
         """Plurals that the caller may not read or write."""
+        self.unavailable = 0
+        """How many of the next requests for objects are answered with 503."""
         self.invalid = ""
         """Why every write is refused, if it is."""
         self.patches: list[Manifest] = []
@@ -118,6 +120,9 @@ class FakeApiServer:
         if parts[0] == "namespaces" and len(parts) > 2:
             namespace, parts = parts[1], parts[2:]
         plural, name, subresource = [*parts, "", ""][:3]
+        if self.unavailable:
+            self.unavailable -= 1
+            return _error(503, "ServiceUnavailable", "etcdserver: leader changed")
         if plural in self.forbidden:
             return _error(403, "Forbidden", f'{plural} is forbidden: User "clerk" cannot {request.method} it')
         if not name and request.method == "POST":

@@ -376,8 +376,8 @@ def _going_on(cluster: FakeApiServer, monkeypatch: pytest.MonkeyPatch, *statuses
 
     def read_and_go_on(kubectl: Kubectl, *arguments: str) -> dict[str, Any]:
         stored = read(kubectl, *arguments)
-        if arguments[0] == RESTORES and (status := next(left, None)) is not None:
-            cluster.objects["platformrestores", "shop", arguments[1]]["status"] = status
+        if arguments[0].startswith(RESTORES) and (status := next(left, None)) is not None:
+            cluster.objects["platformrestores", "shop", arguments[0].partition("/")[2]]["status"] = status
         return stored
 
     monkeypatch.setattr(Kubectl, "read", read_and_go_on)
@@ -402,6 +402,95 @@ def test_a_restore_into_a_new_shop_waits_until_it_begins_and_says_what_goes_on(
     ]
 
 
+@pytest.mark.parametrize("command", [["backup"], ["restore", "--newest"], ["verify"]])
+def test_a_cluster_that_does_not_answer_for_a_while_does_not_end_the_wait(
+    command: list[str], cluster: FakeApiServer, plugin: Plugin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "RETRY_AFTER", 0.001)
+    cluster.add(shop())
+    _cron_job(cluster)
+    result = {"backupId": "20260131T1159-a1b2c3", "size": "1 MiB", "closedSeconds": 83, "invariants": "all hold"}
+    status = _ended("Succeeded", "Succeeded", "Whole.", **result)
+    cluster.status_of_created = status | {"conditions": [*status["conditions"], {"type": "Other", "status": "False"}]}
+    create = Kubectl.create
+
+    def create_and_fail(*arguments: Any, **options: Any) -> None:
+        create(*arguments, **options)
+        cluster.unavailable = 2
+
+    monkeypatch.setattr(Kubectl, "create", create_and_fail)
+    outcome = plugin(*command, "--name", "now")
+    assert outcome.code == 0
+    assert cluster.unavailable == 0
+    (line,) = outcome.stderr.splitlines()
+    assert "etcdserver: leader changed" in line
+    assert "now goes on; the cluster is asked again" in line
+
+
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [(["backup"], "PlatformBackup"), (["restore", "--newest"], "PlatformRestore"), (["verify"], "Job")],
+)
+def test_a_wait_that_fails_says_that_the_work_goes_on_and_how_to_see_it(
+    command: list[str], kind: str, cluster: FakeApiServer, plugin: Plugin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "RETRY_AFTER", 0.001)
+    cluster.add(shop())
+    _cron_job(cluster)
+    create = Kubectl.create
+
+    def create_and_fail(*arguments: Any, **options: Any) -> None:
+        create(*arguments, **options)
+        cluster.unavailable, cluster.forbidden = unavailable, forbidden
+
+    monkeypatch.setattr(Kubectl, "create", create_and_fail)
+    goes_on = f"{kind} now goes on: see kubectl -n shop describe {kind.lower()} now"
+    unavailable, forbidden = 99, set[str]()
+    outcome = plugin(*command, "--name", "now", "--timeout", "1ms")
+    assert outcome.code == 1
+    assert "etcdserver: leader changed" in outcome.stderr.splitlines()[-1]
+    assert goes_on in outcome.stderr.splitlines()[-1]
+    cluster.reset()
+    cluster.add(shop())
+    _cron_job(cluster)
+    unavailable, forbidden = 0, {"jobs", "platformbackups", "platformrestores"}
+    line = plugin(*command, "--name", "now").error
+    assert 'User "clerk" cannot GET it' in line
+    assert goes_on in line
+
+
+@pytest.mark.parametrize(
+    ("command", "goes_on"),
+    [
+        (["restore", "shop", "--newest", "--name", "now"], "PlatformRestore now goes on: see kubectl -n shop describe"),
+        (["verify", "shop", "--name", "now"], "Job now goes on: see kubectl -n shop describe job now"),
+        (["pause", "shop"], "the change may be made all the same: see kubectl ecommerce status"),
+        (["resend-events", "--since", "2026-01-31T08:00:00Z"], "user goes on in its pod. It is done by no service"),
+        (["why", "shop"], "nothing was changed"),
+        (["support-bundle", "shop"], "nothing was changed"),
+    ],
+)
+def test_an_interrupted_command_says_in_one_line_what_goes_on(
+    command: list[str], goes_on: str, cluster: FakeApiServer, plugin: Plugin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.add(shop())
+    _cron_job(cluster)
+    verbs = {"why": "get", "pause": "patch", "resend-events": "exec", "support-bundle": "get"}
+    run, verb = Kubectl.run, verbs.get(command[0], "wait")
+
+    def interrupted(kubectl: Kubectl, *arguments: str, **options: Any) -> str:
+        if arguments[0] == verb:
+            raise KeyboardInterrupt
+        return run(kubectl, *arguments, **options)
+
+    monkeypatch.setattr(Kubectl, "run", interrupted)
+    outcome = plugin(*command)
+    assert (outcome.code, outcome.stdout) == (130, "")
+    (line,) = outcome.stderr.splitlines()
+    assert line.startswith("kubectl-ecommerce: interrupted: ")
+    assert goes_on in line
+
+
 def test_a_restore_that_waits_for_a_person_after_all_is_reported_at_once(
     cluster: FakeApiServer, plugin: Plugin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -413,14 +502,16 @@ def test_a_restore_that_waits_for_a_person_after_all_is_reported_at_once(
     assert "has not begun: it is Pending with BackupMissing" in outcome.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("time", ["soon", "1", "1h 30m", "-1h"])
+@pytest.mark.parametrize("time", ["soon", "30", "1h 30m", "-1h"])
+@pytest.mark.parametrize("command", [["backup"], ["restore", "--newest"], ["verify"]])
 def test_a_time_that_cannot_be_read_is_refused_before_anything_is_created(
-    cluster: FakeApiServer, plugin: Plugin, time: str
+    cluster: FakeApiServer, plugin: Plugin, command: list[str], time: str
 ) -> None:
     cluster.add(shop())
-    line = plugin("restore", "--newest", f"--timeout={time}").error
+    _cron_job(cluster)
+    line = plugin(*command, f"--timeout={time}").error
     assert f"{time} is not a time: write it like 30m or 1h30m" in line
-    assert [kind for kind, _, _ in cluster.objects if kind == "platformrestores"] == []
+    assert {kind for kind, _, _ in cluster.objects} == {"ecommerceplatforms", "cronjobs"}
 
 
 @pytest.mark.parametrize(("time", "seconds"), [("90s", 90), ("1h30m", 5400), ("1.5m", 90), ("2ms", 0.002)])

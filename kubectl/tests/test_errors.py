@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from fake_api_server import FakeApiServer
+from kubectl_ecommerce.errors import from_kubectl
 from shops import shop
 
 from conftest import Plugin
@@ -63,7 +64,15 @@ def test_a_change_that_the_api_server_refuses(cluster: FakeApiServer, plugin: Pl
     assert "mode must be Manage or Observe" in plugin("pause").error
 
 
-@pytest.mark.parametrize("arguments", [[], ["nope"], ["status", "-o", "xml"], ["rollback", "--to", "1", "--list"]])
+def test_the_error_is_not_the_hint_at_kubectls_own_help() -> None:
+    stderr = 'error: invalid argument "30" for "--timeout" flag\nSee \'kubectl wait --help\' for usage.\n'
+    assert str(from_kubectl(stderr)) == 'invalid argument "30" for "--timeout" flag.'
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["nope"], ["support-bundle", "--lines", "0"], ["status", "-o", "xml"], ["rollback", "--to", "1", "--list"]],
+)
 def test_wrong_arguments_have_an_exit_code_of_their_own(
     arguments: list[str], plugin: Plugin, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import tarfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -220,10 +221,139 @@ def test_the_archive_is_its_owners_alone_and_replaces_no_file(
     assert "cannot be created (File exists): name another one with --file" in plugin("support-bundle").error
 
 
+LEAKS = (
+    "AWS_SECRET_ACCESS_KEY=hunter22",
+    "BACKUP_S3_SECRET_ACCESS_KEY: hunter22",
+    "BACKUP_KEY=hunter22=",
+    "secret_key=hunter22",
+    "SMTP_PASSWORD=hunter22",
+    "MYSQL_PWD=hunter22 RABBITMQ_DEFAULT_PASS=hunter22",
+    "STRIPE_API_KEY_PREVIOUS='hunter22'",
+    "X-Api-Key: hunter22",
+    "api key: hunter22",
+    "Authorization: Basic hunter22aHVudGVyMjI=",
+    "authorization: hunter22",
+    'Authorization: Digest username="order", response="hunter22"',
+    "sent Basic aHVudGVyMjI6hunter22",
+    "Cookie: session=hunter22; other=hunter22",
+    "Set-Cookie: session=hunter22; Path=/; HttpOnly",
+    '{"event": "body {\\"password\\": \\"hunter22\\"}"}',
+    '{"event": "body {\\"event\\": \\"{\\\\\\"password\\\\\\": \\\\\\"hunter22\\\\\\"}\\"}"}',
+    '{"password": "ab, cd; hunter22"}',
+    '{"password": "a\\"b hunter22"}',
+    '{"event": "the line ends: password=\\"hunter22',
+    '{"event": "\\npassword=hunter22\\nBACKUP_KEY=hunter22"}',
+    "event:password=hunter22",
+    "DatabaseSettings(db_host='shop-order-db', db_password=b'hunter22', token=SecretStr('hunter22'))",
+    '"cookie": ["a=hunter22", "b=hunter22"]',
+    "map[Authorization:[Basic hunter22] Accept:[*/*]]",
+    "[(b'host', b'shop'), (b'authorization', b'Basic hunter22')]",
+    '{"name": "DB_PASSWORD", "value": "hunter22"}',
+    "- name: BACKUP_KEY\n  value: hunter22\n",
+    "login --password hunter22",
+    "login --token=hunter22 --auth-token 'hunter22'",
+    'args: ["--password", "hunter22"]',
+    "curl -u order:hunter22 https://shop.example.com",
+    "GET /callback?access_token=hunter22&x=1",
+    "https://bucket/x?X-Amz-Signature=hunter22&X-Amz-Expires=60",
+    "CREATE ROLE orders LOGIN PASSWORD 'hunter22'",
+    'the password is "hunter22"',
+    "postgres://orders:hunter22@shop-order-db/order",
+    "postgres://orders:a@b/hunter22@shop-order-db/order",
+    "amqp://a:hunter22@one:5671,amqp://b:hunter22@two:5671",
+    "paid with sk_live_hunter22",
+    "whsec_hunter22 ghp_hunter22abc",
+    "log:eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiIxIn0.hunter22",
+    "tls_key: -----BEGIN EC PRIVATE KEY-----\nhunter22\n-----END EC PRIVATE KEY-----\n",
+    "-----BEGIN PRIVATE KEY-----\nhunter22hunter22\nhunter22\n",
+    "MIGHAgEAMBMGByqGSM49hunter22\nhunter22hunter22\n-----END PRIVATE KEY-----\n",
+)
+
+
+@pytest.mark.parametrize("text", LEAKS)
+def test_a_secret_is_recognized_by_its_form(text: str) -> None:
+    assert "hunter22" not in Redactor([]).text(text)
+
+
+def test_a_text_keeps_what_stands_around_its_secrets() -> None:
+    text = Redactor([]).text
+    assert text('{"password": "hunter22", "order": "o1"}') == '{"password": "[redacted]", "order": "o1"}'
+    assert text("Authorization: Basic aHVudGVyMjI= 401") == "Authorization: Basic [redacted] 401"
+    assert text("amqp://a:hunter22@one,amqp://b@two") == "amqp://a:[redacted]@one,amqp://b@two"
+    assert text("token=hunter22&page=2") == "token=[redacted]&page=2"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"env": {"AWS_SECRET_ACCESS_KEY": "hunter22"}},
+        {"env": {"SECRET_KEY": "hunter22", "BACKUP_KEY": "hunter22", "STRIPE_API_KEY": "hunter22"}},
+        {"env": {"DB_PASSWORD_PREVIOUS": "hunter22", "SMTP_PASS": "hunter22", "apiKey": "hunter22"}},
+        {"env": [{"name": "AWS_SECRET_ACCESS_KEY", "value": "hunter22"}, {"name": "SECRET_KEY", "value": "hunter22"}]},
+        {"httpHeaders": [{"name": "Authorization", "value": "hunter22"}, {"name": "Cookie", "value": "a=hunter22"}]},
+        {"args": ["--password", "hunter22"]},
+        {"args": ["--token=hunter22", "-auth-token", "hunter22", "--verbose"]},
+        {"command": ["sh", "-c", "run --api-key hunter22"]},
+        {"apiKeys": ["hunter22"], "password": 12345678, "old": {"password": ["hunter22"]}},
+    ],
+)
+def test_a_secret_of_a_manifest_is_recognized_by_its_name(settings: Manifest) -> None:
+    redacted = str(Redactor([]).manifest({"metadata": {"name": "shop"}, "spec": settings}))
+    assert "hunter22" not in redacted
+    assert "12345678" not in redacted
+
+
+def test_a_manifest_keeps_what_runbooks_need() -> None:
+    manifest = {
+        "metadata": {
+            "name": "shop-api-token",
+            "resourceVersion": "123456",
+            "annotations": {"checksum/secret": "0a1b2c", "platform.ecommerce.dev/secret-revision": "r1"},
+        },
+        "spec": {
+            "imagePullSecrets": [{"name": "registry"}],
+            "settings": {"grpcAuthentication": "Required", "user": {"accessTokenSeconds": 900, "token": True}},
+            "backup": {"encryptionKeySecretRef": {"name": "shop-backup-key", "key": "BACKUP_KEY"}},
+            "ingress": {"tls": {"secretName": "shop-tls"}},
+            "env": [
+                {"name": "DB_PASSWORD", "valueFrom": {"secretKeyRef": {"name": "shop-order-db", "key": "DB_PASSWORD"}}},
+                {"name": "AWS_ACCESS_KEY_ID", "value": "AKIAIOSFODNN7EXAMPLE"},
+                {"name": "IMAGE_PULL_SECRETS", "value": "registry,other"},
+                {"name": "TOKEN", "value": "$(DB_PASSWORD)"},
+                {"name": "TOKEN", "value": ""},
+            ],
+            "args": ["--password-file", "/run/secrets/db", "--token", "--verbose"],
+            "topologyKey": "kubernetes.io/hostname",
+        },
+        "status": {
+            "masterKeyId": "3f2a9c",
+            "secrets": [{"field": "spec.backup", "name": "shop-backup-key", "ready": True, "revision": "r1"}],
+        },
+    }
+    assert Redactor([]).manifest(manifest) == manifest
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "secretName: shop-redis-tls",
+        'secrets "shop-order-db" not found',
+        "the Secret shop-order-db has no key DB_PASSWORD",
+        "Secret shop-backup: BACKUP_KEY and DB_PASSWORD are missing",
+        "AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE",
+        '{"key_id": "3f2a9c", "masterKeyId": "3f2a9c", "token_type": "refresh"}',
+        '{"resourceVersion": "123456", "uid": "0f8fad5b-d9cb-469f-a165-70867728950e"}',
+        '{"message": "there is no token:", "service": "order"}',
+        "routing_key=order.placed.v1 idempotency_key=k1",
+        "IMAGE_PULL_SECRETS=registry,other",
+        "accessTokenSeconds: 900, passwordSecretRef: shop-order-db",
+        'FATAL: password authentication failed for user "orders"',
+        'duplicate key value violates unique constraint "orders_pkey"',
+        "Basic authentication is required",
+        "DB_PASSWORD=$(DB_PASSWORD) postgresql://$(DB_USER):$(DB_PASSWORD)@$(DB_HOST)/order",
+        "http://shop-gateway.shop.svc:8080/orders?since=1",
+        "kubectl -n shop get secret shop-order-db -o jsonpath='{.data}'",
+        "kubectl create secret generic shop-backup-key --from-file BACKUP_KEY",
         "automountServiceAccountToken: true",
         "order 12345678901234567",
         "shop/shop at 12:00",
@@ -231,3 +361,19 @@ def test_the_archive_is_its_owners_alone_and_replaces_no_file(
 )
 def test_a_text_without_secrets_stays_as_it_is(text: str) -> None:
     assert Redactor([]).text(text) == text
+
+
+def test_a_long_line_is_redacted_in_time_that_grows_with_its_length() -> None:
+    begun = time.process_time()
+    for part in (
+        "eyJ",
+        "password",
+        "a=",
+        "-----BEGIN PRIVATE KEY-----",
+        '\\"',
+        "x://y:z",
+        "--token ",
+        "Ab1" * 9 + "\n",
+    ):
+        Redactor([]).text(part * (50_000 // len(part)))
+    assert time.process_time() - begun < 10, "quadratic patterns take minutes"

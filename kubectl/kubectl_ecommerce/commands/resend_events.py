@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from collections.abc import Collection
 from datetime import datetime
 
 from kubectl_ecommerce.commands.command import Command, Report, Session
-from kubectl_ecommerce.errors import KubectlError, UsageError
+from kubectl_ecommerce.errors import InterruptedCommandError, KubectlError, UsageError
 
 SERVICES = ("user", "product", "inventory", "order", "payment", "review")
 """The services that publish events."""
@@ -26,10 +27,15 @@ def run(session: Session) -> Report:
         try:
             outputs[service] = session.kubectl.run("exec", pod, "--namespace", shop.namespace, "--", *command).strip()
         except KubectlError as error:
-            done = f"done by {', '.join(outputs)}" if outputs else "done by no service"
-            raise KubectlError(f"{service}: {error} It is {done}; it can be run again at any time.") from None
+            raise KubectlError(f"{service}: {error} {_done(outputs)}") from None
+        except KeyboardInterrupt:
+            raise InterruptedCommandError(f"interrupted: {service} goes on in its pod. {_done(outputs)}") from None
     data = {"namespace": shop.namespace, "name": shop.name, "services": outputs}
     return Report(data, lambda _: "".join(f"{service}: {text}\n" for service, text in outputs.items()))
+
+
+def _done(outputs: Collection[str]) -> str:
+    return f"It is done by {', '.join(outputs) or 'no service'}; it can be run again at any time."
 
 
 def _time(flag: str, value: str | None) -> list[str]:

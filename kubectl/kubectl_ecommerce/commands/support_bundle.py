@@ -41,10 +41,17 @@ def run(session: Session) -> Report:
 
 def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--file", help="file to write [support-NAMESPACE-SHOP-TIME.tar.gz]")
-    parser.add_argument("--lines", type=int, default=5000, help="newest lines of each log [%(default)s]")
+    parser.add_argument("--lines", type=_number_of_lines, default=5000, help="newest lines of each log [%(default)s]")
     parser.add_argument(
         "--operator-namespace", default=OPERATOR_NAMESPACE, help="namespace of the operator [%(default)s]"
     )
+
+
+def _number_of_lines(text: str) -> int:
+    """Returns the number, and raises ValueError unless it is at least 1."""
+    if (number := int(text)) < 1:
+        raise ValueError(text)
+    return number
 
 
 SUPPORT_BUNDLE = Command(

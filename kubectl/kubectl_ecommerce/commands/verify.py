@@ -8,8 +8,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kubectl_ecommerce.commands.command import Command, Report, Session
-from kubectl_ecommerce.commands.waiting import add_arguments, create_and_report, object_name, result_report
-from kubectl_ecommerce.errors import BackupFailedError, KubectlTimeoutError, NotFoundError, NothingToDoError
+from kubectl_ecommerce.commands.waiting import (
+    Created,
+    add_arguments,
+    create_and_report,
+    object_name,
+    result_report,
+)
+from kubectl_ecommerce.errors import BackupFailedError, NotFoundError, NothingToDoError
 from kubectl_ecommerce.kubectl import JOBS, Kubectl, Manifest
 from kubectl_ecommerce.shop import Shop
 
@@ -23,11 +29,11 @@ def run(session: Session) -> Report:
     shop = session.shop()
     job = object_name(session, shop, "-verify")
 
-    def wait() -> Report:
-        result = _wait(session.kubectl, shop, job, session.arguments.timeout)
+    def wait(created: Created) -> Report:
+        result = _until_verified(created)
         return result_report(shop, {"job": job, "result": result}, _describe(job, result))
 
-    return create_and_report(session, shop, _job(session.kubectl, shop, job), wait)
+    return create_and_report(session, shop, _job(session.kubectl, shop, job), JOBS, wait)
 
 
 def cron_job_name(shop: str) -> str:
@@ -47,24 +53,22 @@ def _job(kubectl: Kubectl, shop: Shop, job: str) -> Manifest:
     return manifest
 
 
-def _wait(kubectl: Kubectl, shop: Shop, job: str, timeout: str) -> Manifest:
+def _until_verified(created: Created) -> Manifest:
     """Returns what the pod of a verification that has succeeded reports. Raises BackupFailedError."""
-    ended = '--for=jsonpath={.status.conditions[?(@.status=="True")].type}'
-    scope = ("--namespace", shop.namespace)
-    try:
-        kubectl.run("wait", f"{JOBS}/{job}", *scope, ended, f"--timeout={timeout}")
-    except KubectlTimeoutError:
-        look = f"kubectl -n {shop.namespace} describe job {job}"
-        raise BackupFailedError(f"Job {job} has not ended within {timeout} and goes on: see {look}") from None
-    stored = kubectl.read(JOBS, job, *scope)
-    pods = kubectl.read("pods", *scope, "--selector", f"batch.kubernetes.io/job-name={job}")["items"]
+    while not created.has_soon('{.status.conditions[?(@.status=="True")].type}'):
+        if created.is_overdue:
+            look = f"kubectl -n {created.namespace} describe job {created.name}"
+            raise BackupFailedError(f"{created} has not ended within {created.timeout} and goes on: see {look}")
+    stored = created.read()
+    selector = f"batch.kubernetes.io/job-name={created.name}"
+    pods = created.kubectl.read("pods", "--namespace", created.namespace, "--selector", selector)["items"]
     conditions = {one["type"]: one for one in stored["status"]["conditions"] if one["status"] == "True"}
     report = _last_report(pods)
     if any(one in conditions for one in _SUCCEEDED):
         return report
     failed: Mapping[str, str] = next((conditions[one] for one in _FAILED if one in conditions), {})
     reason = report.get("reason") or failed.get("reason", "Unknown")
-    raise BackupFailedError(f"Job {job} has failed with {reason}: {report.get('message') or failed.get('message')}")
+    raise BackupFailedError(f"{created} has failed with {reason}: {report.get('message') or failed.get('message')}")
 
 
 def _last_report(pods: Iterable[Mapping[str, Any]]) -> Manifest:
