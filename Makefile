@@ -43,7 +43,7 @@ up: ## a kind cluster, the operator, a shop, and an order placed in it
 down: ## remove the cluster, its registry and the test servers
 	@hack/cluster/down
 
-setup: .venv/.stamp ## the Python environment in .venv
+setup: .venv/.stamp ## the Python environment in .venv; PYTHON=python3.13 makes it of the Python that the images run
 
 format: .venv/.stamp ## format the Python code and sort its imports
 	ruff check --select I --fix --quiet . $$($(PYTHON_SCRIPTS))
