@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import TextIOWrapper
+from typing import TextIO
 
 from kubectl_ecommerce.output import clean
 
@@ -24,8 +24,7 @@ def standard_output() -> Iterator[None]:
 
     Raises SystemExit if the output cannot be written.
     """
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    sys.stdout = _reopened(sys.stdout)
     try:
         try:
             yield
@@ -46,6 +45,13 @@ def write_message(text: str) -> None:
         sys.stderr.write(clean(text) + "\n")
     except OSError:
         return  # no one reads it, and the command goes on
+
+
+def _reopened(stream: TextIO | None) -> TextIO:
+    """Returns a stream with a buffer, without which (PYTHONUNBUFFERED) the end of a long text may be lost unnoticed."""
+    if stream is None:  # it was closed before the plugin began
+        return open(os.devnull, "w", encoding="utf-8")
+    return open(stream.fileno(), "w", encoding=stream.encoding, errors="backslashreplace", closefd=False)
 
 
 def _discard_output() -> None:

@@ -38,7 +38,7 @@ def run(tmp_path: Path) -> Run:
     def call(command: str, encoding: str = "utf-8") -> subprocess.CompletedProcess[bytes]:
         line = f"{sys.executable} -m kubectl_ecommerce {command}"
         path = f"{tmp_path}:{os.environ['PATH']}"
-        environment = os.environ | {"PATH": path, "PYTHONIOENCODING": encoding, "PYTHONUNBUFFERED": ""}
+        environment = os.environ | {"PATH": path, "PYTHONIOENCODING": encoding}
         script = ["bash", "-c", f"set -o pipefail; {line}"]
         return subprocess.run(script, env=environment, capture_output=True, check=False)
 
@@ -46,9 +46,18 @@ def run(tmp_path: Path) -> Run:
 
 
 @pytest.mark.parametrize("command", ["status -A", "status -A -o json", "--help"])
-def test_a_reader_that_is_gone_ends_the_command_quietly(command: str, run: Run) -> None:
-    done = run(f"{command} | (exec <&-; sleep 0; true)")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_is_gone_ends_the_command_quietly(
+    unbuffered: str, command: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    done = run(f"{command} | true")
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_an_output_that_is_closed_gets_nothing(run: Run) -> None:
+    done = run("status -A >&-")
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("command", ["status -A", "--help"])
