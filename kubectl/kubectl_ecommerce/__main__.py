@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kubectl_ecommerce.cli import run
 from kubectl_ecommerce.completion import print_completions
+from kubectl_ecommerce.streams import standard_output
 
 COMPLETION = "kubectl_complete-ecommerce"
 """The program that kubectl runs to complete the words of a command line."""
@@ -15,10 +16,10 @@ COMPLETION = "kubectl_complete-ecommerce"
 def main() -> None:
     """Runs the plugin, and ends the process with its exit code."""
     program, *arguments = sys.argv
-    if Path(program).name == COMPLETION:
-        print_completions(arguments)
-        return
-    sys.exit(run(arguments))
+    with standard_output():
+        if Path(program).name == COMPLETION:
+            sys.exit(print_completions(arguments))
+        sys.exit(run(arguments))
 
 
 if __name__ == "__main__":

@@ -16,15 +16,12 @@ from kubectl_ecommerce.commands import COMMANDS
 from kubectl_ecommerce.commands.command import Command, Report, Session
 from kubectl_ecommerce.errors import InterruptedCommandError, PluginError
 from kubectl_ecommerce.kubectl import SHOPS, TENANTS, Kubectl
-from kubectl_ecommerce.output import Style, clean
+from kubectl_ecommerce.output import Style, is_printable
+from kubectl_ecommerce.streams import FAILED, INTERRUPTED, write_message
 
 PROGRAM = "kubectl ecommerce"
 _SUBJECTS = {SHOPS: ("shop", "the only one of the namespace"), TENANTS: ("tenant", "all")}
 """The last argument of a command by its resource, and what is meant without it."""
-FAILED = 1
-"""The exit code of a command that could not do its work. That of wrong arguments is 2."""
-INTERRUPTED = 130
-"""The exit code after Ctrl-C, as of other programs: 128 and the number of the signal."""
 
 
 def run(arguments: Sequence[str] | None = None, now: datetime | None = None) -> int:
@@ -35,10 +32,10 @@ def run(arguments: Sequence[str] | None = None, now: datetime | None = None) -> 
     try:
         sys.stdout.write(_printed(command.run(session), parsed.output))
     except PluginError as error:
-        sys.stderr.write(f"kubectl-ecommerce: {clean(str(error))}\n")
+        write_message(f"kubectl-ecommerce: {error}")
         return INTERRUPTED if isinstance(error, InterruptedCommandError) else FAILED
     except KeyboardInterrupt:
-        sys.stderr.write(f"kubectl-ecommerce: interrupted: {_what_goes_on(command)}\n")
+        write_message(f"kubectl-ecommerce: interrupted: {_what_goes_on(command)}")
         return INTERRUPTED
     return 0
 
@@ -56,13 +53,17 @@ def kubectl_for(context: str | None, kubeconfig: str | None) -> Kubectl:
 
 
 def _printed(report: Report, output: str | None) -> str:
+    style = style_of(sys.stdout, os.environ)
     if output == "json":
         return json.dumps(report.data, indent=2) + "\n"
     if output == "yaml":
         import yaml  # only here: it takes as long as the rest of the plugin to load
 
-        return str(yaml.safe_dump(dict(report.data), sort_keys=False, allow_unicode=True))
-    return report.render(style_of(sys.stdout, os.environ))
+        text = str(yaml.safe_dump(dict(report.data), sort_keys=False, allow_unicode=True))
+        if is_printable(text) and style.unicode:
+            return text
+        return str(yaml.safe_dump(dict(report.data), sort_keys=False))
+    return report.render(style)
 
 
 def style_of(stream: TextIO, environment: Mapping[str, str]) -> Style:

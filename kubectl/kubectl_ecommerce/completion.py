@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import sys
 from argparse import Action, ArgumentParser
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import cast
 
 from kubectl_ecommerce.cli import kubectl_for, parser
 from kubectl_ecommerce.commands import COMMANDS
 from kubectl_ecommerce.errors import PluginError
+from kubectl_ecommerce.streams import INTERRUPTED
 
 FILES = 0
 """cobra's ShellCompDirectiveDefault: the shell completes names of files."""
@@ -22,19 +23,24 @@ NO_FILES = 4
 _NAMES = "jsonpath={range .items[*]}{.metadata.name}{'\\n'}{end}"
 
 
-def print_completions(words: Sequence[str]) -> None:
-    """Prints the completions of the last word."""
-    found, directive = complete(words or [""])
+def print_completions(words: Sequence[str]) -> int:
+    """Prints the completions of the last word. Returns the exit code."""
+    try:
+        found, directive = complete(words or [""])
+    except KeyboardInterrupt:
+        return INTERRUPTED
     sys.stdout.write("".join(f"{word}\n" for word in found) + f":{directive}\n")
+    return 0
 
 
 def complete(words: Sequence[str]) -> tuple[list[str], int]:
     """Returns the completions of the last word, and the directive for the shell."""
     *before, last = words
     parsers = _command_parsers()
-    name = next((word for word in before if word in parsers), None)
+    positionals = _positionals(before, parsers)
+    name = next((word for word in positionals[:1] if word in parsers), None)
     actions = _actions(parsers[name] if name else parser())
-    option = next((one for one in actions if before and before[-1] in one.option_strings and one.nargs != 0), None)
+    option = _option(before[-1], actions) if before else None
     if option is not None:
         return _starting(last, _values(option, before)), FILES if option.dest == "kubeconfig" else NO_FILES
     if last.startswith("-"):
@@ -43,7 +49,26 @@ def complete(words: Sequence[str]) -> tuple[list[str], int]:
         return _starting(last, (f"{one.name}\t{one.summary}" for one in COMMANDS)), NO_FILES
     choices = [str(choice) for one in actions if not one.option_strings for choice in one.choices or ()]
     resource = next(one.resource for one in COMMANDS if one.name == name)
-    return _starting(last, choices if choices and before[-1] == name else _names(before, resource)), NO_FILES
+    return _starting(last, choices if choices and len(positionals) == 1 else _names(before, resource)), NO_FILES
+
+
+def _positionals(words: Sequence[str], parsers: Mapping[str, ArgumentParser]) -> list[str]:
+    """Returns the words that are neither a flag nor the value of one: the command and what follows it."""
+    found: list[str] = []
+    actions, is_value = _actions(parser()), False
+    for word in words:
+        if is_value or word.startswith("-"):
+            is_value = not is_value and _option(word, actions) is not None
+            continue
+        found.append(word)
+        if len(found) == 1 and word in parsers:
+            actions = _actions(parsers[word])
+    return found
+
+
+def _option(word: str, actions: Iterable[Action]) -> Action | None:
+    """Returns the option with a value that a word is."""
+    return next((one for one in actions if word in one.option_strings and one.nargs != 0), None)
 
 
 def _starting(prefix: str, words: Iterable[str]) -> list[str]:

@@ -63,8 +63,11 @@ class UsageError(PluginError):
 
 def from_kubectl(stderr: str) -> KubectlError:
     """Returns the error that the standard error of kubectl reports, with what to do about it."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip() and not _NOT_THE_ERROR.match(line)]
+    printed = [line.strip() for line in stderr.splitlines() if line.strip()]
+    lines = [line for line in printed if not _COMMAND_ENDED.match(line) and not _SEE_HELP.match(line)]
     text = lines[-1] if lines else "kubectl failed and said nothing"
+    if any(map(_COMMAND_ENDED.match, printed)):
+        return KubectlError(_plain(text))  # kubectl itself has done its work
     for pattern, kind, advice in _CAUSES:
         if re.search(pattern, stderr):
             return kind(f"{_plain(text)} {advice}".rstrip())
@@ -76,8 +79,10 @@ def _plain(text: str) -> str:
     return sentence if sentence.endswith("?") else f"{sentence}."
 
 
-_NOT_THE_ERROR = re.compile("command terminated with exit code|See '.*--help' for usage")
-"""The lines that kubectl adds below an error: of a command that `kubectl exec` has run, and of its own arguments."""
+_COMMAND_ENDED = re.compile("command terminated with exit code")
+"""The line that `kubectl exec` adds below what the command itself has said."""
+_SEE_HELP = re.compile("See '.*--help' for usage")
+"""The line that kubectl adds below an error of its arguments."""
 
 _CAUSES: tuple[tuple[str, type[KubectlError], str], ...] = (
     (

@@ -58,6 +58,8 @@ class Style:
 
 
 _MARKS = {Tone.GOOD: ("✓", "+"), Tone.BAD: ("✗", "x"), Tone.WAIT: ("…", "~"), Tone.FAINT: ("·", "-")}
+_CONTROLS = ("Cc", "Cf", "Zl", "Zp")
+"""The categories of control characters in Unicode, with those that end a line or a paragraph."""
 _BRANCHES = {True: ("├─ ", "└─ ", "│  ", "   "), False: ("|- ", "`- ", "|  ", "   ")}
 
 
@@ -119,7 +121,12 @@ def _length(cell: Cell) -> int:
 def clean(text: str) -> str:
     """Returns a text in one line, with its control characters written as escapes."""
     line = " ".join(text.split()) if "\n" in text else text
-    return "".join(_escape(one) if unicodedata.category(one) in ("Cc", "Cf") else one for one in line)
+    return "".join(_escape(one) if unicodedata.category(one) in _CONTROLS else one for one in line)
+
+
+def is_printable(text: str) -> bool:
+    """Tells whether a text of several lines has no control characters."""
+    return not any(unicodedata.category(one) in _CONTROLS and one != "\n" for one in text)
 
 
 def _escape(character: str) -> str:

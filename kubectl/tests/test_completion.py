@@ -28,6 +28,15 @@ def test_flags_of_a_command_are_completed() -> None:
     assert complete(["rotate", ""])[0] == ["signing", "grpc", "databases", "owners", "broker", "cache", "admin", "all"]
 
 
+def test_a_namespace_that_is_called_like_a_command_is_no_command(cluster: FakeApiServer, plugin: Plugin) -> None:
+    assert [word.partition("\t")[0] for word in complete(["-n", "status", "rot"])[0]] == ["rotate"]
+    assert complete(["rotate", "-n", "rotate", "g"])[0] == ["grpc"]
+    assert complete(["rotate", "--dry-run", "g"])[0] == ["grpc"]
+    cluster.add(shop("sample", "why"))
+    assert complete(["-n", "why", "status", "s"])[0] == ["sample"]
+    assert complete(["why", "--namespace", "why", "s"])[0] == ["sample"]
+
+
 def test_shops_namespaces_and_contexts_are_completed(cluster: FakeApiServer, plugin: Plugin) -> None:
     for manifest in (shop(), shop("sample"), shop("other", "prod")):
         cluster.add(manifest)

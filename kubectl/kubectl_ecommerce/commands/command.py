@@ -10,7 +10,7 @@ from typing import Any
 
 from kubectl_ecommerce.errors import NoSuchShopError, NotFoundError
 from kubectl_ecommerce.kubectl import SHOPS, Kubectl
-from kubectl_ecommerce.output import Style
+from kubectl_ecommerce.output import Style, clean
 from kubectl_ecommerce.shop import Shop
 
 
@@ -96,4 +96,4 @@ def patch(session: Session, shop: Shop, change: Mapping[str, Any], done: str) ->
 def message_report(shop: Shop, message: str) -> Report:
     """Returns a report that consists of one message about a shop."""
     data = {"namespace": shop.namespace, "name": shop.name, "done": message}
-    return Report(data, lambda _: f"{shop}: {message}\n")
+    return Report(data, lambda _: f"{shop}: {clean(message)}\n")

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from kubectl_ecommerce.commands.command import Command, Report, Session
 from kubectl_ecommerce.errors import InterruptedCommandError, KubectlError, UsageError
+from kubectl_ecommerce.output import clean
 
 SERVICES = ("user", "product", "inventory", "order", "payment", "review")
 """The services that publish events."""
@@ -31,7 +32,8 @@ def run(session: Session) -> Report:
         except KeyboardInterrupt:
             raise InterruptedCommandError(f"interrupted: {service} goes on in its pod. {_done(outputs)}") from None
     data = {"namespace": shop.namespace, "name": shop.name, "services": outputs}
-    return Report(data, lambda _: "".join(f"{service}: {text}\n" for service, text in outputs.items()))
+    lines = [f"{service}: {clean(line)}\n" for service, text in outputs.items() for line in text.splitlines() or [""]]
+    return Report(data, lambda _: "".join(lines))
 
 
 def _done(outputs: Collection[str]) -> str:

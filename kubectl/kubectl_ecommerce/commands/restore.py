@@ -39,7 +39,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--backup", help="name of a PlatformBackup in the namespace of the shop")
     which.add_argument("--id", help="id of a backup in the destination of the shop's spec.backup")
-    which.add_argument("--newest", action="store_true", help="the newest whole backup in that destination")
+    which.add_argument("--newest", action="store_true", help="the newest good backup in that destination")
     parser.add_argument("--of", metavar="NAMESPACE/SHOP", help="the shop that was backed up, if it is another one")
     add_arguments(parser, KIND)
 
@@ -48,9 +48,11 @@ RESTORE = Command(
     "restore",
     "replace the data of a shop with that of a backup",
     "Creates a PlatformRestore: the operator checks the backup, closes the shop, replaces all its databases with "
-    "those of the backup, opens the shop, and reads its invariants. All data since the backup is lost. Waits until the "
-    "restore has ended, and says what goes on until then. Fails if it failed or cannot begin before a person has done "
-    "something: the message then says whether the shop is closed, and what to do.",
+    "those of the backup, opens the shop, and reads its invariants. All data since the backup is lost. A backup that "
+    "lacks a database of the shop is refused. --newest takes the newest good backup: a whole one that no verification "
+    "has found broken; --id and --backup take the one that they name. Waits until the restore has ended, and says what "
+    "goes on until then. Fails if it failed or cannot begin before a person has done something: the message then says "
+    "whether the shop is closed, and what to do.",
     ("restore shop --backup before-the-sale", "restore shop -n shop --newest --of old/shop"),
     run,
     _add_arguments,

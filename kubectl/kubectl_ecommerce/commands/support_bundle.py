@@ -16,7 +16,7 @@ from kubectl_ecommerce.collector import Bundle, Collector
 from kubectl_ecommerce.commands import diff, invariants, status, why
 from kubectl_ecommerce.commands.command import Command, Report, Session
 from kubectl_ecommerce.errors import UsageError
-from kubectl_ecommerce.output import Style
+from kubectl_ecommerce.output import Style, clean
 from kubectl_ecommerce.runbooks import OPERATOR_NAMESPACE
 from kubectl_ecommerce.shop import Shop
 
@@ -88,15 +88,21 @@ def _write(path: Path, name: str, files: Mapping[str, str], now: datetime) -> No
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         raise UsageError(f"{path} cannot be created ({error.strerror}): name another one with --file") from None
-    with open(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as archive:
-        for member, text in sorted(files.items()):
-            content = text.encode()
-            information = tarfile.TarInfo(f"{name}/{member}")
-            information.size, information.mtime, information.mode = len(content), int(now.timestamp()), 0o600
-            archive.addfile(information, io.BytesIO(content))
+    try:
+        with open(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as archive:
+            for member, text in sorted(files.items()):
+                content = text.encode()
+                information = tarfile.TarInfo(f"{name}/{member}")
+                information.size, information.mtime, information.mode = len(content), int(now.timestamp()), 0o600
+                archive.addfile(information, io.BytesIO(content))
+    except BaseException as error:
+        path.unlink()
+        if isinstance(error, OSError):
+            raise UsageError(f"{path} cannot be written ({error.strerror}): name another one with --file") from None
+        raise
 
 
 def _render(shop: Shop, path: Path, files: Mapping[str, str], bundle: Bundle) -> str:
     lines = [f"{shop}: {path} has {len(files)} files. Read them before you send them."]
-    lines += [f"missing {name}: {reason}" for name, reason in sorted(bundle.missing.items())]
+    lines += [f"missing {name}: {clean(reason)}" for name, reason in sorted(bundle.missing.items())]
     return "\n".join(lines) + "\n"

@@ -7,7 +7,6 @@ by itself, such as the databases of a new shop that are not ready, the command w
 from __future__ import annotations
 
 import re
-import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping
@@ -28,6 +27,7 @@ from kubectl_ecommerce.kubectl import GROUP, Kubectl, Manifest
 from kubectl_ecommerce.output import clean
 from kubectl_ecommerce.runbooks import OPERATOR_NAMESPACE
 from kubectl_ecommerce.shop import Shop
+from kubectl_ecommerce.streams import write_message
 
 REPORTS_WITHIN = 60.0
 """Seconds within which a running operator has reported about it."""
@@ -101,7 +101,7 @@ def create_and_report(
 
 def result_report(shop: Shop, data: Mapping[str, Any], text: str) -> Report:
     """Reports the result for a shop, in one line for people."""
-    return Report({"namespace": shop.namespace, "name": shop.name, **data}, lambda _: f"{shop}: {text}\n")
+    return Report({"namespace": shop.namespace, "name": shop.name, **data}, lambda _: f"{shop}: {clean(text)}\n")
 
 
 def add_arguments(parser: ArgumentParser, kind: str) -> None:
@@ -184,7 +184,7 @@ class Created:
                 if not isinstance(error, UnreachableError) or self.is_overdue:
                     raise BackupFailedError(f"{error} {self.goes_on}") from None
                 if not reported:
-                    sys.stderr.write(clean(f"{error} {self} goes on; the cluster is asked again.") + "\n")
+                    write_message(f"{error} {self} goes on; the cluster is asked again.")
                     reported = True
             time.sleep(RETRY_AFTER)
 
@@ -215,7 +215,7 @@ def _until_ended(created: Created) -> Manifest:
             text = f"{created} has not ended within {created.timeout} and goes on"
             raise BackupFailedError(f"{text}: it is {_state(stored)}")
         if (reason := _reason(stored)) != reported:
-            sys.stderr.write(clean(f"{created} is {_state(stored)}") + "\n")
+            write_message(f"{created} is {_state(stored)}")
             reported = reason
 
 
